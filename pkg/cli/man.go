@@ -1,0 +1,3 @@
+package cli
+
+func (t Tool) man() string { return "" }

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stdio is what a process is given beside its arguments. Nothing below Main
+// reads os.Environ or the standard streams, so a tool can be run in a test.
+type Stdio struct {
+	In  *os.File
+	Out io.Writer // data, or nothing: it belongs to the command
+	Err io.Writer // all that conch says
+	Env []string  // as os.Environ gives it
+}
+
+// Lookup returns the value of a variable and whether it is set. An empty
+// variable counts as not set. Of two entries the first counts, as in getenv(3).
+func (s *Stdio) Lookup(name string) (string, bool) {
+	for _, entry := range s.Env {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value, value != ""
+		}
+	}
+	return "", false
+}
+
+// Getenv returns the value of a variable, empty if it is not set.
+func (s *Stdio) Getenv(name string) string {
+	value, _ := s.Lookup(name)
+	return value
+}
+
+// Terminal reports whether a stream is a terminal.
+func Terminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	if !ok || file == nil {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
