@@ -2,7 +2,10 @@ module conch/dev/etcd/v37
 
 go 1.26.0
 
-tool go.etcd.io/etcd/server/v3
+tool (
+	go.etcd.io/etcd/etcdctl/v3
+	go.etcd.io/etcd/server/v3
+)
 
 require (
 	github.com/VividCortex/ewma v1.2.0 // indirect

@@ -1,0 +1,76 @@
+// Package fence is the token that proves a hold: how it is passed on, compared
+// and checked.
+//
+// A token does not stop anybody by itself. Who writes to a store under a hold
+// must have the store compare the token with the newest that it has seen, or
+// make the write conditional on Compare in etcd; then a holder that was frozen,
+// and thawed after its hold had passed on, can do no harm.
+//
+// The token is the create-revision of the holder's key. It grows with each
+// later holder of the same name, survives restarts of etcd, and does not
+// survive a restore from a backup made without --bump-revision; so the id of
+// the cluster goes with it.
+package fence
+
+import (
+	"fmt"
+	"strconv"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/keys"
+)
+
+// Token proves a hold. The zero Token proves nothing.
+type Token struct {
+	Key     string // the holder's key in etcd
+	Rev     int64  // its create-revision
+	Lease   int64  // its lease
+	Cluster uint64 // the etcd cluster's id
+}
+
+// Env returns the token as a command finds it in its environment.
+func (t Token) Env() []string {
+	return []string{
+		"CONCH_REV=" + strconv.FormatInt(t.Rev, 10),
+		"CONCH_ETCD_KEY=" + t.Key,
+		"CONCH_CLUSTER=" + strconv.FormatUint(t.Cluster, 16),
+		"CONCH_LEASE=" + keys.Hex(t.Lease),
+	}
+}
+
+// FromEnv reads back what Env wrote; lookup is like os.LookupEnv. The error
+// names the variable that is missing or unusable.
+func FromEnv(lookup func(string) (string, bool)) (Token, error) {
+	var t Token
+	for _, f := range []struct {
+		name string
+		set  func(string) error
+	}{
+		{"CONCH_REV", func(s string) (err error) { t.Rev, err = strconv.ParseInt(s, 10, 64); return }},
+		{"CONCH_ETCD_KEY", func(s string) error { t.Key = s; return nil }},
+		{"CONCH_CLUSTER", func(s string) (err error) { t.Cluster, err = strconv.ParseUint(s, 16, 64); return }},
+		{"CONCH_LEASE", func(s string) (err error) { t.Lease, err = strconv.ParseInt(s, 16, 64); return }},
+	} {
+		s, ok := lookup(f.name)
+		if !ok || s == "" {
+			return Token{}, fmt.Errorf("%s is not set", f.name)
+		}
+		if err := f.set(s); err != nil {
+			return Token{}, fmt.Errorf("%s=%q is not a token", f.name, s)
+		}
+	}
+	return t, nil
+}
+
+// Compare is the condition for a transaction of the caller's own: it is true
+// exactly while the hold that t proves exists.
+func (t Token) Compare() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(t.Key), "=", t.Rev)
+}
+
+// Of returns the token of a key that was read from the cluster with header h.
+func Of(h *pb.ResponseHeader, key string, rev, lease int64) Token {
+	return Token{Key: key, Rev: rev, Lease: lease, Cluster: h.GetClusterId()}
+}

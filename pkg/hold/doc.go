@@ -1,0 +1,20 @@
+// Package hold is who has a turn and who waits: offices, first come first
+// served.
+//
+// It does not stop anything: a Turn tells when it is lost and until when it may
+// be relied on, and whoever acts under it must have stopped by then (package
+// guard does that for commands). Two holders can overlap only when etcd removed
+// the key of a live holder early, as an operator's revoke does, and that holder
+// is cut off and does not hear of it; the lock-delay bounds that (see
+// Request.LockDelay), and with LockDelayTTL excludes it.
+//
+// Each candidate has one key, under its own lease; the lowest create-revision
+// is the head of the line, and that revision is the fencing token. Revisions in
+// front only disappear, so who is at the head stays there. Each waiter watches
+// the one key in front of it.
+//
+// Beside the line lies the running record, which has no lease: written with the
+// acquisition, deleted with the release once the command is proven dead. Who
+// comes to the head and finds one that is not its own takes over from a holder
+// that may still be alive, and waits for the lock-delay first.
+package hold

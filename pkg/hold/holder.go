@@ -1,0 +1,114 @@
+package hold
+
+import (
+	"encoding/json"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// States of a candidate. A value without one was written by other software and
+// counts as held.
+const (
+	Waiting   = "waiting"   // in line
+	Held      = "held"      // at the head, its command may run
+	Lingering = "lingering" // its command has ended; --hold-for keeps the place
+)
+
+// maxCmd is how much of the command is kept in the record, in bytes.
+const maxCmd = 256
+
+// Holder is who a candidate is: the value of its key, one line of JSON. Host,
+// PID, Started and Cmd are as the reference implementation writes them.
+type Holder struct {
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`         // UTC, of the candidate's process
+	Cmd     string    `json:"cmd,omitempty"`   // at most 256 bytes
+	User    string    `json:"user,omitempty"`  // who runs it
+	State   string    `json:"state,omitempty"` // Waiting, Held or Lingering
+	Since   time.Time `json:"since,omitzero"`  // UTC, of the hold
+}
+
+// Self returns the Holder for this process and the command it is to run.
+func Self(argv []string) Holder {
+	h := Holder{Host: "unknown", PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Cmd: cut(strings.Join(argv, " "), maxCmd)}
+	if name, err := os.Hostname(); err == nil {
+		h.Host = name
+	}
+	if u, err := user.Current(); err == nil {
+		h.User = u.Username
+	}
+	return h
+}
+
+// cut shortens s to n bytes at most, never inside a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+func (h Holder) in(state string) Holder {
+	h.State = state
+	return h
+}
+
+// held is h as of now, at the head of the line.
+func (h Holder) held() Holder {
+	h.Since = time.Now().UTC().Truncate(time.Second)
+	return h.in(Held)
+}
+
+// line is h as it lies in etcd.
+func (h Holder) line() string {
+	b, err := json.Marshal(h)
+	if err != nil {
+		panic("hold: " + err.Error()) // strings, a number and a time always encode
+	}
+	return string(b)
+}
+
+// parse reads a candidate's value. What is not ours is tolerated: its host is
+// unknown-host.
+func parse(value []byte) Holder {
+	var h Holder
+	if err := json.Unmarshal(value, &h); err != nil || h.Host == "" {
+		return Holder{Host: "unknown-host"}
+	}
+	return h
+}
+
+// running is the record of a command that may be alive. It has no lease, so it
+// outlives a holder that died without releasing: the next one knows by it that
+// the hand-over is not a clean one.
+type running struct {
+	Owner string `json:"owner"` // the lease, as in the candidate's key
+	Host  string `json:"host"`
+	PID   int    `json:"pid"`
+	TTL   int64  `json:"ttl"` // seconds
+}
+
+func (r running) line() string {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic("hold: " + err.Error())
+	}
+	return string(b)
+}
+
+// ttlOf returns the TTL of the holder that wrote the record, or max where it
+// cannot be read.
+func ttlOf(record []byte, max time.Duration) time.Duration {
+	var r running
+	if err := json.Unmarshal(record, &r); err != nil || r.TTL <= 0 {
+		return max
+	}
+	return time.Duration(r.TTL) * time.Second
+}

@@ -1,0 +1,256 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcd"
+	"conch/pkg/fence"
+	"conch/pkg/keys"
+	"conch/pkg/lease"
+)
+
+// LockDelayTTL as a Request's LockDelay stands for the old holder's whole TTL.
+const LockDelayTTL time.Duration = -1
+
+// Request says who wants a turn, and how.
+type Request struct {
+	Line     keys.Line
+	Holder   Holder
+	TTL      time.Duration // of the lease, lease.MinTTL to lease.MaxTTL
+	Renew    time.Duration // interval of renewals; 0: a quarter of TTL
+	NonBlock bool          // refuse with *Busy rather than wait in line
+
+	// LockDelay is how long the head waits when the turn before it was not
+	// released but lost, counted from when it saw that. A connected old holder
+	// has killed its command by then. LockDelayTTL waits as long as the old
+	// lease was, which excludes overlap whatever etcd did to that lease.
+	LockDelay time.Duration
+
+	// Contact is how long etcd may take to take the request in, the first
+	// time; once in line, a lost connection is waited out.
+	Contact time.Duration
+
+	// OnWait, if not nil, is told of the place in line, from one goroutine,
+	// when it first waits and when who is in front changes.
+	OnWait func(Place)
+}
+
+// Place is a place in line.
+type Place struct {
+	Ahead  Candidate // who is directly in front; zero while only the lock-delay is waited for
+	Delay  time.Duration
+	Joined fence.Token
+}
+
+// Busy is the refusal of a Request that must not wait.
+type Busy struct{ Holder Candidate }
+
+func (b *Busy) Error() string {
+	return "taken by " + b.Holder.String()
+}
+
+// errOusted means that our own key went while we waited in line.
+var errOusted = errors.New("lost the place in line")
+
+// farAway is the round trip from which on it pays to send the join without
+// waiting for the grant; nearer, the join too often comes first and must be
+// sent again.
+const (
+	farAway   = 5 * time.Millisecond
+	sendApart = 1500 * time.Microsecond
+)
+
+// Join takes a place in line and waits for the turn, until ctx ends. A
+// candidate whose lease dies while it waits joins again at the end of the line.
+//
+// When it returns an error, nothing of the request is left in etcd, except
+// where etcd could not be reached for that; then the lease lapses.
+//
+// Errors: *Busy, ctx's, and those of etcd.Do.
+func Join(ctx context.Context, c *etcd.Client, req Request) (*Turn, error) {
+	t, err := join(ctx, c, req)
+	req.Contact = 0
+	for errors.Is(err, errOusted) {
+		t, err = join(ctx, c, req)
+	}
+	return t, err
+}
+
+// candidacy is one place in line: a lease, and a key under it.
+type candidacy struct {
+	c     *etcd.Client
+	req   Request
+	lease *lease.Lease
+	key   string
+	token fence.Token
+	run   string // the running record, if it becomes ours
+}
+
+func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error) {
+	l, err := lease.New(c, req.TTL)
+	if err != nil {
+		return nil, err
+	}
+	me := &candidacy{c: c, req: req, lease: l, key: req.Line.Candidate(l.ID)}
+	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(req.TTL / time.Second)}.line()
+	defer func() {
+		if err != nil {
+			me.abandon(ctx)
+		}
+	}()
+	first, err := me.contact(ctx)
+	if err != nil {
+		return nil, err
+	}
+	me.token = first.token
+	interval := req.Renew
+	if interval == 0 {
+		interval = l.TTL() / 4
+	}
+	l.Keep(me.key, me.token.Rev, interval)
+	if first.acquired {
+		return newTurn(me, nil), nil
+	}
+	t, err := me.wait(ctx, first)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err() // not that etcd did not answer: it was not given the time
+	}
+	return t, err
+}
+
+// contact enters within the time that the request gives etcd, and completes a
+// refusal with who is in the way.
+func (me *candidacy) contact(ctx context.Context) (entry, error) {
+	if me.req.Contact > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, me.req.Contact)
+		defer cancel()
+	}
+	e, err := me.enter(ctx)
+	var busy *Busy
+	if errors.As(err, &busy) {
+		if line, qerr := List(ctx, me.c, me.req.Line); qerr == nil && len(line.Candidates) > 0 {
+			busy.Holder = line.Candidates[0]
+		}
+	}
+	return e, err
+}
+
+// abandon gives up whatever was asked for. The revoke also makes a join that is
+// still under way fail without effect.
+func (me *candidacy) abandon(ctx context.Context) {
+	// The caller's context has likely ended; this must be tried all the same,
+	// but not for long.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	_ = me.lease.Revoke(ctx) // else it lapses
+}
+
+// entry is what the join's transaction found.
+type entry struct {
+	token    fence.Token
+	acquired bool
+	rev      int64     // of the transaction
+	ahead    Candidate // directly in front; zero: nobody, or not known yet
+	known    bool      // whether ahead is
+	run      []byte    // a foreign running record
+}
+
+// enter grants the lease and joins the line.
+func (me *candidacy) enter(ctx context.Context) (entry, error) {
+	if me.c.RoundTrip() < farAway {
+		if err := me.lease.Grant(ctx); err != nil {
+			return entry{}, err
+		}
+		return me.ask(ctx)
+	}
+	granted := make(chan error, 1)
+	go func() { granted <- me.lease.Grant(ctx) }()
+	time.Sleep(sendApart)
+	e, err := me.ask(ctx)
+	if gerr := <-granted; gerr != nil {
+		return entry{}, gerr
+	}
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) { // the join came first
+		return me.ask(ctx)
+	}
+	return e, err
+}
+
+// ask sends the join until the answer is definite.
+func (me *candidacy) ask(ctx context.Context) (entry, error) {
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (entry, error) {
+		r, err := me.joinTxn(m.KV().Txn(ctx)).Commit()
+		if err != nil {
+			return entry{}, err
+		}
+		return me.read(r)
+	})
+}
+
+// joinTxn puts our key, unless an earlier attempt did, and with it the running
+// record if there is nobody in front and no record. Nested comparisons see the
+// state before the transaction.
+func (me *candidacy) joinTxn(t clientv3.Txn) clientv3.Txn {
+	line := me.req.Line
+	empty := clientv3.Compare(clientv3.CreateRevision(line.Dir), "=", 0).WithPrefix()
+	idle := clientv3.Compare(clientv3.CreateRevision(line.Run), "=", 0)
+	enter := clientv3.OpPut(me.key, me.req.Holder.in(Waiting).line(), me.lease.With())
+	orElse := []clientv3.Op{enter}
+	if me.req.NonBlock { // a record alone is a dead holder's: its delay is short
+		orElse = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{enter}, nil)}
+	}
+	acquire := clientv3.OpTxn([]clientv3.Cmp{empty, idle}, []clientv3.Op{
+		clientv3.OpPut(me.key, me.req.Holder.held().line(), me.lease.With()),
+		clientv3.OpPut(line.Run, me.run),
+	}, orElse)
+	newest := clientv3.OpGet(line.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2))
+	run := clientv3.OpGet(line.Run)
+	return t.If(clientv3.Compare(clientv3.CreateRevision(me.key), "=", 0)).
+		Then(acquire, newest, run).
+		Else(clientv3.OpGet(me.key), run)
+}
+
+// read makes sense of the join's answer.
+func (me *candidacy) read(r *clientv3.TxnResponse) (entry, error) {
+	e := entry{rev: r.Header.Revision}
+	if !r.Succeeded { // sent before, and answered now
+		own, run := rangeOf(r, 0), rangeOf(r, 1)
+		e.token = fence.Of(r.Header, me.key, own.Kvs[0].CreateRevision, me.lease.ID)
+		e.acquired, e.run = me.recordIn(run)
+		return e, nil
+	}
+	newest, run := rangeOf(r, 1), rangeOf(r, 2)
+	if len(newest.Kvs) == 0 || string(newest.Kvs[0].Key) != me.key {
+		return e, &etcd.Final{Err: &Busy{}}
+	}
+	e.token = fence.Of(r.Header, me.key, newest.Kvs[0].CreateRevision, me.lease.ID)
+	e.acquired, e.run = me.recordIn(run)
+	e.known = true
+	if len(newest.Kvs) > 1 {
+		e.ahead = candidate(newest.Kvs[1])
+	}
+	return e, nil
+}
+
+// recordIn reports whether the running record read is ours, and returns it if
+// it is somebody else's.
+func (me *candidacy) recordIn(r *pb.RangeResponse) (ours bool, foreign []byte) {
+	switch {
+	case len(r.Kvs) == 0:
+		return false, nil
+	case string(r.Kvs[0].Value) == me.run:
+		return true, nil
+	}
+	return false, r.Kvs[0].Value
+}
+
+func rangeOf(r *clientv3.TxnResponse, i int) *pb.RangeResponse {
+	return r.Responses[i].GetResponseRange()
+}

@@ -1,0 +1,221 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcd"
+	"conch/pkg/fence"
+	"conch/pkg/keys"
+)
+
+// Candidate is one key of a line.
+type Candidate struct {
+	Holder
+	Key   string
+	Rev   int64 // create-revision
+	Lease int64 // 0: none, not one of ours
+}
+
+func candidate(kv *mvccpb.KeyValue) Candidate {
+	return Candidate{Holder: parse(kv.Value), Key: string(kv.Key), Rev: kv.CreateRevision, Lease: kv.Lease}
+}
+
+// Begun is since when c holds, or, where that is not known, runs.
+func (c Candidate) Begun() time.Time {
+	if !c.Since.IsZero() {
+		return c.Since
+	}
+	return c.Started
+}
+
+// String is c as messages name it: host (pid N) since T.
+func (c Candidate) String() string {
+	s := fmt.Sprintf("%s (pid %d)", c.Host, c.PID)
+	if t := c.Begun(); !t.IsZero() {
+		s += " since " + t.Format(time.RFC3339)
+	}
+	return s
+}
+
+// Line is a line as it stood at one revision.
+type Line struct {
+	Rev        int64       // of the read
+	Cluster    uint64      // of the etcd cluster
+	Candidates []Candidate // oldest first
+}
+
+// Holder returns who has the turn. There is none in an empty line, and while
+// the head still waits for the lock-delay.
+func (l Line) Holder() (Candidate, bool) {
+	if len(l.Candidates) == 0 || l.Candidates[0].State == Waiting {
+		return Candidate{}, false
+	}
+	return l.Candidates[0], true
+}
+
+// Token returns the fencing token of one of l's candidates.
+func (l Line) Token(c Candidate) fence.Token {
+	return fence.Token{Key: c.Key, Rev: c.Rev, Lease: c.Lease, Cluster: l.Cluster}
+}
+
+// List reads a line. The read is linearizable.
+func List(ctx context.Context, c *etcd.Client, line keys.Line) (Line, error) {
+	return etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (Line, error) {
+		r, err := m.KV().Get(ctx, line.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+		if err != nil {
+			return Line{}, err
+		}
+		l := Line{Rev: r.Header.Revision, Cluster: r.Header.ClusterId}
+		for _, kv := range r.Kvs {
+			l.Candidates = append(l.Candidates, candidate(kv))
+		}
+		return l, nil
+	})
+}
+
+// pollEvery is how often Watch reads a line in which nothing happens: a server
+// that died behind an open connection is noticed by it.
+const pollEvery = 10 * time.Second
+
+// Watch calls show with the line as it is and again after each change of it,
+// until ctx ends or show returns an error. A connection that is lost, and a
+// history that was compacted, are got over by reading the line again.
+func Watch(ctx context.Context, c *etcd.Client, line keys.Line, show func(Line) error) error {
+	for {
+		l, err := List(ctx, c, line)
+		if err != nil {
+			return err
+		}
+		if err := show(l); err != nil {
+			return err
+		}
+		if err := changed(ctx, c, line, l.Rev); err != nil {
+			return err
+		}
+	}
+}
+
+// changed returns when the line may differ from what it was at rev.
+func changed(ctx context.Context, c *etcd.Client, line keys.Line, rev int64) error {
+	wctx, cancel := context.WithTimeout(ctx, pollEvery)
+	defer cancel()
+	m, moved := c.Preferred()
+	events := m.Watch(wctx, line.Dir, clientv3.WithPrefix(), clientv3.WithRev(rev+1))
+	for {
+		select {
+		case <-moved:
+			return nil
+		case r, ok := <-events:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if !ok && wctx.Err() != nil {
+				return nil
+			}
+			if !ok || r.Err() != nil {
+				return pause(ctx)
+			}
+			if len(r.Events) > 0 {
+				return nil
+			}
+		}
+	}
+}
+
+// ErrVacant means that there is nobody to evict.
+var ErrVacant = errors.New("vacant")
+
+// Evict deletes the key of the present holder, whoever waits for the lock-delay
+// included, and leaves a note that says who did it. The holder's watch kills its
+// command. It returns who was evicted, or ErrVacant.
+func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line, by string) (Candidate, error) {
+	for {
+		l, err := List(ctx, c, line)
+		if err != nil {
+			return Candidate{}, err
+		}
+		if len(l.Candidates) == 0 {
+			return Candidate{}, ErrVacant
+		}
+		head := l.Candidates[0]
+		gone, err := evict(ctx, c, space, l.Token(head), by)
+		if err != nil || gone {
+			return head, err
+		}
+	}
+}
+
+// evict reports false when the hold was gone before.
+func evict(ctx context.Context, c *etcd.Client, space keys.Space, t fence.Token, by string) (bool, error) {
+	ops := []clientv3.Op{clientv3.OpDelete(t.Key)}
+	if t.Lease != 0 {
+		ops = append(ops, clientv3.OpPut(space.Evict(t.Lease), by, clientv3.WithLease(clientv3.LeaseID(t.Lease))))
+	}
+	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(t.Compare()).Then(ops...).Commit()
+	})
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return r.Succeeded, nil
+}
+
+// ErrFenced means that the hold which a token proves is over.
+var ErrFenced = errors.New("the hold is over")
+
+// Holds asks whether the hold that t proves still exists: nil, or ErrFenced.
+func Holds(ctx context.Context, c *etcd.Client, t fence.Token) error {
+	return fenced(ctx, c, t, nil)
+}
+
+// Put writes value to key, only while the hold that t proves exists; otherwise
+// it writes nothing and returns ErrFenced. A repeated Put of an attempt whose
+// answer was lost writes the same value again.
+func Put(ctx context.Context, c *etcd.Client, t fence.Token, key, value string) error {
+	return fenced(ctx, c, t, []clientv3.Op{clientv3.OpPut(key, value)})
+}
+
+func fenced(ctx context.Context, c *etcd.Client, t fence.Token, ops []clientv3.Op) error {
+	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(t.Compare()).Then(ops...).Commit()
+	})
+	if err != nil {
+		return err
+	}
+	if t.Cluster != 0 && r.Header.ClusterId != t.Cluster {
+		return fmt.Errorf("%w: the token is of cluster %x, this is %x", ErrFenced, t.Cluster, r.Header.ClusterId)
+	}
+	if !r.Succeeded {
+		return ErrFenced
+	}
+	return nil
+}
+
+// Done is what a done-marker says.
+type Done struct {
+	Host string    `json:"host"`
+	PID  int       `json:"pid"`
+	At   time.Time `json:"at"` // UTC
+	Exit int       `json:"exit"`
+}
+
+// WasDone reports whether the done-marker at key exists.
+func WasDone(ctx context.Context, c *etcd.Client, key string) (bool, error) {
+	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+		return m.KV().Get(ctx, key)
+	})
+	if err != nil {
+		return false, err
+	}
+	return len(r.Kvs) > 0, nil
+}

@@ -1,0 +1,111 @@
+// Package keys says where things lie in etcd and what a name may be.
+//
+// It does not talk to etcd and knows nothing of what the keys hold. All of
+// conch's keys are spelled here and nowhere else; the schema is public, so that
+// etcdctl can read it.
+//
+//	/conch/v1/elect/<name>/<lease hex>  one key per candidate; the lowest create-revision is the head
+//	/conch/v1/elect-run/<name>          whose command may be alive (no lease)
+//	/conch/v1/evict/<lease hex>         who evicted the hold of that lease (same lease)
+//	/conch/v1/once/<name>/<key>         a thing done once and for ever (no lease)
+package keys
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DefaultPrefix is where the keys lie unless --prefix says otherwise.
+const DefaultPrefix = "/conch/v1"
+
+// maxName is the longest name, in bytes. etcd's own limit is the request size;
+// this one keeps lines readable.
+const maxName = 200
+
+// Space is a prefix in etcd that holds one conch. Two Spaces never meet.
+type Space string
+
+// NewSpace returns the space under prefix: at least one byte, a slash in front
+// and none behind, and otherwise as a name may be.
+func NewSpace(prefix string) (Space, error) {
+	p := strings.TrimRight(prefix, "/")
+	if p == "" || p[0] != '/' {
+		return "", fmt.Errorf("prefix %q must begin with a slash and name something, like %s", prefix, DefaultPrefix)
+	}
+	for _, part := range strings.Split(p[1:], "/") {
+		if err := CheckName(part); err != nil {
+			return "", fmt.Errorf("prefix %q: %w", prefix, err)
+		}
+	}
+	return Space(p), nil
+}
+
+// A Line is where the candidates for one thing queue.
+type Line struct {
+	Name string // what the user called it
+	Dir  string // candidates lie under this, which ends in a slash
+	Run  string // the running record
+}
+
+// Candidate returns the key of the candidate whose lease is id.
+func (l Line) Candidate(id int64) string { return l.Dir + Hex(id) }
+
+// Office returns the line for the office called name. The name must have
+// passed CheckName.
+func (s Space) Office(name string) Line {
+	return Line{
+		Name: name,
+		Dir:  string(s) + "/elect/" + name + "/",
+		Run:  string(s) + "/elect-run/" + name,
+	}
+}
+
+// Offices returns the prefix under which all offices lie; see OfficeOf.
+func (s Space) Offices() string { return string(s) + "/elect/" }
+
+// OfficeOf returns the name of the office that the candidate's key belongs to.
+func (s Space) OfficeOf(key string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(key, s.Offices())
+	if !ok {
+		return "", false
+	}
+	name, _, ok = strings.Cut(rest, "/")
+	return name, ok && name != ""
+}
+
+// Evict returns the key of the note that says who evicted the hold with lease
+// id. It is put under that same lease, so it goes when the lease does.
+func (s Space) Evict(id int64) string { return string(s) + "/evict/" + Hex(id) }
+
+// Once returns the key of the done-marker key of the office called name. Both
+// must have passed CheckName.
+func (s Space) Once(name, key string) string { return string(s) + "/once/" + name + "/" + key }
+
+// Hex spells a lease id as etcdctl does: lower case, 16 digits or fewer, no
+// prefix.
+func Hex(id int64) string { return fmt.Sprintf("%x", id) }
+
+// CheckName says why s cannot be the name of an office, a semaphore or a job,
+// or nil. A name is 1 to 200 bytes of printable UTF-8 without a slash or a
+// space: it is one element of a key, and a word in a line of output.
+func CheckName(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("the name is empty")
+	case len(s) > maxName:
+		return fmt.Errorf("the name is %d bytes long; the limit is %d", len(s), maxName)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("the name %+q is not UTF-8", s)
+	}
+	for _, r := range s {
+		if r == '/' {
+			return fmt.Errorf("the name %q contains a slash; use a dot or a dash, as in %q", s, strings.ReplaceAll(s, "/", "."))
+		}
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return fmt.Errorf("the name %+q contains %+q; use printable characters without spaces", s, r)
+		}
+	}
+	return nil
+}

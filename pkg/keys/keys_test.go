@@ -1,0 +1,62 @@
+package keys
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCheckName(t *testing.T) {
+	for _, ok := range []string{"a", "db-primary", "größe", "日本", "x.y:z@1", strings.Repeat("a", 200), "-n"} {
+		if err := CheckName(ok); err != nil {
+			t.Errorf("CheckName(%q) = %v", ok, err)
+		}
+	}
+	for bad, why := range map[string]string{
+		"":                       "empty",
+		strings.Repeat("a", 201): "201 bytes",
+		"a/b":                    "slash",
+		"a b":                    "space",
+		"a\tb":                   `\t`,
+		"a\nb":                   `\n`,
+		"a\x00":                  `\x00`,
+		"a\x1b[2J":               `\x1b`,
+		"a\u00a0b":               "printable",
+		"a\u200bb":               "printable",
+		"\xff":                   "UTF-8",
+	} {
+		err := CheckName(bad)
+		if err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("CheckName(%q) = %v, want a mention of %q", bad, err, why)
+		}
+		if err != nil && strings.ContainsAny(err.Error(), "\n\x00\x1b") {
+			t.Errorf("CheckName(%q): the message itself has control characters: %q", bad, err)
+		}
+	}
+}
+
+// The reference lets "a" and "a/b" collide: candidates of one were candidates
+// of the other.
+func TestLinesDoNotMeet(t *testing.T) {
+	s, err := NewSpace(DefaultPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, ab := s.Office("a"), s.Office("ab")
+	if strings.HasPrefix(ab.Candidate(1), a.Dir) || strings.HasPrefix(ab.Run, a.Dir) || strings.HasPrefix(a.Run, s.Offices()) {
+		t.Errorf("%+v and %+v meet", a, ab)
+	}
+	if name, ok := s.OfficeOf(a.Candidate(255)); !ok || name != "a" {
+		t.Errorf("OfficeOf = %q, %v", name, ok)
+	}
+}
+
+func TestNewSpace(t *testing.T) {
+	if s, err := NewSpace("/team/a/"); err != nil || s != "/team/a" {
+		t.Errorf("NewSpace = %q, %v", s, err)
+	}
+	for _, bad := range []string{"", "/", "x", "/a//b", "/a b"} {
+		if _, err := NewSpace(bad); err == nil {
+			t.Errorf("NewSpace(%q) passed", bad)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+)
+
+// Keep renews the lease every interval and watches key, which was created under
+// it at revision rev, until Stop or Revoke, or until it is lost. It is called
+// once, after Grant.
+func (l *Lease) Keep(key string, rev int64, interval time.Duration) {
+	ctx, cancel := context.WithCancel(context.Background()) // ended by Stop, which is the owner's to call
+	l.stop = cancel
+	l.wg.Go(func() { l.renew(ctx, key, rev, interval) })
+	l.wg.Go(func() { l.watch(ctx, key, rev) })
+	l.wg.Go(func() { l.expire(ctx) })
+}
+
+// expire declares the loss when the deadline passes. Timers only wake it; the
+// clock decides.
+func (l *Lease) expire(ctx context.Context) {
+	for {
+		d, pushed := l.Deadline()
+		left := d.Sub(l.clk.Now())
+		if left <= 0 {
+			l.lose(Lapsed)
+			return
+		}
+		// Not longer than a second, so that a suspended machine, in which Go's
+		// timers stand still, is noticed soon after it wakes.
+		t := time.NewTimer(min(left, max(time.Second, left/4)))
+		select {
+		case <-t.C:
+		case <-pushed:
+		case <-l.lost:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil || l.isLost() {
+			return
+		}
+	}
+}
+
+func (l *Lease) isLost() bool {
+	select {
+	case <-l.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+// renew makes a renewal every interval, and sooner after one that failed.
+func (l *Lease) renew(ctx context.Context, key string, rev int64, interval time.Duration) {
+	wait := interval
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-l.lost:
+			t.Stop()
+			return
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		wait = interval
+		attempt, cancel := context.WithTimeout(ctx, interval)
+		r, err := etcd.Do(attempt, l.c, func(ctx context.Context, m *etcd.Member) (renewal, error) {
+			return l.verify(ctx, m, key, rev)
+		})
+		cancel()
+		switch {
+		case errors.Is(err, errNotOurs):
+			l.lose(Gone)
+			return
+		case err != nil:
+			wait = interval / 8
+		default:
+			l.accept(r.sent, r.deadline)
+		}
+	}
+}
+
+// renewal is a verified renewal: when its first request was sent, and the
+// deadline that follows.
+type renewal struct {
+	sent, deadline clock.Instant
+}
+
+// errMixed is a pair of answers that did not come from one member.
+var errMixed = errors.New("the answers came from two members")
+
+// verify reads the key through m and then renews the lease through m.
+func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int64) (renewal, error) {
+	sound := m.Verifies(ctx)
+	sent := l.clk.Now()
+	get, err := m.KV().Get(ctx, key)
+	if err != nil {
+		return renewal{}, err
+	}
+	if len(get.Kvs) != 1 || get.Kvs[0].CreateRevision != rev || get.Kvs[0].Lease != l.ID {
+		return renewal{}, &etcd.Final{Err: errNotOurs}
+	}
+	l.saw(get.Header.Revision)
+	if !sound { // the read proves nothing, so it need not be counted from
+		sent = l.clk.Now()
+	}
+	ka, err := m.KeepAlive(ctx, l.ID)
+	switch {
+	case err != nil:
+		return renewal{}, err
+	case ka.TTL <= 0:
+		return renewal{}, &etcd.Final{Err: errNotOurs}
+	case ka.GetHeader().GetMemberId() != get.Header.GetMemberId():
+		return renewal{}, errMixed
+	}
+	ttl := time.Duration(ka.TTL) * time.Second
+	if !sound {
+		ttl -= unverified
+	}
+	return renewal{sent, Deadline(sent, ttl)}, nil
+}
+
+// saw notes that the key was ours at revision rev, so that a watch need not
+// begin before it: it may have been compacted meanwhile.
+func (l *Lease) saw(rev int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = max(l.seen, rev)
+}
+
+// watch hears of the key's deletion, or of a foreign value. It moves when
+// another member becomes the preferred one, and starts again when the stream
+// breaks; what it misses, the next verify reads.
+func (l *Lease) watch(ctx context.Context, key string, rev int64) {
+	for ctx.Err() == nil && !l.isLost() {
+		m, moved := l.c.Preferred()
+		wctx, cancel := context.WithCancel(ctx)
+		ours := l.watchOn(wctx, m, moved, key, rev)
+		cancel()
+		if !ours {
+			l.lose(Gone)
+			return
+		}
+		t := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// watchOn watches through m until that breaks or m is no longer preferred, and
+// reports whether the key is still ours as far as was seen.
+func (l *Lease) watchOn(ctx context.Context, m *etcd.Member, moved <-chan struct{}, key string, rev int64) (ours bool) {
+	l.mu.Lock()
+	from := max(l.seen, rev) + 1
+	l.mu.Unlock()
+	events := m.Watch(ctx, key, clientv3.WithRev(from))
+	for {
+		select {
+		case <-moved:
+			return true
+		case <-l.lost:
+			return true
+		case r, ok := <-events:
+			if !ok || r.Err() != nil { // compacted, no leader: the verify reads go on
+				return true
+			}
+			for _, e := range r.Events {
+				if e.Type == clientv3.EventTypeDelete || e.Kv.CreateRevision != rev || e.Kv.Lease != l.ID {
+					return false
+				}
+			}
+		}
+	}
+}

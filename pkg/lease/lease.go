@@ -1,0 +1,220 @@
+// Package lease is an etcd lease with a deadline that its holder may trust.
+//
+// It does not promise that the lease lasts until the deadline: an operator can
+// revoke it, and an etcd leader that was stopped for longer than the TTL and
+// then resumed can revoke leases that were renewed all along. Both remove the
+// key, and the holder hears of it by its watch, if it is connected. What is
+// promised is that a lease which nobody revokes outlives the deadline, on
+// these assumptions: linearizable reads are linearizable, and the clocks of
+// etcd's hosts and ours advance at the same rate within one per cent.
+//
+// An acknowledged keepalive alone is not enough for that: a leader that was
+// paused, deposed and resumed goes on acknowledging. So a renewal is verified on
+// one member: a linearizable read of our own key sent at s, and when it shows
+// the key as ours, a keepalive on the same member. Any leader elected after the
+// one that confirmed the read was elected after s and gives the lease its whole
+// TTL anew, so the lease lasts until s + TTL on etcd's clocks, and
+//
+//	D = s + TTL x (1 - 1 %) - 200 ms
+//
+// on ours is before that, with the time it takes to kill.
+package lease
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+)
+
+const (
+	// MinTTL is the shortest TTL that leaves room for renewals.
+	MinTTL = 2 * time.Second
+	// MaxTTL is the longest: etcd checkpoints leases above five minutes, and
+	// a checkpoint can outlive the renewal after it.
+	MaxTTL = 300 * time.Second
+
+	// KillLatency is what a SIGKILL may take to take effect.
+	KillLatency = 200 * time.Millisecond
+
+	// unverified is what is given away on a member whose reads do not verify:
+	// an election timeout, two ticks and the delay of an acknowledgement, with
+	// etcd's default timers. It holds only while etcd's processes are not
+	// paused.
+	unverified = 1500 * time.Millisecond
+)
+
+// Deadline is when the holder of a lease with this TTL must have stopped, for a
+// verified renewal whose first request was sent at s.
+func Deadline(s clock.Instant, ttl time.Duration) clock.Instant {
+	return s.Add(ttl - ttl/100 - KillLatency)
+}
+
+// Lease is a lease being held. It is made by New, has a deadline from Grant on,
+// and is renewed from Keep on. Its methods are safe for concurrent use.
+type Lease struct {
+	// ID is chosen here, so that a grant whose answer was lost can be sent
+	// again: "already exists" then means ours.
+	ID int64
+
+	c    *etcd.Client
+	ask  time.Duration // the TTL asked for
+	clk  clock.Clock
+	wg   sync.WaitGroup
+	stop context.CancelFunc
+
+	mu       sync.Mutex
+	ttl      time.Duration // the TTL granted
+	deadline clock.Instant
+	pushed   chan struct{} // closed when deadline moves
+	verified clock.Instant // s of the last accepted renewal
+	seen     int64         // a revision at which the key was ours
+	gone     bool
+
+	lost chan struct{}
+	loss *Loss // set before lost is closed
+}
+
+// New returns a lease that is not granted yet. It refuses a ttl outside MinTTL
+// to MaxTTL.
+func New(c *etcd.Client, ttl time.Duration) (*Lease, error) {
+	if ttl < MinTTL || ttl > MaxTTL {
+		return nil, fmt.Errorf("a TTL of %v is impossible: %v <= ttl <= %v", ttl, MinTTL, MaxTTL)
+	}
+	return &Lease{
+		ID: newID(), c: c, ask: ttl, clk: clock.System{},
+		pushed: make(chan struct{}), lost: make(chan struct{}), stop: func() {},
+	}, nil
+}
+
+// newID returns a random positive id; etcd's own have the same form.
+func newID() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return int64(binary.BigEndian.Uint64(b[:])>>1 | 1)
+}
+
+// Grant asks for the lease until the answer is definite or ctx ends. The
+// deadline counts from the first time of asking.
+func (l *Lease) Grant(ctx context.Context) error {
+	sent := l.clk.Now()
+	ttl, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (time.Duration, error) {
+		// etcd counts whole seconds; asking for more than wanted would make a
+		// crash last longer, asking for less would break the promise to renew.
+		r, err := m.Lease().LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: l.ID, TTL: int64((l.ask + time.Second - 1) / time.Second)})
+		if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseExist) {
+			return l.grantedTTL(ctx, m)
+		}
+		if err != nil {
+			return 0, err
+		}
+		return time.Duration(r.TTL) * time.Second, nil
+	})
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ttl = ttl
+	l.verified = sent
+	l.deadline = Deadline(sent, ttl)
+	return nil
+}
+
+// grantedTTL asks what an earlier attempt was granted.
+func (l *Lease) grantedTTL(ctx context.Context, m *etcd.Member) (time.Duration, error) {
+	r, err := m.Lease().LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: l.ID})
+	if err != nil {
+		return 0, err
+	}
+	if r.GrantedTTL <= 0 {
+		return 0, rpctypes.ErrLeaseNotFound
+	}
+	return time.Duration(r.GrantedTTL) * time.Second, nil
+}
+
+// TTL returns what was granted: at least what was asked for, more where etcd's
+// election timeout asks for it.
+func (l *Lease) TTL() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ttl
+}
+
+// Deadline returns the instant by which everything done under the lease must
+// have ended, and a channel that is closed when a renewal moves it.
+func (l *Lease) Deadline() (clock.Instant, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deadline, l.pushed
+}
+
+// Lost is closed when the lease, or the key that it was kept for, is known to
+// be gone, or the deadline has passed. See Loss.
+func (l *Lease) Lost() <-chan struct{} { return l.lost }
+
+// Loss says why the lease was lost. Call it only after Lost is closed.
+func (l *Lease) Loss() *Loss { return l.loss }
+
+// lose records the first cause of loss.
+func (l *Lease) lose(k Kind) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return
+	}
+	l.gone = true
+	l.loss = &Loss{Kind: k, Silent: l.clk.Now().Sub(l.verified)}
+	close(l.lost)
+}
+
+// accept moves the deadline to d, for a renewal verified at s, unless the old
+// one has passed: then whoever waits for it may already have begun.
+func (l *Lease) accept(s, d clock.Instant) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone || !l.clk.Now().Before(l.deadline) {
+		return false
+	}
+	if l.verified.Before(s) {
+		l.verified = s
+	}
+	if l.deadline.Before(d) {
+		l.deadline = d
+		close(l.pushed)
+		l.pushed = make(chan struct{})
+	}
+	return true
+}
+
+// Stop ends the renewals and waits for them; the lease is left to lapse.
+func (l *Lease) Stop() {
+	l.stop()
+	l.wg.Wait()
+}
+
+// Revoke ends the renewals and the lease, and with it every key that was put
+// under it. That the lease is gone already is no error.
+func (l *Lease) Revoke(ctx context.Context) error {
+	l.Stop()
+	_, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
+		return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: l.ID})
+	})
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return nil
+	}
+	return err
+}
+
+// With is the option that puts a key under the lease.
+func (l *Lease) With() clientv3.OpOption { return clientv3.WithLease(clientv3.LeaseID(l.ID)) }
