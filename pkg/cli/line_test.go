@@ -38,7 +38,7 @@ func TestShapes(t *testing.T) {
 
 func TestShapesSet(t *testing.T) {
 	got, _, _, _ := run(nil, "jobs", "--ttl", "5s", "-nw3s", "ls", "--ttl", "9s")
-	if got.ttl != 5*time.Second || !got.nonblock || got.options.wait != 3*time.Second {
+	if got.ttl != 5*time.Second || !got.nonblock || got.wait != 3*time.Second {
 		t.Errorf("got %+v", got.options)
 	}
 	got, _, _, _ = run([]string{"CONCH_NONBLOCK=1"}, "jobs", "-n=no", "-c", "--", "true")

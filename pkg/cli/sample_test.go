@@ -28,8 +28,8 @@ type options struct {
 // call is what one run of the sample tool got.
 type call struct {
 	options
-	args cli.Args
-	wait string // where --wait came from
+	args   cli.Args
+	source string // where --ttl came from
 }
 
 // sample is a tool with a flag of each kind; it hands each call to got.
@@ -57,7 +57,7 @@ func sample(got func(call) error) cli.Tool {
 				return []string{"jobs", "jade", "a:b", "it's", "bad\nname", o.format}
 			})
 			return func(_ context.Context, io *cli.Stdio, args cli.Args) error {
-				return got(call{o, args, f.Source("wait")})
+				return got(call{o, args, f.Source("ttl")})
 			}
 		},
 	}
