@@ -1,0 +1,337 @@
+package etcdtest
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Options of a server or a cluster; the zero value is a plain one.
+type Options struct {
+	TLS  *TLS     // serve TLS and demand a certificate of clients
+	JWT  bool     // tokens of authenticated users are JWTs
+	Args []string // further flags of etcd
+}
+
+// A Server is one etcd process, a member of a cluster of one or more.
+type Server struct {
+	Name    string
+	opts    Options
+	dir     string
+	port    int
+	args    []string
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	waitErr error // valid once exited is closed
+}
+
+// startTimeout is for a machine that is busy building something else.
+const startTimeout = 30 * time.Second
+
+// Start runs one etcd until it answers.
+func Start(o Options) (*Server, error) {
+	c, err := StartCluster(1, o)
+	if err != nil {
+		return nil, err
+	}
+	return c[0], nil
+}
+
+// StartCluster runs n members of one cluster until all of them answer.
+func StartCluster(n int, o Options) ([]*Server, error) {
+	etcd, err := Find()
+	if err != nil {
+		return nil, err
+	}
+	for try := 0; ; try++ {
+		c, err := startOnce(etcd, n, o)
+		if err == nil || try == 5 || !errors.Is(err, syscall.EADDRINUSE) {
+			return c, err
+		}
+	}
+}
+
+func startOnce(etcd string, n int, o Options) ([]*Server, error) {
+	ports, err := freePorts(2 * n)
+	if err != nil {
+		return nil, err
+	}
+	var members []*Server
+	var initial []string
+	for i := range n {
+		members = append(members, &Server{Name: "m" + strconv.Itoa(i+1), opts: o, port: ports[2*i]})
+		initial = append(initial, fmt.Sprintf("m%d=http://127.0.0.1:%d", i+1, ports[2*i+1]))
+	}
+	for i, m := range members {
+		if err = m.prepare(etcd, ports[2*i+1], strings.Join(initial, ",")); err == nil {
+			err = m.run()
+		}
+		if err != nil {
+			break
+		}
+	}
+	for _, m := range members {
+		if err == nil {
+			err = m.ready()
+		}
+	}
+	if err != nil {
+		for _, m := range members {
+			m.Close()
+		}
+		return nil, err
+	}
+	return members, nil
+}
+
+// prepare makes the data directory and the command line.
+func (s *Server) prepare(etcd string, peerPort int, initial string) error {
+	dir, err := os.MkdirTemp("", "conch-etcd-")
+	if err != nil {
+		return err
+	}
+	s.dir = dir
+	// A cluster of several must not elect anew whenever the machine stalls
+	// for 100 ms; a single member has nobody to lose an election to.
+	heartbeat, election := "10", "100"
+	if strings.Contains(initial, ",") {
+		heartbeat, election = "50", "500"
+	}
+	peer := fmt.Sprintf("http://127.0.0.1:%d", peerPort)
+	s.args = []string{etcd,
+		"--name=" + s.Name,
+		"--data-dir=" + filepath.Join(dir, "data"),
+		"--listen-client-urls=" + s.Endpoint(),
+		"--advertise-client-urls=" + s.Endpoint(),
+		"--listen-peer-urls=" + peer,
+		"--initial-advertise-peer-urls=" + peer,
+		"--initial-cluster=" + initial,
+		"--initial-cluster-token=" + initial,
+		"--unsafe-no-fsync",
+		"--heartbeat-interval=" + heartbeat,
+		"--election-timeout=" + election,
+	}
+	if t := s.opts.TLS; t != nil {
+		s.args = append(s.args, "--client-cert-auth", "--trusted-ca-file="+t.CA,
+			"--cert-file="+t.ServerCert, "--key-file="+t.ServerKey)
+	}
+	if s.opts.JWT {
+		pub, key, err := writeJWTKeys(dir)
+		if err != nil {
+			return err
+		}
+		s.args = append(s.args, "--auth-token=jwt,pub-key="+pub+",priv-key="+key+",sign-method=ES256,ttl=10m")
+	}
+	s.args = append(s.args, s.opts.Args...)
+	return nil
+}
+
+// run starts the process. A goroutine of its own owns it, on a thread of its
+// own: the kernel sends the death signal when the *thread* that forked ends
+// (golang.org/issue/27505), not the process.
+func (s *Server) run() error {
+	log, err := os.OpenFile(s.Log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(s.args[0], s.args[1:]...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = environWithout("ETCD_")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	exited := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			s.waitErr = cmd.Wait()
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	s.cmd, s.exited = cmd, exited
+	return nil
+}
+
+// ready waits until the member answers a linearizable read.
+func (s *Server) ready() error {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	if s.opts.TLS != nil {
+		cfg, err := s.opts.TLS.ClientConfig()
+		if err != nil {
+			return err
+		}
+		client.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: cfg}
+	}
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-s.exited:
+			return s.startError()
+		default:
+		}
+		if healthy(client, s.Endpoint()+"/health") {
+			return nil
+		}
+	}
+	return fmt.Errorf("etcd %s not healthy within %v:\n%s", s.Name, startTimeout, s.logTail())
+}
+
+func healthy(c *http.Client, url string) bool {
+	resp, err := c.Get(url)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return err == nil && resp.StatusCode == http.StatusOK && strings.Contains(string(body), `"health":"true"`)
+}
+
+func (s *Server) startError() error {
+	tail := s.logTail()
+	if strings.Contains(tail, "address already in use") {
+		return fmt.Errorf("etcd %s: %w", s.Name, syscall.EADDRINUSE)
+	}
+	return fmt.Errorf("etcd %s: %v:\n%s", s.Name, s.waitErr, tail)
+}
+
+func (s *Server) logTail() string {
+	b, _ := os.ReadFile(s.Log())
+	return string(b[max(0, len(b)-2000):])
+}
+
+// Addr returns the host and port clients connect to.
+func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+
+// Endpoint returns Addr as a URL.
+func (s *Server) Endpoint() string {
+	if s.opts.TLS != nil {
+		return "https://" + s.Addr()
+	}
+	return "http://" + s.Addr()
+}
+
+// Log returns the path of what etcd has printed.
+func (s *Server) Log() string { return filepath.Join(s.dir, "log") }
+
+// Pid returns the process id.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Pause stops the process as SIGSTOP does: connections stay open, nothing is
+// answered.
+func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume continues a paused process.
+func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Kill ends the process as a power cut would. The data stay.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill() // already gone is fine
+	<-s.exited
+}
+
+// Stop asks the process to end, and kills it when it does not. The data stay.
+func (s *Server) Stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	select {
+	case <-s.exited:
+	case <-time.After(5 * time.Second):
+		s.Kill()
+	}
+}
+
+// Restart runs a stopped or killed member again, on the same data and port,
+// until it answers.
+func (s *Server) Restart() error {
+	if err := s.Rerun(); err != nil {
+		return err
+	}
+	return s.ready()
+}
+
+// Rerun is Restart without the waiting, for when too few members are up to
+// answer.
+func (s *Server) Rerun() error {
+	select {
+	case <-s.exited:
+	default:
+		return fmt.Errorf("etcd %s is running", s.Name)
+	}
+	return s.run()
+}
+
+// Close kills the process and removes its data.
+func (s *Server) Close() {
+	if s.cmd != nil {
+		s.Kill()
+	}
+	if s.dir != "" {
+		_ = os.RemoveAll(s.dir)
+	}
+}
+
+// freePorts picks n ports of 127.0.0.1 that nobody listens on, below those the
+// kernel gives to outgoing connections: a server that is down for a while must
+// find its port free when it comes back.
+func freePorts(n int) ([]int, error) {
+	low := 32768
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		_, _ = fmt.Sscan(string(b), &low)
+	}
+	if low < 12000 {
+		low = 65536
+	}
+	var ports []int
+	for range 1000 {
+		port := 10000 + rand.IntN(low-10000)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // held until all are picked, so that none comes twice
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
+	}
+	return nil, errors.New("no free port on 127.0.0.1")
+}
+
+func environWithout(prefix string) []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, prefix) {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+// ClientConfig returns what a client of a TLS server needs.
+func (t *TLS) ClientConfig() (*tls.Config, error) {
+	pool, err := certPool(t.CA)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.LoadX509KeyPair(t.ClientCert, t.ClientKey)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}, nil
+}
