@@ -1,0 +1,26 @@
+// Package proc runs a command and everything it starts as one thing that can be
+// stopped. What it cannot promise: a SIGKILL of the supervisor and of its
+// sentinel in the same instant leaves the command's descendants alive (the
+// command itself dies), unless the tree was started with Contain; a process in
+// uninterruptible sleep dies when it wakes; work handed to another daemon
+// (docker run, systemd-run, at, ssh) is not in the tree; a descendant that has
+// changed its user cannot be killed by an unprivileged sentinel, and is
+// reported in Result. Without a usable /proc, SignalAll reaches the command
+// alone.
+//
+// Between this process, the supervisor, and the command stands a sentinel (see
+// package sentinel). It is a raw fork of the supervisor in a session of its
+// own, and kills the whole tree when the supervisor dies, by whatever cause;
+// when the deadline passes, whatever keeps the supervisor from acting; or by
+// order. When the sentinel is the one to die, its children become the
+// supervisor's, and the supervisor kills them the same way.
+//
+// The command stays in the supervisor's process group, session and terminal,
+// and is given what the supervisor was given: descriptors, ignored signals,
+// mask, limits. Go's runtime loses some of that before main runs; a program
+// linked with -ldflags='-E conch_entry' keeps it (see package entry).
+//
+// A process that starts trees should start no other children: when a sentinel
+// dies, every child that is younger than it and is not a sentinel is taken for
+// an orphan of its tree, and is killed.
+package proc

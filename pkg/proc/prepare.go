@@ -1,0 +1,93 @@
+package proc
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"conch/pkg/proc/sentinel"
+)
+
+// pidVars returns env without LISTEN_PIDFDID if LISTEN_PID is ours, and the
+// variables whose value must become the command's pid: those that hold ours.
+func pidVars(env []string) (rest, vars []string) {
+	self := strconv.Itoa(os.Getpid())
+	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {
+		if slices.Contains(env, name+"="+self) {
+			vars = append(vars, name)
+		}
+	}
+	if !slices.Contains(vars, "LISTEN_PID") {
+		return env, vars
+	}
+	rest = slices.DeleteFunc(slices.Clone(env), func(e string) bool { return strings.HasPrefix(e, "LISTEN_PIDFDID=") })
+	return rest, vars
+}
+
+// shed finds what the sentinel can do without: the mappings of the Go heap.
+// Else its size would grow with ours, as pages that we write become its own.
+//
+// Under a race detector or with cgo they stay. The C library's thread-local
+// storage is among them, and the kernel writes to it (rseq).
+func shed(a *sentinel.Arena) {
+	if instrumented {
+		return
+	}
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	from, to := a.Span()
+	spans, ok := anonymous(text)
+	if !ok {
+		return
+	}
+	for _, s := range spans {
+		if s[1] <= from || to <= s[0] {
+			a.Shed(s[0], s[1])
+		}
+	}
+}
+
+// anonymous returns the private, writable, anonymous mappings in text, without
+// the bss: that is the one that continues a mapping of the program's file. It
+// returns false if the process is not made of Go alone.
+func anonymous(text []byte) (spans [][2]uintptr, ok bool) {
+	var program []byte // the file with the code
+	var end uintptr    // of the last mapping of a file
+	for line := range bytes.Lines(text) {
+		f := bytes.Fields(line)
+		if len(f) < 5 {
+			continue
+		}
+		var path []byte
+		if len(f) > 5 {
+			path = f[5]
+		}
+		from, to, valid := span(f[0])
+		file := !bytes.Equal(f[4], []byte("0"))
+		code := file && bytes.IndexByte(f[1], 'x') >= 0
+		switch {
+		case !valid, bytes.Equal(path, []byte("[heap]")), code && program != nil && !bytes.Equal(path, program):
+			return nil, false
+		case code:
+			program = path
+		}
+		if file {
+			end = to
+		}
+		anon := !file && (path == nil || bytes.HasPrefix(path, []byte("[anon:")))
+		if anon && from != end && string(f[1]) == "rw-p" {
+			spans = append(spans, [2]uintptr{from, to})
+		}
+	}
+	return spans, true
+}
+
+func span(s []byte) (from, to uintptr, ok bool) {
+	n, err := fmt.Sscanf(string(s), "%x-%x", &from, &to)
+	return from, to, n == 2 && err == nil
+}

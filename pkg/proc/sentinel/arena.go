@@ -1,0 +1,288 @@
+package sentinel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Phases of a sentinel, in Arena.Phase.
+const (
+	Starting = iota // the command is not forked yet
+	Running         // there are processes in the tree, or may be
+	Stuck           // those that are left may not be killed
+	Empty           // there are none: the kernel said so
+)
+
+// Causes of a kill, in Arena.Cause: the first one counts.
+const (
+	None     = iota // nothing was killed but what the command left behind
+	Deadline        // the deadline has passed
+	Order           // the supervisor said so
+	Orphaned        // the supervisor is dead
+)
+
+// Orders on the control pipe. Bytes from 1 to 64 are signals for the command.
+const (
+	OrderGo      = 100 + iota // the user namespace is ready: start the command
+	OrderKill                 // kill everything
+	OrderDismiss              // leave, now or as soon as the tree is empty
+)
+
+// Places where the way to the command can fail, in Arena.FailedAt.
+const (
+	AtLate  = 1 + iota // the deadline had passed, or the supervisor was dead
+	AtFork             // the fork of the command
+	AtStdio            // its standard streams
+	AtDir              // its directory
+	AtExec             // its exec
+)
+
+// Values of Arena.Stdio that are no descriptor.
+const (
+	AsGiven = -1 // leave the stream as it is
+	Closed  = -2 // close it: this process was started without it
+)
+
+const (
+	maxShed = 192 // mappings to drop
+	maxKeep = 8   // descriptors to keep
+	bufSize = 4096
+)
+
+// Arena is all that the sentinel, and the command before its exec, read and
+// write. It lies in a mapping of its own, shared by supervisor, sentinel and
+// command, at the same address in each. Addresses in it are uintptr; a vector
+// is an array of addresses that ends with 0, as execve takes it.
+type Arena struct {
+	size uint64 // of the mapping
+	used uint64 // from its start
+
+	// What the supervisor sets before the fork.
+	Ctl, Report, Exec, Timer, Child, Parent int32 // descriptors; Parent: pidfd or -1
+
+	Gated    uint32 // wait for OrderGo first
+	Init     uint32 // the sentinel is the init of a pid namespace
+	Listing  uint32 // /proc lists the children of this process by numbers that kill understands
+	WaitTree uint32 // the tree ends when it is empty, not when the command has exited
+	PidMax   uint32 // no pid is higher
+
+	CloseRange uint32 // the system call works
+	MaxFD      uint32 // where it does not: the highest descriptor to close
+	keep       [maxKeep]int32
+	keeps      uint32
+
+	name, list, null uintptr // Name, the list of our children in /proc, /dev/null
+
+	ArgStart, ArgEnd uintptr // where ps finds this process's arguments; 0 if not known
+
+	sheds uint32
+	page  uintptr
+	shed  [2 * maxShed]uintptr // from, to, from, to
+
+	// What the command is to be.
+	paths      uintptr // vector of candidates
+	argv, envp uintptr // vectors
+	sh, shArgv uintptr // /bin/sh, and its vector with the script's place at 1
+	dir        uintptr // 0: stay
+	Stdio      [3]int32
+	Ignored    uint64 // dispositions: bit n-1 for signal n
+	Mask       uint64 // blocked signals, if MaskKnown
+	MaskKnown  uint32
+	NofileSet  uint32
+	Nofile     [2]uint64
+	pidText    [2]uintptr // where the command writes its own pid: LISTEN_PID, WATCHDOG_PID
+
+	// What the sentinel becomes when it has emptied the tree of a dead supervisor.
+	epiPath, epiArgv, epiEnvp uintptr
+
+	// What the supervisor may read at any time, atomically.
+	Phase    uint32
+	Pid      uint32 // of the command, as the sentinel sees it
+	Cause    uint32
+	Exited   uint32 // the command has exited, with Status
+	Status   uint32
+	Stops    uint32 // how often the command was stopped or continued
+	Stopped  uint32 // the signal that stopped it; 0: it runs
+	Killed   uint32 // processes besides the command that ended after a kill began
+	Denied   uint32 // processes that may not be killed
+	FailedAt uint32
+	FailedNo uint32      // the errno
+	Usage    unix.Rusage // the command's, once Exited
+
+	// What is the sentinel's own.
+	self      uint32
+	gate      uint32 // 1: the command may go on to its exec
+	killing   uint32
+	orphaned  uint32
+	dismissed uint32
+	backlog   uint32 // there is more to reap
+	hits      uint32 // processes killed in this pass
+	idle      uint32 // passes in a row that found only processes which may not be killed
+	nap       int64  // nanoseconds until the next pass
+	old, all  uint64 // signal masks
+	action    [4]uint64
+	ts        [2]int64
+	polls     [4]unix.PollFd
+	status    uint32
+	usage     unix.Rusage
+	buf       [bufSize]byte
+}
+
+// Spec is the text that goes into an Arena. A string with a NUL in it is
+// refused, as it would reach its reader cut short.
+type Spec struct {
+	Paths, Args, Env []string
+	Dir              string
+	Epilogue         []string // path, then argv; empty: none
+	EpilogueEnv      []string
+	PidVars          []string // variables whose value is to be the command's own pid
+}
+
+// New maps an Arena and lays the text of s out in it.
+func New(s *Spec) (*Arena, error) {
+	size := int(unsafe.Sizeof(Arena{})) + 4096
+	for _, list := range [][]string{s.Paths, s.Args, s.Args, s.Env, s.Epilogue, s.EpilogueEnv, {s.Dir}, s.PidVars} {
+		for _, text := range list {
+			size += len(text) + 1 + 8 + 32
+		}
+	}
+	mem, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("mmap: %w", err)
+	}
+	a := (*Arena)(mem)
+	a.size, a.used = uint64(size), uint64(unsafe.Sizeof(*a)+7)&^7
+	a.all, a.page = ^uint64(0), uintptr(unix.Getpagesize())
+	if err := a.layOut(s); err != nil {
+		a.Free()
+		return nil, err
+	}
+	return a, nil
+}
+
+// Free unmaps a, which may not be used after.
+func (a *Arena) Free() {
+	// The only error is an address that was never mapped.
+	_ = unix.MunmapPtr(unsafe.Pointer(a), uintptr(a.size))
+}
+
+// Span returns the addresses that a occupies.
+func (a *Arena) Span() (from, to uintptr) {
+	from = uintptr(unsafe.Pointer(a))
+	return from, from + uintptr(a.size)
+}
+
+// Keep sets the descriptors that the sentinel keeps, in rising order.
+func (a *Arena) Keep(fds ...int32) { a.keeps = uint32(copy(a.keep[:], fds)) }
+
+// Shed adds a mapping that the sentinel has no use for. Those that do not fit
+// stay: they cost memory, no more.
+func (a *Arena) Shed(from, to uintptr) {
+	if a.sheds < maxShed {
+		a.shed[2*a.sheds], a.shed[2*a.sheds+1] = from, to
+		a.sheds++
+	}
+}
+
+func (a *Arena) layOut(s *Spec) (err error) {
+	names, err := a.vector([]string{Name, "/proc/thread-self/children", "/dev/null"})
+	if err != nil {
+		return err
+	}
+	a.name, a.list, a.null = a.at(names, 0), a.at(names, 1), a.at(names, 2)
+	text := func(list []string) uintptr {
+		if err != nil {
+			return 0
+		}
+		var at uintptr
+		at, err = a.vector(list)
+		return at
+	}
+	a.paths = text(s.Paths)
+	a.argv = text(s.Args)
+	a.shArgv = text(shell(s.Args))
+	a.envp = text(s.Env)
+	if err != nil {
+		return err
+	}
+	a.sh = a.at(a.shArgv, 0)
+	if err := a.layOutPids(s); err != nil {
+		return err
+	}
+	if s.Dir != "" {
+		if a.dir, err = a.text(s.Dir); err != nil {
+			return err
+		}
+	}
+	if len(s.Epilogue) > 0 {
+		a.epiArgv = text(s.Epilogue[1:])
+		a.epiEnvp = text(s.EpilogueEnv)
+		if err == nil {
+			a.epiPath, err = a.text(s.Epilogue[0])
+		}
+	}
+	return err
+}
+
+// layOutPids makes room, in the place of each of s.PidVars, for the pid that the
+// command will write there.
+func (a *Arena) layOutPids(s *Spec) error {
+	for i, name := range s.PidVars[:min(len(s.PidVars), len(a.pidText))] {
+		at := slices.IndexFunc(s.Env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		if at < 0 {
+			continue
+		}
+		v, err := a.text(name + "=00000000000000000000")
+		if err != nil {
+			return err
+		}
+		a.set(a.envp, at, v)
+		a.pidText[i] = v + uintptr(len(name)) + 1
+	}
+	return nil
+}
+
+// shell returns the vector that runs a script without a #! line as execvp
+// does; the candidate's path goes to place 1.
+func shell(args []string) []string {
+	sh := []string{"/bin/sh", ""}
+	if len(args) > 1 {
+		sh = append(sh, args[1:]...)
+	}
+	return sh
+}
+
+// vector lays out list and returns where.
+func (a *Arena) vector(list []string) (uintptr, error) {
+	a.used = (a.used + 7) &^ 7
+	at := uintptr(unsafe.Pointer(a)) + uintptr(a.used)
+	a.used += uint64(8 * (len(list) + 1))
+	for i, s := range list {
+		p, err := a.text(s)
+		if err != nil {
+			return 0, err
+		}
+		a.set(at, i, p)
+	}
+	return at, nil
+}
+
+// text lays out s with a NUL behind it and returns where.
+func (a *Arena) text(s string) (uintptr, error) {
+	b, err := unix.ByteSliceFromString(s)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q: a NUL byte: %w", s, err)
+	}
+	at := uintptr(unsafe.Pointer(a)) + uintptr(a.used)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(a)), a.size)[a.used:], b)
+	a.used += uint64(len(b))
+	return at, nil
+}
+
+func (a *Arena) at(vector uintptr, i int) uintptr { return word(a, vector+uintptr(8*i)) }
+
+func (a *Arena) set(vector uintptr, i int, v uintptr) { setWord(a, vector+uintptr(8*i), v) }

@@ -1,0 +1,196 @@
+package sentinel
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Name is what ps, pkill and killall see of a sentinel. It is not the
+// supervisor's, so that `pkill -9 -f conch` does not take both at once.
+const Name = "leasewarden"
+
+// Fork makes a sentinel of a copy of this process and returns its pid. Flags
+// are those of clone, for namespaces. The caller holds syscall.ForkLock.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func Fork(a *Arena, flags uintptr) (int, syscall.Errno) {
+	// No signal may find the copy with the runtime's handlers, and none may
+	// move this goroutine to another thread, whose mask would be the wrong one.
+	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.all)), uintptr(unsafe.Pointer(&a.old)), 8)
+	pid, e := sys(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0, 0)
+	if pid == 0 && e == 0 {
+		run(a)
+	}
+	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.old)), 0, 8)
+	return int(pid), e
+}
+
+// run is the sentinel's life. It does not return: the frames above belong to
+// another process.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func run(a *Arena) {
+	prepare(a)
+	admit(a)
+	pid, e := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
+	if pid == 0 && e == 0 {
+		command(a)
+	}
+	if e != 0 {
+		fail(a, AtFork, e)
+		exit(1)
+	}
+	a.Pid = uint32(pid)
+	settle(a)
+	for {
+		step(a)
+	}
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func prepare(a *Arena) {
+	pid, _ := sys(unix.SYS_GETPID, 0, 0, 0, 0)
+	a.self = uint32(pid)
+	// Blocked and at its default SIGCHLD is queued, which the signalfd needs;
+	// an inherited SIG_IGN or SA_NOCLDWAIT would reap behind our back.
+	disposition(a, uintptr(unix.SIGCHLD), 0)
+	sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0)
+	rename(a)
+	shed(a)
+}
+
+// rename gives the process its name, in comm and in the arguments that ps
+// shows.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func rename(a *Arena) {
+	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, a.name, 0, 0)
+	base := uintptr(unsafe.Pointer(a))
+	from := a.name - base
+	for p := a.ArgStart; p < a.ArgEnd; p++ {
+		// The last byte stays NUL: where it is not, ps reads on into the environment.
+		c := byte(0)
+		if p+1 < a.ArgEnd {
+			c = *(*byte)(unsafe.Add(unsafe.Pointer(a), from))
+		}
+		if c != 0 {
+			from++
+		}
+		*(*byte)(unsafe.Add(unsafe.Pointer(a), p-base)) = c
+	}
+}
+
+// shed unmaps the supervisor's heap and what else the sentinel never touches,
+// all but the pages of the stack it runs on. Done before the second fork, which
+// has then less to copy.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func shed(a *Arena) {
+	var here byte
+	// The frames below this one take less than a page, those above that are
+	// still in use as well.
+	low := uintptr(unsafe.Pointer(&here))&^(a.page-1) - a.page
+	high := low + 4*a.page
+	p := uintptr(unsafe.Pointer(&a.shed))
+	for i := uint32(0); i < a.sheds; i++ {
+		from, to := word(a, p), word(a, p+8)
+		p += 16
+		if to <= low || high <= from {
+			sys(unix.SYS_MUNMAP, from, to-from, 0, 0)
+			continue
+		}
+		if from < low {
+			sys(unix.SYS_MUNMAP, from, low-from, 0, 0)
+		}
+		if high < to {
+			sys(unix.SYS_MUNMAP, high, to-high, 0, 0)
+		}
+	}
+}
+
+// admit waits for the supervisor's word, if there is one to come, and returns
+// if the command may be started.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func admit(a *Arena) {
+	if a.Gated != 0 {
+		a.polls[0].Fd, a.polls[0].Events = a.Ctl, unix.POLLIN
+		sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&a.polls)), 1, 0, 0)
+		n, _ := sys(unix.SYS_READ, uintptr(a.Ctl), uintptr(unsafe.Pointer(&a.buf)), 1, 0)
+		if n != 1 || a.buf[0] != OrderGo {
+			fail(a, AtLate, 0)
+			exit(1)
+		}
+	}
+	n, _ := sys(unix.SYS_READ, uintptr(a.Timer), uintptr(unsafe.Pointer(&a.buf)), 8, 0)
+	if n == 8 {
+		a.Cause = Deadline
+		fail(a, AtLate, 0)
+		exit(1)
+	}
+}
+
+// settle makes the sentinel ready, and then lets the command go on to its exec:
+// nothing of the command runs before its guard stands. The session is left only
+// now because the command has to be born in it, and it must be left before the
+// command runs, or a SIGKILL of the whole group would take both.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func settle(a *Arena) {
+	sys(unix.SYS_SETSID, 0, 0, 0, 0)
+	closeRest(a)
+	a.polls[0].Fd, a.polls[0].Events = a.Ctl, unix.POLLIN
+	a.polls[1].Fd, a.polls[1].Events = a.Parent, unix.POLLIN
+	a.polls[2].Fd, a.polls[2].Events = a.Timer, unix.POLLIN
+	a.polls[3].Fd, a.polls[3].Events = a.Child, unix.POLLIN
+	a.Phase = Running
+	a.gate = 1
+	sys(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&a.gate)), 1 /* FUTEX_WAKE */, 1, 0)
+}
+
+// closeRest closes every descriptor but the sentinel's own. Another's pipe held
+// open here would never give its reader an end of file.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func closeRest(a *Arena) {
+	from := uintptr(0)
+	for i := uintptr(0); i < uintptr(a.keeps); i++ {
+		fd := uintptr(*(*int32)(unsafe.Add(unsafe.Pointer(&a.keep), 4*i)))
+		if from < fd {
+			closeFrom(a, from, fd-1)
+		}
+		from = fd + 1
+	}
+	closeFrom(a, from, 1<<32-1)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func closeFrom(a *Arena, from, to uintptr) {
+	if a.CloseRange != 0 {
+		sys(unix.SYS_CLOSE_RANGE, from, to, 0, 0)
+		return
+	}
+	for fd := from; fd <= to && fd <= uintptr(a.MaxFD); fd++ {
+		sys(unix.SYS_CLOSE, fd, 0, 0, 0)
+	}
+}

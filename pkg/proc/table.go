@@ -1,0 +1,205 @@
+package proc
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a line of the process table.
+type process struct {
+	pid, parent int
+	state       byte
+	born        uint64 // in clock ticks since boot; 0: not known
+}
+
+// SignalAll sends sig to each living descendant that is found, each once, and
+// returns how many that were. Sig 0 counts them. A process forked meanwhile by
+// one that was already looked at is found by another look. Without a usable
+// /proc the command alone is reached.
+func (t *Tree) SignalAll(sig syscall.Signal) int {
+	if !nativeProc() {
+		t.Signal(sig)
+		return 1
+	}
+	type identity struct {
+		pid  int
+		born uint64
+	}
+	sent := make(map[identity]bool)
+	const looks = 20 // a tree that forks faster than this is one for Kill
+	for range looks {
+		news := false
+		for _, p := range t.descendants() {
+			id := identity{p.pid, p.born}
+			if !sent[id] && signalExactly(p, sig) {
+				sent[id] = true
+				news = true
+			}
+		}
+		if !news || sig == 0 {
+			break
+		}
+	}
+	return len(sent)
+}
+
+// descendants returns the living processes below the sentinel.
+func (t *Tree) descendants() []process {
+	t.mu.Lock()
+	gone := t.gone
+	t.mu.Unlock()
+	if gone {
+		return nil
+	}
+	children := make(map[int][]process)
+	for _, p := range processes() {
+		children[p.parent] = append(children[p.parent], p)
+	}
+	var found []process
+	for todo := children[t.sentinel]; len(todo) > 0; {
+		p := todo[0]
+		todo = append(todo[1:], children[p.pid]...)
+		if p.state != 'Z' && p.state != 'X' {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// signalExactly sends sig to p, and to no process that has come to its pid
+// since: the directory in /proc, once open, stands for the process, and what is
+// read through it says whether it is the one that was listed.
+func signalExactly(p process, sig syscall.Signal) bool {
+	dir, err := unix.Open("/proc/"+strconv.Itoa(p.pid), unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	now, ok := readStat(dir)
+	if !ok || now.born != p.born || now.state == 'Z' {
+		return false
+	}
+	switch err := unix.PidfdSendSignal(dir, sig, nil, 0); err {
+	case nil:
+		return true
+	case unix.ENOSYS, unix.EBADF, unix.EINVAL: // before Linux 5.1, or forbidden
+		return unix.Kill(p.pid, sig) == nil
+	default:
+		return false
+	}
+}
+
+func readStat(dir int) (process, bool) {
+	fd, err := unix.Openat(dir, "stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return process{}, false
+	}
+	defer unix.Close(fd)
+	var buf [1024]byte
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return process{}, false
+	}
+	return parseStat(buf[:n])
+}
+
+// parseStat reads a line of /proc/<pid>/stat. The name in it may hold anything,
+// so what follows is counted from its last parenthesis.
+func parseStat(line []byte) (process, bool) {
+	open, shut := bytes.IndexByte(line, '('), bytes.LastIndexByte(line, ')')
+	if open < 1 || shut < open {
+		return process{}, false
+	}
+	// Fields from the third on: state, ppid, ..., starttime is the 22nd.
+	fields := strings.Fields(string(line[shut+1:]))
+	if len(fields) < 20 {
+		return process{}, false
+	}
+	pid, err1 := strconv.Atoi(string(bytes.TrimSpace(line[:open])))
+	parent, err2 := strconv.Atoi(fields[1])
+	born, err3 := strconv.ParseUint(fields[19], 10, 64)
+	return process{pid, parent, fields[0][0], born}, err1 == nil && err2 == nil && err3 == nil
+}
+
+// processes reads the whole table. One that ends meanwhile is left out.
+func processes() []process {
+	names, err := readNames("/proc")
+	if err != nil {
+		return nil
+	}
+	var all []process
+	for _, name := range names {
+		if name[0] < '0' || name[0] > '9' {
+			continue
+		}
+		dir, err := unix.Open("/proc/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		if p, ok := readStat(dir); ok {
+			all = append(all, p)
+		}
+		unix.Close(dir)
+	}
+	return all
+}
+
+// born returns when the process pid was forked, 0 if that cannot be told.
+func born(pid int) uint64 {
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil || !nativeProc() {
+		return 0
+	}
+	p, _ := parseStat(line)
+	return p.born
+}
+
+// nativeProc reports whether /proc numbers processes as kill does for us. In a
+// pid namespace entered without mounting /proc anew, it does not, and its
+// numbers are other people's.
+func nativeProc() bool {
+	self, err := os.Readlink("/proc/self")
+	return err == nil && self == strconv.Itoa(os.Getpid())
+}
+
+// pidMax returns the highest pid there can be.
+func pidMax() uint32 {
+	const limit = 4 << 20 // the kernel's own, on 64 bits
+	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return limit
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	if err != nil || n > limit {
+		return limit
+	}
+	return uint32(n)
+}
+
+// argArea returns where the kernel looks for this process's arguments.
+func argArea() (from, to uintptr) {
+	line, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return 0, 0
+	}
+	fields := strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
+	if len(fields) < 47 {
+		return 0, 0
+	}
+	a, err1 := strconv.ParseUint(fields[45], 10, 64) // arg_start is the 48th of all
+	b, err2 := strconv.ParseUint(fields[46], 10, 64)
+	if err1 != nil || err2 != nil || b < a || b-a > 1<<22 {
+		return 0, 0
+	}
+	return uintptr(a), uintptr(b)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,301 @@
+package proc
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"conch/pkg/clock"
+	"conch/pkg/proc/sentinel"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tree is a running command and everything it has started.
+type Tree struct {
+	sentinel int
+	pid      int
+	born     uint64 // when the sentinel was forked, in ticks since boot
+	stay     bool
+	arena    *sentinel.Arena
+	report   *os.File
+	clock    clock.System
+
+	ready        chan struct{} // closed when Start has read the Arena
+	left         chan struct{} // closed when nothing of t is in use any more
+	exited, done chan struct{}
+	changes      chan Change
+
+	mu       sync.Mutex // of what follows
+	ctl      int        // writing end of the control pipe; -1 once closed
+	timer    int        // likewise
+	deadline clock.Instant
+	gone     bool // the sentinel has been reaped: its pid may be another's
+
+	result Result // complete when done is closed
+}
+
+// Change says that the command was stopped or continued.
+type Change struct {
+	Stopped syscall.Signal // 0: continued
+}
+
+// Cause is why a tree was killed.
+type Cause int
+
+// Causes of a kill. The first one counts.
+const (
+	None         Cause = iota // it was not, but for what the command left behind
+	Deadline                  // the deadline passed
+	Order                     // Tree.Kill
+	SentinelDied              // somebody killed the sentinel
+)
+
+// Result is how a tree has ended.
+type Result struct {
+	Status   syscall.WaitStatus // of the command
+	Usage    unix.Rusage        // of the command; zero if the sentinel died before it
+	Cause    Cause
+	Killed   int   // processes besides the command that were killed, or ended meanwhile
+	Leftover int   // processes that may not be killed: they have changed their user
+	Empty    bool  // nothing is left: the kernel has said so
+	Err      error // ErrSentinel, or nil
+}
+
+// Pid returns the command's pid, as it is seen from here.
+func (t *Tree) Pid() int { return t.pid }
+
+// SentinelPid returns the sentinel's pid.
+func (t *Tree) SentinelPid() int { return t.sentinel }
+
+// Exited is closed when the command itself has ended. Its status is then known
+// to Status.
+func (t *Tree) Exited() <-chan struct{} { return t.exited }
+
+// Done is closed when the tree is proven empty, or when nothing more can be
+// done about what is left: see Result.
+func (t *Tree) Done() <-chan struct{} { return t.done }
+
+// Changes gives the last stop or continuation of the command that has not been
+// received yet. It is never closed.
+func (t *Tree) Changes() <-chan Change { return t.changes }
+
+// Result returns how the tree has ended, once Done is closed.
+func (t *Tree) Result() Result {
+	<-t.done
+	return t.result
+}
+
+// Extend moves the deadline to d. It never brings it nearer, and has no effect
+// once it has passed: the kill has begun then.
+func (t *Tree) Extend(d clock.Instant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer < 0 || !t.deadline.Before(d) {
+		return
+	}
+	// On failure the old deadline stands, which errs on the safe side; there is
+	// none that a valid timer can give.
+	if setTimer(t.timer, t.clock, d) == nil {
+		t.deadline = d
+	}
+}
+
+// Signal sends sig to the command alone, once, if it has not ended. The
+// sentinel does it, as the command's parent: the pid cannot be another's.
+func (t *Tree) Signal(sig syscall.Signal) {
+	if sig >= 1 && sig <= 64 {
+		t.order(byte(sig))
+	}
+}
+
+// Kill kills everything, now.
+func (t *Tree) Kill() {
+	t.order(sentinel.OrderKill)
+	t.wake()
+}
+
+// Dismiss lets a sentinel that was told to stay go, and the epilogue with it. To
+// be called after Done: it returns when the sentinel has gone, which that does
+// not before the tree is empty.
+func (t *Tree) Dismiss() {
+	t.order(sentinel.OrderDismiss)
+	t.wake()
+	<-t.left
+}
+
+// order writes one byte to the control pipe. It does not block: a sentinel that
+// has left 64 KiB of orders unread is not going to read this one.
+func (t *Tree) order(b byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctl >= 0 {
+		_, _ = unix.Write(t.ctl, []byte{b})
+	}
+}
+
+// wake continues a sentinel that somebody has stopped.
+func (t *Tree) wake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.gone {
+		_ = unix.Kill(t.sentinel, unix.SIGCONT)
+	}
+}
+
+// begin starts the two goroutines of t. They end by themselves, and Done is
+// closed after that unless the sentinel stays.
+func (t *Tree) begin() {
+	chld := make(chan os.Signal, 1)
+	signal.Notify(chld, unix.SIGCHLD)
+	over := make(chan struct{})
+	nursed := make(chan struct{})
+	go func() {
+		defer close(nursed)
+		t.nurse(chld, over)
+	}()
+	go func() {
+		t.follow()
+		signal.Stop(chld)
+		close(over)
+		<-nursed
+		t.finish()
+	}()
+}
+
+// nurse answers each SIGCHLD: the sentinel may have been stopped. As the init
+// of a pid namespace we also have strangers to bury.
+func (t *Tree) nurse(chld <-chan os.Signal, over <-chan struct{}) {
+	for {
+		select {
+		case <-chld:
+			t.wake()
+			if os.Getpid() == 1 {
+				sentinels.buryStrays()
+			}
+		case <-over:
+			return
+		}
+	}
+}
+
+// follow reads the report pipe to its end, which is the end of the sentinel.
+func (t *Tree) follow() {
+	buf := make([]byte, 64)
+	var stops uint32
+	var told bool
+	for {
+		_, err := t.report.Read(buf)
+		a := t.arena
+		if n := atomic.LoadUint32(&a.Stops); n != stops {
+			stops = n
+			t.change(Change{syscall.Signal(atomic.LoadUint32(&a.Stopped))})
+		}
+		if atomic.LoadUint32(&a.Exited) != 0 {
+			t.noteExit(syscall.WaitStatus(atomic.LoadUint32(&a.Status)))
+		}
+		if err != nil {
+			return
+		}
+		phase := atomic.LoadUint32(&a.Phase)
+		if told || phase != sentinel.Empty && phase != sentinel.Stuck {
+			continue
+		}
+		told = true
+		if t.stay {
+			t.conclude()
+			close(t.done)
+		} else {
+			t.order(sentinel.OrderDismiss)
+		}
+	}
+}
+
+// change gives c to the reader of Changes, in the place of one it has not read.
+func (t *Tree) change(c Change) {
+	select {
+	case <-t.changes:
+	default:
+	}
+	t.changes <- c // there is room: only we send
+}
+
+func (t *Tree) noteExit(status syscall.WaitStatus) {
+	select {
+	case <-t.exited:
+	default:
+		t.result.Status = status
+		close(t.exited)
+	}
+}
+
+// finish is called when the sentinel is dead.
+func (t *Tree) finish() {
+	t.bury()
+	phase := atomic.LoadUint32(&t.arena.Phase)
+	at, _ := t.failedAt()
+	unborn := at == sentinel.AtLate || at == sentinel.AtFork
+	select {
+	case <-t.done: // it had stayed, and has nothing left to say
+	default:
+		t.conclude()
+		if phase != sentinel.Empty && phase != sentinel.Stuck && !unborn {
+			t.adopt()
+		}
+		t.noteExit(t.result.Status)
+		close(t.done)
+	}
+	<-t.ready
+	t.arena.Free()
+	close(t.left)
+}
+
+// bury reaps the sentinel and closes what led to it.
+func (t *Tree) bury() {
+	sentinels.bury(t.sentinel)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gone = true
+	unix.Close(t.ctl)
+	unix.Close(t.timer)
+	t.ctl, t.timer = -1, -1
+	t.report.Close()
+}
+
+// conclude takes the sentinel's account of the end.
+func (t *Tree) conclude() {
+	a := t.arena
+	t.result.Empty = atomic.LoadUint32(&a.Phase) == sentinel.Empty
+	t.result.Cause = Cause(atomic.LoadUint32(&a.Cause))
+	t.result.Killed = int(atomic.LoadUint32(&a.Killed))
+	if !t.result.Empty {
+		t.result.Leftover = int(atomic.LoadUint32(&a.Denied))
+	}
+	if atomic.LoadUint32(&a.Exited) != 0 {
+		t.result.Usage = a.Usage
+	}
+}
+
+// adopt empties the tree of a sentinel that was killed.
+func (t *Tree) adopt() {
+	t.result.Cause, t.result.Err = SentinelDied, ErrSentinel
+	o := sentinels.empty(t.born)
+	t.result.Empty, t.result.Killed, t.result.Leftover = o.denied == 0, o.killed, o.denied
+	select {
+	case <-t.exited:
+	default:
+		// The command, tied to its sentinel's life, was killed with it.
+		t.result.Status = syscall.WaitStatus(unix.SIGKILL)
+		if ws, ok := o.statuses[t.innerPid()]; ok {
+			t.result.Status = ws
+		}
+	}
+}
+
+func (t *Tree) innerPid() int { return int(atomic.LoadUint32(&t.arena.Pid)) }
+
+func (t *Tree) failedAt() (at uint32, errno syscall.Errno) {
+	return atomic.LoadUint32(&t.arena.FailedAt), syscall.Errno(atomic.LoadUint32(&t.arena.FailedNo))
+}
