@@ -59,6 +59,7 @@ func Conch(tools []Tool) Tool {
 			{"Make conch-elect and the others appear in a directory", "conch install-links /usr/local/bin"},
 		},
 		Statuses: Statuses(0, Failed, Usage),
+		multi:    true,
 	}
 	for _, t := range tools {
 		t.Name = short(t)

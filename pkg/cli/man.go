@@ -90,7 +90,7 @@ func (t Tool) manCommands() string {
 		fmt.Fprintf(&b, ".It Cm %s%s\n%s.\n", mdocArg(c.Name), cmRest(usage), mdocProse(upperFirst(c.Brief)))
 		f, _ := c.flags()
 		rows := slices.DeleteFunc(f.rows, func(r *Row) bool { return r.Hidden || own.row(r.Name) != nil })
-		if len(rows) > 0 && t.Name != "conch" {
+		if len(rows) > 0 && !t.multi {
 			b.WriteString(manRows(rows))
 		}
 	}
@@ -142,9 +142,11 @@ func manRows(rows []*Row) string {
 
 // manEnv lists the variables that set something.
 func (t Tool) manEnv() string {
-	f, _ := t.flags()
+	if t.multi {
+		return ""
+	}
 	var b strings.Builder
-	for _, r := range f.rows {
+	for _, r := range t.Rows() {
 		if r.Hidden || len(r.env()) == 0 {
 			continue
 		}

@@ -57,7 +57,7 @@ const zshScript = `#compdef TOOL
 # eval "$(TOOL --completion zsh)"
 FUNC() {
 	local -a answer lines
-	local then line
+	local then line help
 	answer=("${(@f)$(TOOL CALL zsh "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
 	then=$answer[-1]
 	answer[-1]=()
@@ -69,7 +69,8 @@ FUNC() {
 		_normal ;;
 	esac
 	for line in $answer; do
-		lines+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+		help=${line#*$'\t'}
+		lines+=("${${line%%$'\t'*}//:/\\:}${help:+:$help}")
 	done
 	((!$#lines)) || _describe -V TOOL lines
 }

@@ -40,6 +40,16 @@ func Terminal(stream any) bool {
 	if !ok || file == nil {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
+	// Not file.Fd: it makes the descriptor blocking, and with it those of
+	// everyone who shares the open file with us.
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	terminal := false
+	err = conn.Control(func(fd uintptr) {
+		_, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		terminal = err == nil
+	})
+	return err == nil && terminal
 }

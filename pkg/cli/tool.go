@@ -44,6 +44,7 @@ type Tool struct {
 	Raise func(syscall.Signal)
 
 	parent string // full name of the tool that this is a subcommand of
+	multi  bool   // Commands are whole tools, which have pages of their own
 }
 
 // Run is what a tool does. What it returns decides the exit status: see Exit,
