@@ -126,6 +126,7 @@ type Arena struct {
 	old, all  uint64 // signal masks
 	action    [4]uint64
 	ts        [2]int64
+	tls       [2]uintptr
 	polls     [4]unix.PollFd
 	status    uint32
 	usage     unix.Rusage

@@ -7,34 +7,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// command is what runs between the second fork and the exec. It hands the
-// command what the supervisor was given, not what the supervisor made of it.
+// inherit hands the command what the supervisor was given, not what the
+// supervisor made of it. It runs, as all here does, between the second fork and
+// the exec.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func command(a *Arena) {
-	tie(a)
+func inherit(a *Arena) {
 	for a.gate == 0 {
 		sys(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&a.gate)), 0 /* FUTEX_WAIT */, 0, 0)
 	}
 	dispositions(a)
-	if !streams(a) {
-		exit(127)
-	}
+	streams(a)
 	if a.NofileSet != 0 {
 		sys(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&a.Nofile)), 0)
 	}
+}
+
+// become turns this process into the command, or notes why it could not.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func become(a *Arena) {
 	if a.dir != 0 {
 		if _, e := sys(unix.SYS_CHDIR, a.dir, 0, 0, 0); e != 0 {
 			fail(a, AtDir, e)
-			exit(127)
+			return
 		}
 	}
 	signPid(a)
 	unmask(a)
 	fail(a, AtExec, execute(a))
-	exit(127)
 }
 
 // tie lets the command die with its sentinel. A sentinel that is dead already
@@ -78,42 +83,44 @@ func unmask(a *Arena) {
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func streams(a *Arena) bool {
-	return lift(a, &a.Stdio[0]) && lift(a, &a.Stdio[1]) && lift(a, &a.Stdio[2]) &&
-		place(a, a.Stdio[0], 0) && place(a, a.Stdio[1], 1) && place(a, a.Stdio[2], 2)
+func streams(a *Arena) {
+	lift(a, &a.Stdio[0])
+	lift(a, &a.Stdio[1])
+	lift(a, &a.Stdio[2])
+	place(a, a.Stdio[0], 0)
+	place(a, a.Stdio[1], 1)
+	place(a, a.Stdio[2], 2)
 }
 
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func lift(a *Arena, fd *int32) bool {
+func lift(a *Arena, fd *int32) {
 	if *fd < 0 || *fd > 2 {
-		return true
+		return
 	}
 	r, e := sys(unix.SYS_FCNTL, uintptr(*fd), unix.F_DUPFD_CLOEXEC, 3, 0)
 	if e != 0 {
 		fail(a, AtStdio, e)
-		return false
+		exit(127)
 	}
 	*fd = int32(r)
-	return true
 }
 
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func place(a *Arena, from int32, to uintptr) bool {
+func place(a *Arena, from int32, to uintptr) {
 	if from == Closed {
 		sys(unix.SYS_CLOSE, to, 0, 0, 0)
 	}
 	if from < 0 {
-		return true
+		return
 	}
 	if _, e := sys(unix.SYS_DUP3, uintptr(from), to, 0, 0); e != 0 {
 		fail(a, AtStdio, e)
-		return false
+		exit(127)
 	}
-	return true
 }
 
 // signPid writes the command's pid into the variables that must hold it:

@@ -22,9 +22,8 @@
 //     interface, defer or panic. What is needed lies in the Arena, which is
 //     mapped outside the heap and shared with the supervisor. No pointer is
 //     ever stored (a write barrier may be on); addresses are kept as uintptr.
-//  3. System calls go through syscall.RawSyscall6 only. RawSyscall of x/sys is
-//     assembly of the old calling convention, whose wrapper reads the thread's
-//     g, which is gone.
+//  3. System calls go through sys. Syscall's and x/sys's take too much of the
+//     stack, or read the thread's g, which is gone.
 //  4. Nothing is indexed or divided by a variable, so that no check can panic:
 //     see word and setWord.
 //  5. No sync/atomic: under the race detector it calls into the detector. The

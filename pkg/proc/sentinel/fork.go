@@ -18,15 +18,31 @@ const Name = "leasewarden"
 //go:norace
 //go:nocheckptr
 func Fork(a *Arena, flags uintptr) (int, syscall.Errno) {
-	// No signal may find the copy with the runtime's handlers, and none may
-	// move this goroutine to another thread, whose mask would be the wrong one.
-	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.all)), uintptr(unsafe.Pointer(&a.old)), 8)
-	pid, e := sys(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0, 0)
+	pid, e := split(a, flags)
 	if pid == 0 && e == 0 {
 		run(a)
 	}
-	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.old)), 0, 8)
+	unblock(a)
 	return int(pid), e
+}
+
+// split blocks all signals and forks. No signal may find the copy with the
+// runtime's handlers, and none may move this goroutine to another thread, whose
+// mask would be the wrong one to restore.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func split(a *Arena, flags uintptr) (uintptr, syscall.Errno) {
+	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.all)), uintptr(unsafe.Pointer(&a.old)), 8)
+	return sys(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func unblock(a *Arena) {
+	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.old)), 0, 8)
 }
 
 // run is the sentinel's life. It does not return: the frames above belong to
@@ -37,20 +53,39 @@ func Fork(a *Arena, flags uintptr) (int, syscall.Errno) {
 //go:nocheckptr
 func run(a *Arena) {
 	prepare(a)
+	rename(a)
+	if a.sheds > 0 {
+		unthread(a)
+		shed(a)
+	}
 	admit(a)
-	pid, e := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
-	if pid == 0 && e == 0 {
-		command(a)
+	if born(a) == 0 {
+		tie(a)
+		inherit(a)
+		become(a)
+		exit(127)
 	}
-	if e != 0 {
-		fail(a, AtFork, e)
-		exit(1)
-	}
-	a.Pid = uint32(pid)
 	settle(a)
 	for {
 		step(a)
 	}
+}
+
+// born forks the command, and returns 0 in it.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func born(a *Arena) uint32 {
+	pid, e := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
+	if e != 0 {
+		fail(a, AtFork, e)
+		exit(1)
+	}
+	if pid != 0 {
+		a.Pid = uint32(pid)
+	}
+	return uint32(pid)
 }
 
 //go:nosplit
@@ -63,8 +98,6 @@ func prepare(a *Arena) {
 	// an inherited SIG_IGN or SA_NOCLDWAIT would reap behind our back.
 	disposition(a, uintptr(unix.SIGCHLD), 0)
 	sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0)
-	rename(a)
-	shed(a)
 }
 
 // rename gives the process its name, in comm and in the arguments that ps

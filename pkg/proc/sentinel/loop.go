@@ -87,7 +87,7 @@ func orders(a *Arena) {
 		case b >= 1 && b <= 64:
 			// Not reaped by us, its pid is its own.
 			if a.Exited == 0 {
-				send(uintptr(a.Pid), uintptr(b))
+				sys(unix.SYS_KILL, uintptr(a.Pid), uintptr(b), 0, 0)
 			}
 		case b == OrderKill:
 			condemn(a, Order)

@@ -7,13 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:nosplit
-//go:norace
-//go:nocheckptr
-func sys(nr, a, b, c, d uintptr) (uintptr, syscall.Errno) {
-	r, _, e := syscall.RawSyscall6(nr, a, b, c, d, 0, 0)
-	return r, e
-}
+// sys makes a system call of up to four arguments; any more are zero. It is
+// assembly because syscall.RawSyscall6 takes, in a build without optimization,
+// half of the stack there is.
+func sys(nr, a, b, c, d uintptr) (uintptr, syscall.Errno)
 
 // word reads the word at address p, which lies in a.
 //
@@ -58,14 +55,6 @@ func exit(code uintptr) {
 	for {
 		sys(unix.SYS_EXIT_GROUP, code, 0, 0, 0)
 	}
-}
-
-//go:nosplit
-//go:norace
-//go:nocheckptr
-func send(pid, sig uintptr) syscall.Errno {
-	_, e := sys(unix.SYS_KILL, pid, sig, 0, 0)
-	return e
 }
 
 // disposition sets signal n to SIG_DFL (0) or SIG_IGN (1).

@@ -1,0 +1,22 @@
+#include "textflag.h"
+
+// func sys(nr, a, b, c, d uintptr) (uintptr, syscall.Errno)
+TEXT ·sys(SB),NOSPLIT,$0-56
+	MOVQ	nr+0(FP), AX
+	MOVQ	a+8(FP), DI
+	MOVQ	b+16(FP), SI
+	MOVQ	c+24(FP), DX
+	MOVQ	d+32(FP), R10
+	XORQ	R8, R8
+	XORQ	R9, R9
+	SYSCALL
+	XORQ	CX, CX
+	CMPQ	AX, $-4095
+	JCS	done
+	NEGQ	AX
+	MOVQ	AX, CX
+	MOVQ	$-1, AX
+done:
+	MOVQ	AX, ret+40(FP)
+	MOVQ	CX, ret1+48(FP)
+	RET
