@@ -198,7 +198,7 @@ func TestDispatch(t *testing.T) {
 }
 
 func TestMainEntries(t *testing.T) {
-	for argv0, want := range map[string]string{"conch-elect": "conch-elect a", "x/other": "conch-elect a", "conch-release": "conch-release a"} {
+	for argv0, want := range map[string]string{"conch-elect": "conch-elect a", "x/other": "conch-elect a", "conch-release": "conch-release a", "/x/conch-release": "conch-release a"} {
 		if stdout, _, _ := start(t, "main", argv0, "a"); stdout != want {
 			t.Errorf("%s: %q, want %q", argv0, stdout, want)
 		}

@@ -53,6 +53,9 @@ func TestShortHelp(t *testing.T) {
 		t.Errorf("status %d, %q", status, stdout)
 	}
 	for _, want := range []string{"\n  -n, --nonblock             do not wait\n", "\n      --ttl DURATION         lease time; a holder that is cut off is...\n"} {
+		if strings.Contains(stdout, "token") || strings.Contains(stdout, "PASSWORD") {
+			t.Errorf("-h shows what is hidden, or no flag:\n%s", stdout)
+		}
 		if !strings.Contains(stdout, want) {
 			t.Errorf("-h lacks %q:\n%s", want, stdout)
 		}

@@ -1,10 +1,13 @@
 package cli_test
 
 import (
+	"context"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"conch/pkg/cli"
 )
 
 func TestLookupOrder(t *testing.T) {
@@ -70,6 +73,21 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// TestSecretIsNotQuoted guards against a parser whose error repeats the secret.
+func TestSecretIsNotQuoted(t *testing.T) {
+	tool := cli.Tool{Name: "conch-elect", Setup: func(f *cli.Flags) cli.Run {
+		f.Uint64(new(uint64), cli.Row{Name: "pin", Secret: true})
+		return nil
+	}}
+	for _, args := range [][]string{{"--pin", "hunter2"}, {"--debug-env", "--pin", "hunter2"}} {
+		var out strings.Builder
+		status := tool.Exec(context.Background(), &cli.Stdio{Out: &out, Err: &out}, args...)
+		if status != 64 || strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "--pin: not a value") {
+			t.Errorf("%q: status %d, %q", args, status, out.String())
+		}
+	}
+}
+
 // TestRefusals holds the first line of stderr, word for word: it is what users
 // read most of all that conch writes.
 func TestRefusals(t *testing.T) {
@@ -87,6 +105,8 @@ func TestRefusals(t *testing.T) {
 		{"", "--tll 5s jobs", `unknown flag --tll: did you mean --ttl?`},
 		{"", "--nonblok jobs", `unknown flag --nonblok: did you mean --nonblock?`},
 		{"", "--conflict jobs", `unknown flag --conflict: did you mean --conflict-exit-code?`},
+		{"", "--sginla KILL jobs", `unknown flag --sginla: did you mean --signal?`},
+		{"", "--exx jobs", `unknown flag --exx`},
 		{"", "--xyzzy jobs", `unknown flag --xyzzy`},
 		{"", "--toke 1 jobs", `unknown flag --toke`},
 		{"", "--=3 jobs", `unknown flag --`},
