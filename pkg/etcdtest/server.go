@@ -84,7 +84,7 @@ func startOnce(etcd string, n int, o Options) ([]*Server, error) {
 	}
 	for _, m := range members {
 		if err == nil {
-			err = m.ready()
+			err = m.Ready()
 		}
 	}
 	if err != nil {
@@ -170,8 +170,8 @@ func (s *Server) run() error {
 	return nil
 }
 
-// ready waits until the member answers a linearizable read.
-func (s *Server) ready() error {
+// Ready waits until the member answers a linearizable read.
+func (s *Server) Ready() error {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	if s.opts.TLS != nil {
 		cfg, err := s.opts.TLS.ClientConfig()
@@ -263,7 +263,7 @@ func (s *Server) Restart() error {
 	if err := s.Rerun(); err != nil {
 		return err
 	}
-	return s.ready()
+	return s.Ready()
 }
 
 // Rerun is Restart without the waiting, for when too few members are up to

@@ -1,0 +1,114 @@
+# make help lists the targets. Building, testing and trying need Go, make, git
+# and a shell; nothing else.
+
+GO       = go
+BIN      = bin
+PREFIX   = /usr/local
+DESTDIR  =
+# Seconds; the machine may be slow.
+TIMEOUT  = 600s
+
+TOOLS    = $(notdir $(wildcard cmd/conch-*))
+SHELLS   = bash zsh fish
+SCRIPTS  = dev/try dev/etcd/find .ci/run
+
+# How conch is built, here and nowhere else. The entry point is pkg/proc/entry:
+# it notes what the process was given before the runtime changes it. The race
+# detector needs cgo, whose linker knows nothing of it.
+ENTRY    = -E conch_entry
+ifdef RACE
+  BUILD  = CGO_ENABLED=1 $(GO) build -race -trimpath -tags grpcnotrace
+  TEST   = CGO_ENABLED=1 $(GO) test -race -tags grpcnotrace
+else
+  BUILD  = CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags='-s -w $(ENTRY)'
+  TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
+endif
+
+.PHONY: all build links standalone etcd test test-binaries try gen check fmt vet staticcheck \
+	shellcheck man-lint gen-check install uninstall clean help
+
+all: build ## build bin/conch and a link to it for each tool
+
+build: ## the same; BIN=DIR puts them elsewhere, RACE=1 adds the race detector
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN)/conch ./cmd/conch
+	@for t in $(TOOLS); do ln -sf conch $(BIN)/$$t; done
+
+standalone: ## build each tool as a program of its own, to bin/standalone
+	@mkdir -p $(BIN)/standalone
+	$(BUILD) -o $(BIN)/standalone/ $(addprefix ./cmd/,$(TOOLS))
+
+etcd: ## build the pinned etcd and etcdctl to .cache (a minute, once)
+	@dev/etcd/find -b
+
+test: ## run all tests against a real etcd; RACE=1 as above, ARGS=... to go test
+	@CONCH_ETCD=$$(dev/etcd/find) && export CONCH_ETCD && set -x && \
+	$(TEST) -timeout $(TIMEOUT) $(ARGS) ./...
+
+# For running the tests where there is no Go: .ci/run does so as another user.
+test-binaries: ## compile the tests of every package to BIN/tests
+	@mkdir -p $(BIN)/tests
+	$(TEST) -c -o $(BIN)/tests/ ./...
+
+try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone again
+	@dev/try
+
+gen: build ## write man/ and completions/ from the tools' own tables
+	@mkdir -p man completions
+	@for t in conch $(TOOLS); do \
+		echo "man/$$t.1"; $(BIN)/$$t --man >man/$$t.1 || exit; \
+		for s in $(SHELLS); do \
+			echo "completions/$$t.$$s"; $(BIN)/$$t --completion $$s >completions/$$t.$$s || exit; \
+		done; \
+	done
+
+check: fmt vet staticcheck shellcheck gen-check man-lint ## everything that reads the source and runs nothing
+
+fmt:
+	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$files" ]; then echo "not gofmt'ed:" $$files; exit 1; fi
+
+vet:
+	$(GO) vet -tags grpcnotrace ./...
+
+staticcheck:
+	@mkdir -p .cache
+	$(GO) build -C dev/tools -o ../../.cache/staticcheck honnef.co/go/tools/cmd/staticcheck
+	.cache/staticcheck -tags grpcnotrace ./...
+
+shellcheck:
+	shellcheck $(SCRIPTS)
+
+man-lint:
+	mandoc -T lint -W warning man/*.1
+
+gen-check: gen
+	@if [ -n "$$(git status --porcelain man completions)" ]; then \
+		git status --short man completions; git --no-pager diff --stat man completions; \
+		echo "not in step with the tools: run make gen and commit"; exit 1; fi
+
+install: build ## install below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BIN)/conch $(DESTDIR)$(PREFIX)/bin/conch
+	for t in $(TOOLS); do ln -sf conch $(DESTDIR)$(PREFIX)/bin/$$t; done
+	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	install -d $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	for t in conch $(TOOLS); do \
+		install -m 644 completions/$$t.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$t && \
+		install -m 644 completions/$$t.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$t && \
+		install -m 644 completions/$$t.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$t.fish || exit; \
+	done
+
+uninstall: ## remove what install has put there
+	cd $(DESTDIR)$(PREFIX) && for t in conch $(TOOLS); do \
+		rm -f bin/$$t share/man/man1/$$t.1 share/bash-completion/completions/$$t \
+			share/zsh/site-functions/_$$t share/fish/vendor_completions.d/$$t.fish; \
+	done
+
+clean: ## remove what was built, but for .cache
+	rm -rf bin
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16

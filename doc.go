@@ -1,0 +1,35 @@
+// Package conch is the top of the tree and holds no code but tests. conch is
+// flock(1) for a cluster, over etcd: elections, semaphores and cron whose
+// commands never overlap and leave nothing behind.
+//
+// The way of a command through the house:
+//
+//	argv ─ client ─ lease ─ turn ─ process tree under guard ─ release ─ exit status
+//	cli    etcd     lease   hold   proc, guard                hold      cli
+//
+// From the lowest floor up; each imports only what stands above it here
+// (layers_test.go has the table and holds everyone to it):
+//
+//	pkg/clock      the one clock deadlines are measured on
+//	pkg/keys       where things lie in etcd; what a name may be
+//	pkg/fence      the token that proves a hold
+//	pkg/schedule   when a job is due
+//	pkg/proc       a command and everything it started, stopped as one
+//	pkg/cli        argv, environment, streams, exit statuses, help, manual, completion
+//	pkg/guard      a command that never outlives its hold
+//	pkg/etcd       a client: endpoints, TLS, user, discovery
+//	pkg/lease      a lease with a deadline its holder may trust
+//	pkg/hold       who has a turn, who waits: first come, first served
+//	pkg/cron       jobs, ticks and runs as they lie in etcd
+//	pkg/runner     claims what is due and guards it
+//	pkg/status     one snapshot of everything: text, JSON, metrics, page
+//	pkg/connect    the flags that say which etcd
+//	pkg/wrap       the flags and the run of a tool that wraps a command
+//	pkg/tool/...   one value for each tool; pkg/tool lists them
+//	cmd/...        one line each; cmd/conch is all of them in one binary
+//	pkg/etcdtest   for tests: a real etcd, and a road to it that can be cut
+//
+// Tests that run the real binaries are scripts in testdata/script; the head of
+// script_test.go lists their commands. make help lists what can be made, and
+// make try shows it at work.
+package conch

@@ -1,0 +1,5 @@
+//go:build race
+
+package conch_test
+
+func init() { raceEnabled = true }

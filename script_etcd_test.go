@@ -1,0 +1,409 @@
+package conch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcdtest"
+)
+
+func (s *script) etcd(args []string) error {
+	if len(args) == 0 {
+		return errors.New("usage: etcd get|put|del|count|rev|leases|revoke|revoke-of|compact|empty ...")
+	}
+	c, err := s.client(s.srv)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.ts.Stdout() // forget what was printed before, even if we print nothing
+	e := etcdCommand{script: s, ctx: ctx, c: c}
+	verb, args := args[0], args[1:]
+	if len(args) > 0 && args[0] == "-prefix" {
+		e.opts, args = append(e.opts, clientv3.WithPrefix()), args[1:]
+	}
+	switch fmt.Sprintf("%s/%d", verb, len(args)) {
+	case "get/1":
+		return e.get(s.key(args[0]))
+	case "put/2":
+		_, err = c.Put(ctx, s.key(args[0]), args[1])
+	case "del/1":
+		_, err = c.Delete(ctx, s.key(args[0]), e.opts...)
+	case "count/1":
+		return e.count(s.key(args[0]))
+	case "rev/0":
+		rev, err := s.revision()
+		return errors.Join(err, s.print(rev))
+	case "leases/0":
+		return e.leases()
+	case "lease/2":
+		return e.lease(args[0], s.key(args[1]))
+	case "revoke/1":
+		return e.revoke(args[0])
+	case "revoke-of/1":
+		return e.revokeOf(s.key(args[0]))
+	case "compact/0":
+		return e.compact()
+	case "empty/0":
+		return e.empty()
+	default:
+		return fmt.Errorf("no etcd %s with %d arguments", verb, len(args))
+	}
+	return err
+}
+
+type etcdCommand struct {
+	*script
+	ctx  context.Context
+	c    *clientv3.Client
+	opts []clientv3.OpOption
+}
+
+// key makes an absolute key.
+func (s *script) key(k string) string {
+	if strings.HasPrefix(k, "/") {
+		return k
+	}
+	return s.prefix + "/" + k
+}
+
+func (s *script) print(a ...any) error {
+	_, err := fmt.Fprintln(s.ts.Stdout(), a...)
+	return err
+}
+
+func (e etcdCommand) get(key string) error {
+	r, err := e.c.Get(e.ctx, key, e.opts...)
+	if err != nil {
+		return err
+	}
+	for _, kv := range r.Kvs {
+		if err := e.print(string(kv.Key), string(kv.Value)); err != nil {
+			return err
+		}
+	}
+	if len(r.Kvs) == 0 {
+		return fmt.Errorf("no key %s", key)
+	}
+	return nil
+}
+
+func (e etcdCommand) count(prefix string) error {
+	r, err := e.c.Get(e.ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return err
+	}
+	return e.print(r.Count)
+}
+
+func (e etcdCommand) leases() error {
+	r, err := e.c.Leases(e.ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range r.Leases {
+		if err := e.print(strconv.FormatInt(int64(l.ID), 16)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lease puts a key under a new lease of a minute.
+func (e etcdCommand) lease(hex, key string) error {
+	id, err := strconv.ParseInt(hex, 16, 64)
+	if err != nil {
+		return err
+	}
+	// The client cannot choose the id of a lease, but the API can.
+	kv := etcdserverpb.NewLeaseClient(e.c.ActiveConnection())
+	if _, err := kv.LeaseGrant(e.ctx, &etcdserverpb.LeaseGrantRequest{ID: id, TTL: 60}); err != nil {
+		return err
+	}
+	_, err = e.c.Put(e.ctx, key, "", clientv3.WithLease(clientv3.LeaseID(id)))
+	return err
+}
+
+func (e etcdCommand) revoke(hex string) error {
+	id, err := strconv.ParseInt(hex, 16, 64)
+	if err != nil {
+		return err
+	}
+	_, err = e.c.Revoke(e.ctx, clientv3.LeaseID(id))
+	return err
+}
+
+// revokeOf revokes the lease of the key, or of the first one below it.
+func (e etcdCommand) revokeOf(key string) error {
+	r, err := e.c.Get(e.ctx, key, clientv3.WithPrefix(), clientv3.WithLimit(1))
+	if err != nil {
+		return err
+	}
+	if len(r.Kvs) == 0 || r.Kvs[0].Lease == 0 {
+		return fmt.Errorf("no key %s with a lease", key)
+	}
+	_, err = e.c.Revoke(e.ctx, clientv3.LeaseID(r.Kvs[0].Lease))
+	return err
+}
+
+func (e etcdCommand) compact() error {
+	if e.own == nil {
+		return errors.New("the server is shared: start one first")
+	}
+	rev, err := e.revision()
+	if err != nil {
+		return err
+	}
+	_, err = e.c.Compact(e.ctx, rev, clientv3.WithCompactPhysical())
+	return err
+}
+
+// empty checks that the script has left nothing behind.
+func (e etcdCommand) empty() error {
+	r, err := e.c.Get(e.ctx, e.prefix+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return err
+	}
+	for _, kv := range r.Kvs {
+		err = errors.Join(err, fmt.Errorf("key %s is left", kv.Key))
+	}
+	leases, lerr := e.c.Leases(e.ctx)
+	if lerr != nil {
+		return lerr
+	}
+	ours := func(clientv3.LeaseID) bool { return true }
+	if e.own == nil {
+		had, herr := e.history(r.Header.Revision)
+		if herr != nil {
+			return herr
+		}
+		ours = func(id clientv3.LeaseID) bool { return slices.Contains(had, id) }
+	}
+	for _, l := range leases.Leases {
+		if ours(l.ID) {
+			err = errors.Join(err, fmt.Errorf("lease %x is left", int64(l.ID)))
+		}
+	}
+	return err
+}
+
+// history returns the leases that keys of the script have had, up to revision
+// rev, as the server remembers them.
+func (e etcdCommand) history(rev int64) ([]clientv3.LeaseID, error) {
+	if rev <= e.since {
+		return nil, nil
+	}
+	// Notified also where the prefix has no event, so that the end is seen.
+	w := e.c.Watch(e.ctx, e.prefix+"/", clientv3.WithPrefix(), clientv3.WithRev(e.since+1), clientv3.WithProgressNotify())
+	var had []clientv3.LeaseID
+	for {
+		if err := e.c.RequestProgress(e.ctx); err != nil {
+			return nil, err
+		}
+		select {
+		case r, open := <-w:
+			if !open || r.Err() != nil {
+				return nil, errors.Join(e.ctx.Err(), r.Err(), errors.New("watch ended"))
+			}
+			for _, ev := range r.Events {
+				had = append(had, clientv3.LeaseID(ev.Kv.Lease))
+			}
+			if r.Header.Revision >= rev {
+				return had, nil
+			}
+		case <-time.After(10 * time.Millisecond): // the watch had not caught up: ask again
+		}
+	}
+}
+
+func (s *script) server(args []string) error {
+	if len(args) == 0 {
+		return errors.New("usage: server start [3] [tls] [auth] [jwt] | start|stop|kill|pause|resume|leader [N]")
+	}
+	if s.own == nil {
+		if args[0] != "start" {
+			return errors.New("the server is shared: start one first")
+		}
+		return s.startServers(args[1:])
+	}
+	members := s.own
+	if len(args) > 1 {
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n < 1 || n > len(members) {
+			return fmt.Errorf("no member %s", args[1])
+		}
+		members = members[n-1 : n]
+	}
+	switch args[0] {
+	case "start":
+		return restart(members)
+	case "stop":
+		each(members, (*etcdtest.Server).Stop)
+	case "kill":
+		each(members, (*etcdtest.Server).Kill)
+	case "pause":
+		return eachErr(members, (*etcdtest.Server).Pause)
+	case "resume":
+		return eachErr(members, (*etcdtest.Server).Resume)
+	case "leader":
+		return s.leader()
+	default:
+		return fmt.Errorf("no server %s", args[0])
+	}
+	return nil
+}
+
+func each[T any](all []T, f func(T)) {
+	for _, x := range all {
+		f(x)
+	}
+}
+
+func eachErr[T any](all []T, f func(T) error) error {
+	var err error
+	for _, x := range all {
+		err = errors.Join(err, f(x))
+	}
+	return err
+}
+
+// restart runs stopped members again: all of them first, as one alone might
+// not be enough to answer.
+func restart(members []*etcdtest.Server) error {
+	if err := eachErr(members, (*etcdtest.Server).Rerun); err != nil {
+		return err
+	}
+	return eachErr(members, (*etcdtest.Server).Ready)
+}
+
+// startServers gives the script a cluster of its own and points everything at
+// it.
+func (s *script) startServers(args []string) error {
+	n, opts := 1, etcdtest.Options{}
+	for _, arg := range args {
+		switch arg {
+		case "tls":
+			certs, err := etcdtest.NewTLS(filepath.Join(s.work, "tls"))
+			if err != nil {
+				return err
+			}
+			opts.TLS = certs
+			s.ts.Setenv("ETCDCTL_CACERT", certs.CA)
+			s.ts.Setenv("ETCDCTL_CERT", certs.ClientCert)
+			s.ts.Setenv("ETCDCTL_KEY", certs.ClientKey)
+		case "jwt":
+			opts.JWT = true
+		case "auth":
+		default:
+			var err error
+			if n, err = strconv.Atoi(arg); err != nil {
+				return fmt.Errorf("no option %s", arg)
+			}
+		}
+	}
+	own, err := etcdtest.StartCluster(n, opts)
+	if err != nil {
+		return err
+	}
+	s.own, s.srv = own, own[0]
+	if slices.Contains(args, "auth") {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := s.srv.EnableAuth(ctx, s.prefix); err != nil {
+			return err
+		}
+		s.auth = true
+		s.ts.Setenv("ETCDCTL_USER", etcdtest.AppUser)
+		s.ts.Setenv("ETCDCTL_PASSWORD", etcdtest.AppUser)
+	}
+	s.closeRoads()
+	for _, m := range own {
+		road, err := etcdtest.NewProxy(m.Addr())
+		if err != nil {
+			return err
+		}
+		s.roads = append(s.roads, road)
+	}
+	for _, kv := range s.endpoints() {
+		s.ts.Setenv(kv[0], kv[1])
+	}
+	return nil
+}
+
+// leader prints which member leads: 1, 2, ...
+func (s *script) leader() error {
+	for i, m := range s.own {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		c, err := s.client(m)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if st, err := c.Status(ctx, m.Endpoint()); err == nil && st.Leader == st.Header.MemberId {
+			return s.print(i + 1)
+		}
+	}
+	return errors.New("no member leads")
+}
+
+func (s *script) closeServers() { each(s.own, (*etcdtest.Server).Close) }
+
+func (s *script) closeRoads() {
+	each(s.roads, (*etcdtest.Proxy).Close)
+	s.roads = nil
+}
+
+func (s *script) road(args []string) error {
+	roads := s.roads
+	if len(args) > 0 {
+		if n, err := strconv.Atoi(args[0]); err == nil {
+			if n < 1 || n > len(roads) {
+				return fmt.Errorf("no road %d", n)
+			}
+			roads, args = roads[n-1:n], args[1:]
+		}
+	}
+	if len(args) == 0 || (args[0] == "delay") != (len(args) == 2) {
+		return errors.New("usage: road [N] cut|cut-in|cut-out|heal|refuse|drop|delay D|stats|reset")
+	}
+	switch args[0] {
+	case "cut":
+		each(roads, (*etcdtest.Proxy).Cut)
+	case "cut-in":
+		each(roads, (*etcdtest.Proxy).CutIn)
+	case "cut-out":
+		each(roads, (*etcdtest.Proxy).CutOut)
+	case "refuse":
+		each(roads, (*etcdtest.Proxy).Refuse)
+	case "drop":
+		each(roads, (*etcdtest.Proxy).Drop)
+	case "reset":
+		each(roads, (*etcdtest.Proxy).Reset)
+	case "heal":
+		return eachErr(roads, (*etcdtest.Proxy).Heal)
+	case "delay":
+		d, err := time.ParseDuration(args[1])
+		each(roads, func(p *etcdtest.Proxy) { p.Delay(d) })
+		return err
+	case "stats":
+		return eachErr(roads, func(p *etcdtest.Proxy) error {
+			st := p.Stats()
+			return s.print("conns", st.Conns, "trips", st.Trips, "out", st.BytesOut, "in", st.BytesIn)
+		})
+	default:
+		return fmt.Errorf("no road %s", args[0])
+	}
+	return nil
+}

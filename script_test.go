@@ -1,0 +1,283 @@
+package conch_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcdtest"
+)
+
+// The scripts in testdata/script run the real binaries against a real etcd.
+// They share one server and each has
+//
+//   - a prefix of its own, CONCH_PREFIX;
+//   - a road of its own to the server, CONCH_ENDPOINTS, which it may cut;
+//   - ETCDCTL_ENDPOINTS, the server itself past the road, for etcdctl;
+//   - the tools first in PATH, and these commands, beside testscript's own:
+//
+// Processes (script_process_test.go)
+//
+//	exits [-t D] STATUS CMD...   run CMD to its end; STATUS is a number or sig:TERM. stdin, stdout
+//	                             and stderr are as with exec, but what CMD leaves behind may live on
+//	spawn NAME [-tty|-stdin] CMD...  start CMD in its own process group, output to $WORK/NAME.out
+//	                             and NAME.err; stdin is /dev/null, with -stdin a pipe, with -tty a
+//	                             terminal of its own (then all output is in NAME.out)
+//	type NAME TEXT               write to that pipe or terminal; Go escapes: 'ls\n' '\x03'
+//	close NAME                   end that pipe
+//	signal [-group] SIG NAME|@FILE   FILE holds pids
+//	reap [-t D] NAME STATUS      wait for its end; STATUS as above, or any
+//	[!] alive NAME|FILE          is any of the pids in FILE alive? A zombie is not
+//	await [-t D] FILE REGEXP     until FILE has a match
+//	await [-t D] -gone FILE      until none of its pids is alive
+//	await [-t D] [!] -cmd CMD... until a program, or one of these commands, succeeds (fails)
+//	[!] within D CMD...          one of these commands, and it took at most (more than) D
+//
+// Etcd (script_etcd_test.go); a KEY that does not begin with / is below CONCH_PREFIX
+//
+//	etcd get [-prefix] KEY       lines of "key value"; fails when there is none
+//	etcd put KEY VALUE | etcd del [-prefix] KEY | etcd count KEY-PREFIX
+//	etcd rev | etcd leases       the revision; all leases, in hex
+//	etcd lease LEASE KEY         put KEY, empty, under a new lease of 60 s with this id
+//	etcd revoke LEASE | etcd revoke-of KEY
+//	etcd compact                 up to now; on a server of the script's own
+//	etcd empty                   no key is left below CONCH_PREFIX, and no lease that one has had;
+//	                             on a server of the script's own, no lease at all
+//	server start [3] [tls] [auth] [jwt]   a server or cluster of the script's own, from here on
+//	server kill|stop|start|pause|resume|leader [N]   of it, or of its Nth member
+//	road [N] cut|cut-in|cut-out|heal|refuse|drop|delay D|stats|reset   of the Nth member, or all
+//
+// Overlap (script_beat_test.go)
+//
+//	beat [-for D] [-ignore] [-daemon] LOG   a program: says in LOG that CONCH_REV is at work
+//	overlap [-max N] LOG         no two (no more than N) were at work at once, and tokens rise
+//
+// D is a duration; await, reap and exits give up after 30s.
+func TestScript(t *testing.T) {
+	p := params(t, binaries(t))
+	p.Dir = "testdata/script"
+	testscript.Run(t, p)
+}
+
+// params of scripts that have the tools of bin in PATH.
+func params(t *testing.T, bin string) testscript.Params {
+	srv := etcdtest.Shared(t)
+	return testscript.Params{
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                commands(),
+		Setup:               func(env *testscript.Env) error { return setup(env, srv, bin) },
+	}
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(etcdtest.M{M: m}, map[string]func(){"beat": beatMain})
+}
+
+// raceEnabled says that the tests were built with the race detector.
+var raceEnabled bool
+
+// limit is how long a command of a script may take.
+const limit = 30 * time.Second
+
+// binaries returns the directory of the tools under test: $CONCH_BIN, or they
+// are built now, the way make does.
+func binaries(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("CONCH_BIN"); dir != "" {
+		return dir
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("make", "-s", "build", "BIN="+dir)
+	if raceEnabled {
+		cmd.Args = append(cmd.Args, "RACE=1")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	return dir
+}
+
+// script is the state of one script beyond what testscript holds.
+type script struct {
+	ts     *testscript.TestScript
+	work   string
+	prefix string
+	procs  map[string]*process
+
+	own   []*etcdtest.Server // the script's own cluster, or none
+	srv   *etcdtest.Server   // one member of the cluster in use
+	auth  bool
+	roads []*etcdtest.Proxy
+	since int64 // the revision when the script began
+}
+
+// key of the script in Env.Values.
+type scriptKey struct{}
+
+var scripts atomic.Int64
+
+func setup(env *testscript.Env, srv *etcdtest.Server, bin string) error {
+	s := &script{
+		work:   env.WorkDir,
+		prefix: fmt.Sprintf("/test/%s-%d", strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"), scripts.Add(1)),
+		procs:  map[string]*process{},
+		srv:    srv,
+	}
+	env.Values[scriptKey{}] = s
+	env.Defer(func() {
+		s.killAll()
+		s.closeRoads()
+		s.closeServers()
+	})
+	road, err := etcdtest.NewProxy(srv.Addr())
+	if err != nil {
+		return err
+	}
+	s.roads = []*etcdtest.Proxy{road}
+	rev, err := s.revision()
+	if err != nil {
+		return err
+	}
+	s.since = rev
+	env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
+	env.Setenv("CONCH_PREFIX", s.prefix)
+	for _, kv := range s.endpoints() {
+		env.Setenv(kv[0], kv[1])
+	}
+	if raceEnabled {
+		// Else each process waits a second at its end.
+		env.Setenv("GORACE", "atexit_sleep_ms=10")
+	}
+	return nil
+}
+
+// endpoints returns the variables that say where etcd is.
+func (s *script) endpoints() [][2]string {
+	scheme, _, _ := strings.Cut(s.srv.Endpoint(), "://")
+	var far, near []string
+	for _, r := range s.roads {
+		far = append(far, scheme+"://"+r.Addr())
+	}
+	for _, m := range s.own {
+		near = append(near, m.Endpoint())
+	}
+	if len(near) == 0 {
+		near = []string{s.srv.Endpoint()}
+	}
+	return [][2]string{
+		{"CONCH_ENDPOINTS", strings.Join(far, ",")},
+		{"ETCDCTL_ENDPOINTS", strings.Join(near, ",")},
+	}
+}
+
+// commands wraps each command, so that they may call one another and be tried
+// again: they return errors, and only here does one end the script.
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	wrapped := map[string]func(*testscript.TestScript, bool, []string){}
+	for name := range table() {
+		wrapped[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			s := ts.Value(scriptKey{}).(*script)
+			s.ts = ts
+			if err := s.call(neg, append([]string{name}, args...)); err != nil {
+				ts.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	return wrapped
+}
+
+// call runs a command of the table; neg turns its outcome round.
+func (s *script) call(neg bool, args []string) error {
+	if neg && args[0] != "alive" && args[0] != "within" {
+		return fmt.Errorf("! %s means nothing", args[0])
+	}
+	f := table()[args[0]]
+	if f == nil {
+		return fmt.Errorf("%s is not one of the commands of script_test.go", args[0])
+	}
+	err := f(s, args[1:])
+	if !neg {
+		return err
+	}
+	if err == nil {
+		return fmt.Errorf("unexpected success")
+	}
+	if _, no := err.(negative); no {
+		s.ts.Logf("[%v]", err)
+		return nil
+	}
+	return err
+}
+
+// negative is the answer no, as opposed to a command gone wrong.
+type negative string
+
+func (n negative) Error() string { return string(n) }
+
+func table() map[string]func(*script, []string) error {
+	return map[string]func(*script, []string) error{
+		"exits": (*script).exits, "spawn": (*script).spawn, "type": (*script).typeIn,
+		"close": (*script).closeIn, "signal": (*script).signal, "reap": (*script).reap,
+		"alive": (*script).alive, "await": (*script).await, "within": (*script).within,
+		"etcd": (*script).etcd, "server": (*script).server, "road": (*script).road,
+		"overlap": (*script).overlap,
+	}
+}
+
+// timeout takes -t D off args.
+func timeout(args []string) (time.Duration, []string, error) {
+	if len(args) < 2 || args[0] != "-t" {
+		return limit, args, nil
+	}
+	d, err := time.ParseDuration(args[1])
+	return d, args[2:], err
+}
+
+// poll calls try until it returns nil or d is over, and returns the last error.
+func poll(d time.Duration, try func() error) error {
+	deadline := time.Now().Add(d)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not within %v: %w", d, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// client returns a client that may do anything, straight to srv.
+func (s *script) client(srv *etcdtest.Server) (*clientv3.Client, error) {
+	user := ""
+	if s.auth {
+		user = etcdtest.RootUser
+	}
+	return srv.Client(user, user)
+}
+
+func (s *script) revision() (int64, error) {
+	c, err := s.client(s.srv)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	r, err := c.Get(ctx, "/", clientv3.WithCountOnly())
+	if err != nil {
+		return 0, err
+	}
+	return r.Header.Revision, nil
+}
