@@ -1,0 +1,101 @@
+// Package connect is the part of every tool's command line that says which etcd
+// it talks to, and what that etcd's errors mean for the exit status.
+//
+// Flags have etcdctl's names and fall back on its ETCDCTL_ variables, so that a
+// person with a working etcdctl types nothing.
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"conch/pkg/cli"
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+)
+
+// Settings are the values of the flags.
+type Settings struct {
+	etcd.Config
+	Space keys.Space
+
+	flags *cli.Flags
+}
+
+// Flags declares the flags.
+func Flags(f *cli.Flags) *Settings {
+	s := &Settings{flags: f}
+	f.Group("Connection")
+	f.Strings(&s.Endpoints, cli.Row{Name: "endpoints", Default: "127.0.0.1:2379", Alias: etcdctl("ENDPOINTS"),
+		Help: "where etcd answers: URLs or host:port, separated by commas"})
+	f.Duration(&s.DialTimeout, cli.Row{Name: "dial-timeout", Default: "5s", Alias: etcdctl("DIAL_TIMEOUT"),
+		Help: "how long etcd may take for its first answer"})
+	f.String(&s.CACert, cli.Row{Name: "cacert", Arg: "FILE", Alias: etcdctl("CACERT"), Help: "authorities that etcd's certificate may be signed by"})
+	f.String(&s.Cert, cli.Row{Name: "cert", Arg: "FILE", Alias: etcdctl("CERT"), Help: "our certificate; it is read again for each connection"})
+	f.String(&s.Key, cli.Row{Name: "key", Arg: "FILE", Alias: etcdctl("KEY"), Help: "the key of our certificate"})
+	f.Bool(&s.SkipVerify, cli.Row{Name: "insecure-skip-tls-verify", Alias: etcdctl("INSECURE_SKIP_TLS_VERIFY"), Help: "accept any certificate of etcd's; for tests"})
+	f.String(&s.User, cli.Row{Name: "user", Arg: "NAME", Alias: etcdctl("USER"), Help: "user name; in a variable also name:password"})
+	f.String(&s.Password, cli.Row{Name: "password", EnvOnly: true, Secret: true, Alias: etcdctl("PASSWORD"), Help: "password of --user"})
+	f.String(&s.PasswordFile, cli.Row{Name: "password-file", Arg: "FILE", Help: "a file whose first line is the password"})
+	f.String(&s.Token, cli.Row{Name: "auth-jwt-token", EnvOnly: true, Secret: true, Alias: etcdctl("AUTH_JWT_TOKEN"), Help: "a JWT, in the place of user and password"})
+	f.String(&s.SRV, cli.Row{Name: "discovery-srv", Arg: "DOMAIN", Alias: etcdctl("DISCOVERY_SRV"), Help: "find the endpoints by the SRV records of this domain"})
+	f.String(&s.SRVName, cli.Row{Name: "discovery-srv-name", Arg: "SUFFIX", Alias: etcdctl("DISCOVERY_SRV_NAME"), Help: "suffix of the SRV service"})
+	f.Func(func(text string) (err error) { s.Space, err = keys.NewSpace(text); return }, cli.Row{Name: "prefix", Arg: "PREFIX", Default: keys.DefaultPrefix,
+		Help: "where conch's keys lie; two prefixes never meet"})
+	return s
+}
+
+func etcdctl(name string) []string { return []string{"ETCDCTL_" + name} }
+
+// Configured reports whether anything says where etcd is.
+func (s *Settings) Configured() bool {
+	return s.flags.Set("endpoints") || s.flags.Set("discovery-srv")
+}
+
+// Open connects; the error has its exit status.
+func (s *Settings) Open(ctx context.Context) (*etcd.Client, error) {
+	if strings.Contains(s.User, ":") && s.flags.Source("user") == "--user" {
+		return nil, cli.Usagef("--user: a password here can be read by everybody on this machine; use --password-file or CONCH_PASSWORD")
+	}
+	if s.DialTimeout < 10*time.Millisecond {
+		return nil, cli.Errorf(cli.Config, "--dial-timeout %v leaves etcd no time to answer: dial-timeout >= 10ms", s.DialTimeout)
+	}
+	c, err := etcd.Open(ctx, s.Config)
+	return c, s.Explain(err)
+}
+
+// Explain gives an error of package etcd its exit status and a hint.
+func (s *Settings) Explain(err error) error {
+	var unreachable *etcd.Unreachable
+	var refused *etcd.Refused
+	var config *etcd.ConfigError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &unreachable):
+		return withStatus(cli.Unreachable, err)
+	case errors.As(err, &refused):
+		err = withStatus(cli.Refused, err)
+		if refused.PermissionMissing() {
+			return cli.Hint(err, "the user needs readwrite on the prefix %s/: etcdctl role grant-permission ROLE --prefix=true readwrite %s/", s.Space, s.Space)
+		}
+		return cli.Hint(err, "set --user and --password-file, or --cert and --key")
+	case errors.As(err, &config):
+		return withStatus(cli.Config, err)
+	case errors.Is(err, etcd.ErrNoSpace):
+		return cli.Hint(withStatus(cli.Unreachable, fmt.Errorf("etcd takes no writes: %w", err)), "what is held lives on; compact, defragment and disarm the alarm (etcdctl alarm list)")
+	}
+	return err
+}
+
+// withStatus keeps a status that err already has.
+func withStatus(status int, err error) error {
+	var has interface{ ExitStatus() int }
+	if errors.As(err, &has) {
+		return err
+	}
+	return cli.Errorf(status, "%w", err)
+}

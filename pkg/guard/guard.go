@@ -1,0 +1,154 @@
+// Package guard runs a command that never outlives its hold.
+//
+// Two commands under one hold can overlap only in these cases: both processes
+// of the older one's supervision were frozen past the deadline and thawed (or,
+// without proc.Cmd.Contain, killed at the same instant); one of its processes
+// is in an uninterruptible sleep, or changed its user; or the hold itself ended
+// before the deadline that it had promised, and the news has not arrived.
+//
+// Otherwise: when the hold is lost, everything the command started is killed at
+// once. When renewals stay out, it gets its stop signal at
+//
+//	deadline - grace    with grace = min(KillAfter, TTL/2)
+//
+// and is killed at the deadline, by whichever comes first of this package, the
+// sentinel's kernel timer, and the supervisor's own.
+package guard
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"conch/pkg/clock"
+	"conch/pkg/proc"
+)
+
+// Hold is what a command runs under.
+type Hold interface {
+	// Lost is closed when the hold is known to be gone.
+	Lost() <-chan struct{}
+	// Deadline returns when everything under the hold must have ended, and a
+	// channel that is closed when that moves. It never moves back.
+	Deadline() (clock.Instant, <-chan struct{})
+}
+
+// Guard says how a command is stopped.
+type Guard struct {
+	StopSignal syscall.Signal // the first request to end; 0: TERM
+	KillAfter  time.Duration  // from the request to SIGKILL
+	LossGrace  time.Duration  // the same, when the deadline comes near; see Grace
+	MaxRun     time.Duration  // the command is stopped after this; 0: never
+
+	// Signals are those that this process gets; see Listen. Nil: none, and
+	// job control is not followed.
+	Signals <-chan os.Signal
+
+	// Started, if not nil, is called once the command runs.
+	Started func(*proc.Tree)
+	// Said, if not nil, is called before each step that a user may want to
+	// know of, with stop-signals' names and the like.
+	Said func(Event)
+}
+
+// Event is a step of a command's supervision.
+type Event struct {
+	Name    string // "term-sent", "kill-sent", "suspended", "resumed"
+	Signal  syscall.Signal
+	Reached int           // term-sent: how many processes
+	Left    time.Duration // suspended: until the deadline
+}
+
+// Grace returns how long before the deadline a command under a lease with this
+// TTL gets its stop signal: killAfter, but not more than half the TTL, for
+// renewals need room too.
+func Grace(ttl, killAfter time.Duration) time.Duration {
+	return min(killAfter, ttl/2)
+}
+
+// Renew returns the interval of renewals with which three in a row may fail
+// before a command is stopped for it.
+func Renew(ttl, killAfter time.Duration) time.Duration {
+	return (ttl - Grace(ttl, killAfter)) / 4
+}
+
+// Cause is why a command ended.
+type Cause int
+
+const (
+	Finished Cause = iota // by itself, or by a signal that it was sent
+	Stopped               // it was asked to, by TERM or INT to us
+	TimedOut              // MaxRun
+	Lost                  // the hold was lost, or about to be
+)
+
+// Outcome is how a command ended.
+type Outcome struct {
+	proc.Result
+	Cause   Cause
+	Began   time.Time
+	Request syscall.Signal // Stopped: what asked
+	Reached int            // processes that the last signal to the whole tree reached
+
+	tree *proc.Tree
+}
+
+// Dismiss lets the sentinel go. Until then it stands by with the command's
+// epilogue, should this process be killed before it has cleared up itself.
+func (o Outcome) Dismiss() {
+	if o.tree != nil {
+		o.tree.Dismiss()
+	}
+}
+
+// ErrLost means that the hold was lost before the command could be started.
+var ErrLost = errors.New("the hold was lost before the command started")
+
+// Run starts c under h and returns when everything it started is proven dead,
+// or when that proof has become impossible (Outcome.Empty is false then). c's
+// Deadline is set from h. The error is that of proc.Start, or ErrLost.
+func (g Guard) Run(h Hold, c proc.Cmd) (Outcome, error) {
+	deadline, moved := h.Deadline()
+	now := clock.System{}.Now()
+	select {
+	case <-h.Lost():
+		return Outcome{}, ErrLost
+	default:
+	}
+	if !now.Before(deadline.Add(-g.LossGrace)) {
+		return Outcome{}, ErrLost
+	}
+	failsafe, err := proc.NewFailsafe()
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer failsafe.Close()
+	c.Deadline = deadline
+	if err := failsafe.Arm(selfKill(deadline)); err != nil {
+		return Outcome{}, err
+	}
+	tree, err := proc.Start(&c)
+	if err != nil {
+		if errors.Is(err, proc.ErrLate) {
+			err = ErrLost
+		}
+		return Outcome{}, err
+	}
+	if g.Started != nil {
+		g.Started(tree)
+	}
+	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now()}
+	r.loop(deadline, moved)
+	if s := tree.Result().Status; r.cause == Finished && s.Signaled() && s.Signal() == r.terminal {
+		r.cause, r.request = Stopped, r.terminal // Ctrl-C was for both of us
+	}
+	return Outcome{Result: tree.Result(), Cause: r.cause, Began: r.began, Request: r.request, Reached: r.reached, tree: tree}, nil
+}
+
+// selfKill is when the supervisor's own timer fires: late enough that a tree
+// killed at the deadline is reported first, early enough that the lease is
+// still ours (the deadline lies a whole kill latency before its end).
+func selfKill(deadline clock.Instant) clock.Instant {
+	return deadline.Add(100 * time.Millisecond)
+}

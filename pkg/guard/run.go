@@ -1,0 +1,206 @@
+package guard
+
+import (
+	"syscall"
+	"time"
+
+	"conch/pkg/clock"
+	"conch/pkg/proc"
+)
+
+// run is one command under guard. All of it belongs to one goroutine.
+type run struct {
+	Guard
+	hold     Hold
+	tree     *proc.Tree
+	failsafe *proc.Failsafe
+	began    time.Time
+
+	cause    Cause
+	request  syscall.Signal
+	terminal syscall.Signal // the last one that the terminal sent to the whole group
+	reached  int
+	stopping bool             // it has been asked to end
+	killAt   <-chan time.Time // set once it has been asked
+}
+
+// loop serves until the tree is empty.
+func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
+	near := newAlarm(deadline.Add(-r.LossGrace))
+	defer near.stop()
+	var overdue <-chan time.Time
+	if r.MaxRun > 0 {
+		t := time.NewTimer(r.MaxRun)
+		defer t.Stop()
+		overdue = t.C
+	}
+	lost := r.hold.Lost()
+	for {
+		select {
+		case <-r.tree.Done():
+			return
+		case <-lost:
+			lost = nil
+			r.lose()
+		case <-moved:
+			deadline, moved = r.hold.Deadline()
+			r.tree.Extend(deadline)
+			_ = r.failsafe.Arm(selfKill(deadline)) // it could be armed before
+			near.set(deadline.Add(-r.LossGrace))
+		case <-near.C:
+			if near.due() {
+				r.cause = Lost
+				r.stop(r.stopSignal(), r.LossGrace)
+			}
+		case <-overdue:
+			r.stopFor(TimedOut, r.stopSignal())
+		case <-r.killAt:
+			r.kill()
+		case s := <-r.Signals:
+			r.signal(s.(syscall.Signal))
+		case c := <-r.tree.Changes():
+			r.follow(c, deadline)
+		}
+	}
+}
+
+func (r *run) stopSignal() syscall.Signal {
+	if r.StopSignal != 0 {
+		return r.StopSignal
+	}
+	return syscall.SIGTERM
+}
+
+// lose kills: somebody else may already be in our place.
+func (r *run) lose() {
+	select {
+	case <-r.tree.Done(): // it had ended before
+		return
+	default:
+	}
+	if !r.exited() {
+		r.cause = Lost
+	}
+	r.kill()
+}
+
+func (r *run) exited() bool {
+	select {
+	case <-r.tree.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// stopFor asks everything to end, for a cause that is not a loss.
+func (r *run) stopFor(why Cause, sig syscall.Signal) {
+	if r.cause == Finished {
+		r.cause = why
+	}
+	r.stop(sig, r.KillAfter)
+}
+
+// stop asks everything to end and sets the time of the kill.
+func (r *run) stop(sig syscall.Signal, grace time.Duration) {
+	r.stopping = true
+	r.reached = r.tree.SignalAll(sig)
+	r.say(Event{Name: "term-sent", Signal: sig, Reached: r.reached})
+	// A stopped process acts on TERM only once it goes on.
+	r.tree.SignalAll(syscall.SIGCONT)
+	r.killAt = time.After(grace)
+}
+
+func (r *run) kill() {
+	r.killAt = nil
+	r.say(Event{Name: "kill-sent", Signal: syscall.SIGKILL})
+	r.tree.Kill()
+}
+
+func (r *run) say(e Event) {
+	if r.Said != nil {
+		r.Said(e)
+	}
+}
+
+// signal acts on a signal that this process got.
+func (r *run) signal(s syscall.Signal) {
+	if fromTerminal(s) && proc.ForegroundTTY() {
+		r.terminal = s
+		return // the terminal has sent it to the command too
+	}
+	switch {
+	case s == syscall.SIGTSTP:
+		r.tree.Signal(s)
+	case (s == syscall.SIGTERM || s == syscall.SIGINT) && r.stopping:
+		r.kill()
+	case s == syscall.SIGTERM || s == syscall.SIGINT:
+		r.request = s
+		r.stopFor(Stopped, s)
+	default:
+		r.tree.Signal(s)
+	}
+}
+
+// follow does what the command did: when it was stopped, this process stops
+// too, so that the shell sees the job as stopped.
+func (r *run) follow(c proc.Change, deadline clock.Instant) {
+	if c.Stopped == 0 || r.Signals == nil {
+		return
+	}
+	if !byTerminal(c.Stopped) { // kill -STOP: the hold is kept meanwhile
+		return
+	}
+	r.say(Event{Name: "suspended", Signal: c.Stopped, Left: deadline.Sub(clock.System{}.Now())})
+	proc.StopSelf(c.Stopped)
+	r.drain()
+	r.tree.Signal(syscall.SIGCONT) // the shell may have continued us alone
+	r.say(Event{Name: "resumed"})
+}
+
+// drain drops the TSTP that the terminal sent to us as well as to the command:
+// left in the queue, it would stop the job that `bg` has just continued.
+func (r *run) drain() {
+	t := time.NewTimer(20 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case s := <-r.Signals:
+			if s != syscall.SIGTSTP {
+				r.signal(s.(syscall.Signal))
+			}
+		case <-r.tree.Changes(): // stops and continues of before
+		case <-t.C:
+			return
+		}
+	}
+}
+
+// alarm is a timer for an instant that moves.
+type alarm struct {
+	*time.Timer
+	at clock.Instant
+}
+
+func newAlarm(at clock.Instant) *alarm {
+	a := &alarm{Timer: time.NewTimer(time.Hour)}
+	a.set(at)
+	return a
+}
+
+func (a *alarm) set(at clock.Instant) {
+	a.at = at
+	a.Reset(max(0, at.Sub(clock.System{}.Now())))
+}
+
+// due reports whether the instant has come. Timers only wake us, and Go's stand
+// still in a suspend; the clock decides.
+func (a *alarm) due() bool {
+	if left := a.at.Sub(clock.System{}.Now()); left > 0 {
+		a.Reset(left)
+		return false
+	}
+	return true
+}
+
+func (a *alarm) stop() { a.Stop() }

@@ -1,0 +1,81 @@
+package guard
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"conch/pkg/proc"
+)
+
+// Listener gets the signals that are sent to this process.
+type Listener struct {
+	C     chan os.Signal
+	ready sync.WaitGroup
+}
+
+// requests are the signals that ask a process to end.
+var requests = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT}
+
+// IsRequest reports whether s asks a process to end.
+func IsRequest(s os.Signal) bool { return slices.Contains(requests, s) }
+
+// Listen listens for every signal that can be passed on to a command; those
+// that were ignored when we started stay so, as nohup and background jobs of
+// scripts want it. When it returns it hears the requests to end; the others
+// take the runtime a millisecond, so it goes on with them on its own. See Ready.
+//
+// Not passed on are KILL and STOP, which nobody can catch, the ones for faults
+// of our own, CHLD and CONT that are about us, URG that Go's runtime sends
+// itself, PIPE that is about our pipes, and TTIN and TTOU: they go to the whole
+// group anyway, and would stop us before the command.
+func Listen() *Listener {
+	l := &Listener{C: make(chan os.Signal, 64)}
+	for _, s := range requests {
+		l.hear(s.(syscall.Signal))
+	}
+	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
+	l.ready.Go(func() {
+		for s := syscall.Signal(1); s <= 64; s++ {
+			if !skipped(s) && !IsRequest(s) {
+				l.hear(s)
+			}
+		}
+	})
+	return l
+}
+
+func (l *Listener) hear(s syscall.Signal) {
+	if !proc.Ignored(s) {
+		signal.Notify(l.C, s)
+	}
+}
+
+// Ready returns when all signals are heard.
+func (l *Listener) Ready() { l.ready.Wait() }
+
+func skipped(s syscall.Signal) bool {
+	switch s {
+	case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGURG, syscall.SIGPIPE,
+		syscall.SIGTTIN, syscall.SIGTTOU,
+		syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS, syscall.SIGABRT,
+		syscall.SIGPROF, 32, 33: // the last two are the C library's
+		return true
+	}
+	return false
+}
+
+// fromTerminal reports whether s is one that a terminal sends to the whole
+// foreground group.
+func fromTerminal(s syscall.Signal) bool {
+	return s == unix.SIGINT || s == unix.SIGQUIT || s == unix.SIGTSTP || s == unix.SIGWINCH
+}
+
+// byTerminal reports whether s is one of job control's.
+func byTerminal(s syscall.Signal) bool {
+	return s == unix.SIGTSTP || s == unix.SIGTTIN || s == unix.SIGTTOU
+}

@@ -1,0 +1,184 @@
+// Package elect is conch-elect: a command that runs on one host of a cluster.
+package elect
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+
+	"conch/pkg/cli"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+	"conch/pkg/proc"
+	"conch/pkg/wrap"
+)
+
+const name = "conch-elect"
+
+// Tool is conch-elect.
+var Tool = cli.Tool{
+	Name:  name,
+	Brief: "run a command on one host of a cluster",
+	Usage: []string{
+		"[FLAGS] NAME [FLAGS] [--] COMMAND [ARG]...",
+		"[FLAGS] NAME -c 'SHELL COMMAND'",
+		"[FLAGS] -- COMMAND [ARG]...",
+		"NAME --hold",
+		"NAME --who | --watch | --assert | --evict",
+		"NAME --fenced-put KEY | --fenced-file PATH",
+	},
+	Examples: examples,
+	Sections: sections,
+	Statuses: statuses(),
+	SeeAlso:  []string{"etcdctl(1)", "flock(1)"},
+	Shape:    cli.NameCommand,
+	Setup:    setup,
+	Raise:    proc.Raise,
+}
+
+// options are the settings of one run.
+type options struct {
+	*wrap.Options
+	hold       bool
+	who        bool
+	watch      bool
+	assert     bool
+	minRev     uint64
+	token      uint64
+	evict      bool
+	fencedPut  string
+	fencedFile string
+	json       bool
+}
+
+func setup(f *cli.Flags) cli.Run {
+	o := &options{Options: wrap.Flags(f)}
+	f.Group("Instead of a command")
+	f.Bool(&o.hold, cli.Row{Name: "hold", Env: cli.NoEnv, Help: "hold without a command: print the token, and release when standard input ends"})
+	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds NAME; status 1 if nobody does"})
+	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "say who holds NAME, and again at each change"})
+	f.Bool(&o.assert, cli.Row{Name: "assert", Env: cli.NoEnv, Help: "status 0 if this host holds NAME, 1 if not"})
+	f.Uint64(&o.minRev, cli.Row{Name: "min-rev", Arg: "REV", Env: cli.NoEnv, Help: "with --assert: and its token is at least this"})
+	f.Uint64(&o.token, cli.Row{Name: "token", Arg: "REV", Env: cli.NoEnv, Help: "with --assert, --fenced-put and --fenced-file: whether the hold with this very token exists, on whichever host"})
+	f.Bool(&o.evict, cli.Row{Name: "evict", Env: cli.NoEnv, Help: "take the hold away from whoever has it; the command there is killed"})
+	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write standard input to a key of etcd, only while the token ($CONCH_REV) holds; status 1 if it does not"})
+	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by standard input in one step, only while the token holds and none newer has written; status 1 otherwise"})
+	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --assert, --evict: JSON, one object a line"})
+	f.Complete(o.names)
+	return o.run
+}
+
+// run is the whole tool: a question, a hold, or a command under one.
+func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
+	argv := o.Argv(args.Command)
+	mode, err := o.mode(args, argv)
+	if err != nil {
+		return err
+	}
+	office, err := o.office(args, argv)
+	if err != nil {
+		return err
+	}
+	switch {
+	case mode != nil:
+		return o.ask(ctx, stdio, office, mode)
+	case o.Plain && !o.Configured():
+		return o.Exec(argv, stdio)
+	}
+	return o.wrap(ctx, stdio, office, argv)
+}
+
+// wrap is the path of a command: the way to etcd, the turn, the command under
+// it, the release.
+func (o *options) wrap(ctx context.Context, stdio *cli.Stdio, office keys.Line, argv []string) error {
+	s, err := wrap.Open(ctx, o.Options, name, "elect", office, argv, stdio)
+	if err != nil {
+		return err
+	}
+	return s.Close(s.Loop(func() error {
+		turn, err := s.Take(ctx, hold.Join)
+		if err != nil {
+			return err
+		}
+		if o.hold {
+			return s.Hold(ctx, turn)
+		}
+		outcome, err := s.Run(turn)
+		return s.Release(ctx, turn, outcome, err)
+	}))
+}
+
+// office says which line to stand in. Without a NAME the command names it.
+func (o *options) office(args cli.Args, argv []string) (keys.Line, error) {
+	n := args.Name
+	if !args.HasName {
+		n = nameOf(argv)
+	}
+	if err := keys.CheckName(n); err != nil {
+		return keys.Line{}, &cli.Exit{Status: cli.Usage, Err: err}
+	}
+	return o.Space.Office(n), nil
+}
+
+// nameOf derives a name from a command line: what it runs, for people, and a
+// hash of all of it. The words are hashed with a zero byte after each, so that
+// `a "b c"` and `a b c` are two.
+func nameOf(argv []string) string {
+	h := sha256.New()
+	for _, word := range argv {
+		h.Write([]byte(word + "\x00"))
+	}
+	base := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
+			return r
+		}
+		return '_'
+	}, filepath.Base(argv[0]))
+	return base[:min(len(base), 100)] + "-" + hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+// mode finds the one thing to do instead of a command, nil for a command, and
+// refuses a line that asks for two things or for none.
+func (o *options) mode(args cli.Args, argv []string) (query, error) {
+	var mode query
+	var asked []string
+	for _, m := range []struct {
+		flag string
+		on   bool
+		do   query
+	}{
+		{"--hold", o.hold, nil},
+		{"--who", o.who, o.sayWho},
+		{"--watch", o.watch, o.sayWatch},
+		{"--assert", o.assert, o.sayAssert},
+		{"--evict", o.evict, o.sayEvict},
+		{"--fenced-put", o.fencedPut != "", o.putFenced},
+		{"--fenced-file", o.fencedFile != "", o.writeFenced},
+	} {
+		if m.on {
+			asked = append(asked, m.flag)
+			mode = m.do
+		}
+	}
+	switch {
+	case len(asked) > 1:
+		return nil, cli.Usagef("%s ask for different things; use one of them", strings.Join(asked, " and "))
+	case len(asked) == 1 && len(argv) > 0:
+		return nil, cli.Usagef("%s runs no command, but one is given: %s", asked[0], argv[0])
+	case len(asked) == 1 && !args.HasName:
+		return nil, cli.Usagef("%s needs the NAME it is about", asked[0])
+	case len(asked) == 0 && len(argv) == 0:
+		return nil, cli.Usagef("no command is given")
+	case o.hold && o.Restart, o.hold && o.Once != "", o.hold && o.MaxRun > 0:
+		return nil, cli.Usagef("--hold runs no command; --restart, --once and --max-run are about one")
+	case o.json && (len(asked) == 0 || o.hold):
+		return nil, cli.Usagef("--json goes with --who, --watch, --assert and --evict")
+	case o.minRev > 0 && !o.assert:
+		return nil, cli.Usagef("--min-rev goes with --assert")
+	case o.token > 0 && !o.assert && o.fencedPut == "" && o.fencedFile == "":
+		return nil, cli.Usagef("--token goes with --assert, --fenced-put and --fenced-file")
+	}
+	return mode, nil
+}

@@ -1,0 +1,222 @@
+package elect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/cli"
+	"conch/pkg/etcd"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+)
+
+// query is what is done instead of a command.
+type query func(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error
+
+// ask connects, puts the question, and gives errors their exit status.
+func (o *options) ask(ctx context.Context, stdio *cli.Stdio, office keys.Line, q query) error {
+	c, err := o.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return o.Explain(q(ctx, stdio, c, office))
+}
+
+// list reads the line within --dial-timeout.
+func (o *options) list(ctx context.Context, c *etcd.Client, office keys.Line) (hold.Line, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	return hold.List(ctx, c, office)
+}
+
+// no is the silent answer "no".
+var no = &cli.Exit{Status: cli.Failed}
+
+// holderJSON is a holder in --json output. The first four fields are as the
+// reference has them.
+type holderJSON struct {
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Cmd     string    `json:"cmd"`
+	Office  string    `json:"office"`
+	User    string    `json:"user"`
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"`
+	Rev     int64     `json:"rev"`
+	Lease   string    `json:"lease"`
+	Key     string    `json:"key"`
+	Waiters int       `json:"waiters"`
+}
+
+func describe(office string, l hold.Line, h hold.Candidate) holderJSON {
+	state := h.State
+	if state == "" {
+		state = hold.Held
+	}
+	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1}
+}
+
+// text is a holder as one line for people.
+func text(office string, h hold.Candidate) string {
+	since := "unknown"
+	if t := h.Begun(); !t.IsZero() {
+		since = t.Format(time.RFC3339)
+	}
+	return cli.OneLine(fmt.Sprintf("%s %s pid=%d since=%s rev=%d", office, h.Host, h.PID, since, h.Rev))
+}
+
+func printJSON(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+	l, err := o.list(ctx, c, office)
+	if err != nil {
+		return err
+	}
+	h, ok := l.Holder()
+	switch {
+	case !ok:
+		return no
+	case o.json:
+		return printJSON(stdio.Out, describe(office.Name, l, h))
+	}
+	_, err = fmt.Fprintln(stdio.Out, text(office.Name, h))
+	return err
+}
+
+// vacant is --watch --json's line for an office without a holder.
+type vacant struct {
+	Office string `json:"office"`
+	Leader any    `json:"leader"` // null
+}
+
+func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+	if _, err := o.list(ctx, c, office); err != nil { // the first answer is bounded
+		return err
+	}
+	said := int64(-1) // revision of the holder last shown; 0: vacant
+	return hold.Watch(ctx, c, office, func(l hold.Line) error {
+		h, ok := l.Holder()
+		switch {
+		case h.Rev == said && ok, !ok && said == 0:
+			return nil
+		case !ok && o.json:
+			said = 0
+			return printJSON(stdio.Out, vacant{Office: office.Name})
+		case !ok:
+			said = 0
+			_, err := fmt.Fprintln(stdio.Out, office.Name, "-")
+			return err
+		}
+		said = h.Rev
+		if o.json {
+			return printJSON(stdio.Out, describe(office.Name, l, h))
+		}
+		_, err := fmt.Fprintln(stdio.Out, text(office.Name, h))
+		return err
+	})
+}
+
+// asserted is --assert --json's answer.
+type asserted struct {
+	Held bool   `json:"held"`
+	Rev  int64  `json:"rev"`
+	Host string `json:"host"`
+}
+
+func (o *options) sayAssert(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+	l, err := o.list(ctx, c, office)
+	if err != nil {
+		return err
+	}
+	h, ok := l.Holder()
+	a := asserted{Rev: h.Rev, Host: h.Host}
+	switch {
+	case !ok, h.State == hold.Lingering:
+	case o.token > 0:
+		a.Held = uint64(h.Rev) == o.token
+	default:
+		host, err := os.Hostname()
+		a.Held = err == nil && h.Host == host
+	}
+	a.Held = a.Held && uint64(h.Rev) >= o.minRev
+	if o.json {
+		if err := printJSON(stdio.Out, a); err != nil {
+			return err
+		}
+	}
+	if !a.Held {
+		return no
+	}
+	return nil
+}
+
+func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	who, err := hold.Evict(ctx, c, o.Space, office, me())
+	switch {
+	case errors.Is(err, hold.ErrVacant):
+		return cli.Errorf(cli.Failed, "%s: nobody holds it", office.Name)
+	case err != nil:
+		return err
+	case o.json:
+		return printJSON(stdio.Out, describe(office.Name, hold.Line{Candidates: []hold.Candidate{who}}, who))
+	}
+	_, err = fmt.Fprintf(stdio.Out, "%s: evicted %s\n", office.Name, cli.OneLine(who.String()))
+	return err
+}
+
+// me is who evicts: user@host (pid N).
+func me() string {
+	h := hold.Self(nil)
+	if h.User == "" {
+		if u, err := user.Current(); err == nil {
+			h.User = u.Uid
+		}
+	}
+	return fmt.Sprintf("%s@%s (pid %d)", h.User, h.Host, h.PID)
+}
+
+// names proposes the offices that somebody holds, to the shell's completion.
+func (o *options) names(ctx context.Context, _ *cli.Stdio, words []string, prefix string) []string {
+	if len(words) > 0 {
+		return nil
+	}
+	c, err := o.Open(ctx)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+		return m.KV().Get(ctx, o.Space.Offices()+prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1000))
+	})
+	if err != nil {
+		return nil
+	}
+	var found []string
+	for _, kv := range r.Kvs {
+		if n, ok := o.Space.OfficeOf(string(kv.Key)); ok && strings.HasPrefix(n, prefix) {
+			found = append(found, n)
+		}
+	}
+	return slices.Compact(found)
+}

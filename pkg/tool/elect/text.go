@@ -1,0 +1,33 @@
+package elect
+
+import "conch/pkg/cli"
+
+var examples = []cli.Example{
+	{Text: "Run a server on one host; the others stand by", Command: "conch-elect db-primary -- postgres -D /data"},
+	{Text: "In the crontab of thirty hosts: run once, the others skip in silence", Command: "0 2 * * * conch-elect -n -E 0 --hold-for 60s backup restic backup /data"},
+	{Text: "Migrate once for ever; replicas wait, then go on", Command: `conch-elect --once "$GIT_SHA" migrate ./migrate && exec app`},
+	{Text: "A guard at the top of a script", Command: `[ "$CONCH_NAME" = deploy ] || exec conch-elect -n deploy -- "$0" "$@"`},
+	{Text: "Who holds it?", Command: "conch-elect db-primary --who"},
+}
+
+func statuses() []cli.Status {
+	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --assert, --evict: no; --fenced-put, --fenced-file: refused, nothing was written"})
+}
+
+var sections = []cli.Section{
+	{Title: "DESCRIPTION", Body: "`conch-elect` waits until it has the turn at NAME, runs COMMAND, and gives the turn up when COMMAND and everything that it started have ended. Of all that use the same NAME with the same etcd and the same `--prefix`, one runs at a time, first come first served.\n\n" +
+		"COMMAND runs under a lease in etcd. It is dead before the lease can end: if etcd does not answer for too long, COMMAND gets its stop signal, and it is killed, with all its descendants, daemons included, when the lease can no longer be relied on. The same happens when `conch-elect` itself is killed, stopped or cut off.\n\n" +
+		"Streams, terminal, job control, descriptors, limits, signals and exit status are COMMAND's, as if `conch-elect` were not there. It says nothing of its own on success.\n\n" +
+		"Without NAME, before `--`, the name is made from the command line: equal command lines exclude each other."},
+	{Title: "SIGNALS", Body: "`TERM` and `INT` ask COMMAND and all its descendants to end; after `--kill-after` they are killed. A second one kills at once. Other signals are passed on to COMMAND alone. What a terminal sends to its whole foreground group is left to COMMAND.\n\n" +
+		"A job that is suspended (Ctrl-Z) cannot renew its lease: it is killed when that ends, unless it is continued before."},
+	{Title: "THE COMMAND'S ENVIRONMENT", Body: "= CONCH_KIND: `elect`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal"},
+	{Title: "WHAT IS NOT PROMISED", Body: "Two COMMANDs can overlap if the older one, though killed, has not yet ended or its effects have not: \n\n" +
+		"- both of conch's processes were frozen past the deadline, by a hypervisor or a cgroup, and thawed\n" +
+		"- both were killed at the same instant, without `--contain`\n" +
+		"- an operator revoked the lease while the holder was cut off from etcd, for longer than `--lock-delay`; `--lock-delay ttl` excludes this\n" +
+		"- a process of COMMAND is in an uninterruptible sleep; or it changed its user, and conch may not kill it: then the hold is not released but left to lapse\n" +
+		"- bytes were already in socket buffers, or work had been handed to another daemon or host\n\n" +
+		"For these there is the token: have whatever COMMAND writes to compare `CONCH_REV` with the newest that it has seen, or write by `--fenced-put` and `--fenced-file`."},
+	{Title: "KEYS IN ETCD", Body: "= /conch/v1/elect/NAME/LEASE: one for each candidate, under its own lease; the lowest create-revision has the turn\n= /conch/v1/elect-run/NAME: whose command may be alive; deleted with the release\n= /conch/v1/evict/LEASE: who evicted that holder\n= /conch/v1/once/NAME/KEY: what `--once` has done, for ever\n\nAn etcd user needs readwrite on the prefix."},
+}

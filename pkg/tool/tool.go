@@ -1,0 +1,14 @@
+// Package tool lists conch's tools.
+package tool
+
+import (
+	"conch/pkg/cli"
+	"conch/pkg/tool/elect"
+	"conch/pkg/wrap"
+)
+
+// All are the tools, in the order in which help lists them.
+func All() []cli.Tool { return []cli.Tool{elect.Tool} }
+
+// Internal are the entries that conch starts itself.
+func Internal() []cli.Tool { return []cli.Tool{wrap.Release} }

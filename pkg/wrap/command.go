@@ -1,0 +1,91 @@
+package wrap
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"conch/pkg/cli"
+	"conch/pkg/fence"
+	"conch/pkg/proc"
+)
+
+// outputs are the variables that a command finds; of an outer conch's, the
+// inner one's take the place.
+var outputs = []string{"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY", "CONCH_CLUSTER", "CONCH_LEASE", "CONCH_SLOT"}
+
+// environ is the environment of a command: what was inherited, and at its end
+// what it may know of the hold.
+func environ(inherited []string, kind, name string, t fence.Token, extra ...string) []string {
+	env := slices.DeleteFunc(slices.Clone(inherited), func(entry string) bool {
+		key, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(outputs, key)
+	})
+	env = append(env, "CONCH_KIND="+kind, "CONCH_NAME="+name)
+	env = append(env, t.Env()...)
+	return append(env, extra...)
+}
+
+// Argv returns the command line, which -c makes a shell's.
+func (o *Options) Argv(command []string) []string {
+	if o.Shell == "" {
+		return command
+	}
+	argv := []string{"/bin/sh", "-c", o.Shell}
+	if len(command) > 0 { // as `sh -c SHELL` has it, $0 comes first
+		argv = append(append(argv, "sh"), command...)
+	}
+	return argv
+}
+
+// look finds the command before anything is asked of etcd: a command that
+// cannot run is no reason to take a turn.
+func look(argv []string, stdio *cli.Stdio) ([]string, error) {
+	path, ok := stdio.Lookup("PATH")
+	if !ok {
+		path = "/usr/local/bin:/usr/bin:/bin"
+	}
+	paths, err := proc.Look(argv[0], path)
+	return paths, startError(err)
+}
+
+// startError gives the failure to start a command its exit status.
+func startError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, proc.ErrNotFound):
+		return cli.Errorf(cli.NotFound, "%w", err)
+	case errors.Is(err, proc.ErrNotExecutable):
+		return cli.Errorf(cli.NotExecutable, "%w", err)
+	}
+	return err
+}
+
+// Exec becomes the command, without a hold. It returns only if that fails.
+func (o *Options) Exec(argv []string, stdio *cli.Stdio) error {
+	paths, err := look(argv, stdio)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err = unix.Exec(path, argv, stdio.Env); errors.Is(err, syscall.ENOEXEC) {
+			err = unix.Exec("/bin/sh", append([]string{"sh", path}, argv[1:]...), stdio.Env)
+		}
+	}
+	return startError(&proc.StartError{Path: argv[0], Err: err})
+}
+
+// Release is the one-shot mode in which a sentinel ends that has emptied the
+// tree of a supervisor that was killed: it clears what that left in etcd.
+var Release = cli.Tool{
+	Name:  "conch-release",
+	Brief: "clear up after a conch that was killed; conch starts this itself",
+	Setup: func(*cli.Flags) cli.Run {
+		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error { return release(ctx, stdio) }
+	},
+}

@@ -1,0 +1,158 @@
+// Package wrap is a command wrapped in a hold, as conch-elect and conch-sema
+// share it: the flags, the hooks, the reports, and the steps from the wait to
+// the release.
+//
+// It does not decide who has a turn (package hold does) nor how a command is
+// stopped (package guard does); it puts the two together and turns what comes of
+// them into messages and an exit status.
+package wrap
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"conch/pkg/cli"
+	"conch/pkg/connect"
+	"conch/pkg/guard"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+	"conch/pkg/lease"
+)
+
+// Options are the values of the flags.
+type Options struct {
+	*connect.Settings
+
+	TTL       time.Duration
+	LockDelay time.Duration
+	Wait      time.Duration // negative: for ever
+	NonBlock  bool
+	Conflict  int // -1: the usual status
+	HoldFor   time.Duration
+	Once      string
+
+	Shell       string // -c
+	KillAfter   time.Duration
+	StopSignal  syscall.Signal
+	MaxRun      time.Duration
+	Restart     bool
+	WaitTree    bool
+	Contain     bool
+	Plain       bool // --if-configured
+	OnAcquire   string
+	OnLose      string
+	HookTimeout time.Duration
+
+	Quiet      bool
+	Verbose    bool
+	LogFormat  string
+	StatusFD   int // -1: none
+	StatusFile string
+	Notify     string
+	Listen     string
+}
+
+// Flags declares the flags.
+func Flags(f *cli.Flags) *Options {
+	o := &Options{Wait: -1, Conflict: -1, StatusFD: -1}
+	o.turn(f)
+	o.command(f)
+	o.reports(f)
+	o.Settings = connect.Flags(f)
+	return o
+}
+
+func (o *Options) turn(f *cli.Flags) {
+	f.Group("The turn")
+	f.Duration(&o.TTL, cli.Row{Name: "ttl", Default: "10s", Help: "how long the hold outlives a host that is gone; 2s to 300s"})
+	f.Func(func(text string) error { return o.setLockDelay(text) }, cli.Row{Name: "lock-delay", Arg: "DURATION|ttl", Default: "1s",
+		Help: "how long to wait after a holder that did not release; ttl waits for its whole TTL, which excludes overlap even if etcd dropped its lease early"})
+	f.Duration(&o.Wait, cli.Row{Name: "wait", Short: "w", Help: "give up after this, connecting included, with status 75; 0 is --nonblock"})
+	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn"})
+	f.Int(&o.Conflict, cli.Row{Name: "conflict-exit-code", Short: "E", Min: 0, Max: 255, Help: "exit with this, and not 75, when there was no turn; with 0 nothing is said"})
+	f.Duration(&o.HoldFor, cli.Row{Name: "hold-for", Help: "keep the hold at least this long after acquiring it, though the command has ended and conch has exited"})
+	f.Func(func(text string) error { o.Once = text; return keys.CheckName(text) }, cli.Row{Name: "once", Arg: "KEY",
+		Help: "run only if nothing has yet succeeded under this KEY; else exit 0. Others wait for it, then skip"})
+}
+
+func (o *Options) command(f *cli.Flags) {
+	f.Group("The command")
+	f.String(&o.Shell, cli.Row{Name: "command", Short: "c", Arg: "SHELL", Env: cli.NoEnv, Help: "run this by /bin/sh -c; words that follow become its arguments"})
+	f.Duration(&o.KillAfter, cli.Row{Name: "kill-after", Short: "k", Default: "5s", Help: "SIGKILL this long after the request to end"})
+	f.Signal(&o.StopSignal, cli.Row{Name: "signal", Short: "s", Default: "TERM", Help: "the request to end, when the hold is being lost or --max-run is over"})
+	f.Duration(&o.MaxRun, cli.Row{Name: "max-run", Help: "stop the command after this; status 124"})
+	f.Bool(&o.Restart, cli.Row{Name: "restart", Help: "when the command has ended, or the hold was lost, queue again; ends by a signal only"})
+	f.Bool(&o.WaitTree, cli.Row{Name: "wait-tree", Help: "the command has ended when all that it started has, for commands that turn into daemons"})
+	f.Bool(&o.Contain, cli.Row{Name: "contain", Help: "run the command in a pid namespace: nothing survives, even if both of conch's processes are killed at once"})
+	f.Bool(&o.Plain, cli.Row{Name: "if-configured", Help: "if nothing says where etcd is, just run the command, without a hold"})
+	f.Group("Hooks")
+	f.String(&o.OnAcquire, cli.Row{Name: "on-acquire", Arg: "SHELL", Help: "run before the command; if it fails, the turn is given back and the status is 75"})
+	f.String(&o.OnLose, cli.Row{Name: "on-lose", Arg: "SHELL", Help: "run when the command is dead, however it ended, before the release"})
+	f.Duration(&o.HookTimeout, cli.Row{Name: "hook-timeout", Default: "30s", Help: "a hook is killed after this"})
+}
+
+func (o *Options) reports(f *cli.Flags) {
+	f.Group("Reports")
+	f.Bool(&o.Quiet, cli.Row{Name: "quiet", Short: "q", Help: "say nothing about a turn that was not to be had, or was lost"})
+	f.Bool(&o.Verbose, cli.Row{Name: "verbose", Short: "v", Help: "a line on standard error for each transition"})
+	f.Enum(&o.LogFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of these lines"})
+	f.Int(&o.StatusFD, cli.Row{Name: "status-fd", Min: 0, Max: 1 << 20, Help: "a line of JSON for each transition, to this descriptor"})
+	f.String(&o.StatusFile, cli.Row{Name: "status-file", Arg: "FILE", Help: "the same, appended to a file"})
+	f.Enum(&o.Notify, cli.Row{Name: "notify", Values: []string{"standby", "leader", "child"}, Help: "tell systemd that we are ready: once in line, once the turn is ours, or leave it to the command"})
+	f.String(&o.Listen, cli.Row{Name: "listen", Arg: "ADDRESS", Help: "answer HTTP: /leader is 200 while the hold is ours, 503 otherwise"})
+}
+
+func (o *Options) setLockDelay(text string) (err error) {
+	if text == "ttl" {
+		o.LockDelay = hold.LockDelayTTL
+		return nil
+	}
+	o.LockDelay, err = cli.ParseDuration(text)
+	return err
+}
+
+// Check refuses what cannot work, with the inequality that it breaks.
+func (o *Options) Check() error {
+	impossible := func(format string, args ...any) error { return cli.Errorf(cli.Config, format, args...) }
+	switch {
+	case o.TTL < lease.MinTTL:
+		return impossible("--ttl %v is too short to be renewed in time: ttl >= %v", o.TTL, lease.MinTTL)
+	case o.TTL > lease.MaxTTL:
+		return impossible("--ttl %v is longer than etcd can be trusted with: ttl <= %v", o.TTL, lease.MaxTTL)
+	case o.HoldFor > 0 && o.HoldFor > lease.MaxTTL:
+		return impossible("--hold-for %v is longer than a lease can be: hold-for <= %v", o.HoldFor, lease.MaxTTL)
+	case o.Restart && (o.NonBlock || o.Wait == 0):
+		return cli.Usagef("--restart queues again and --nonblock never queues; use one of them")
+	case o.Restart && o.Once != "":
+		return cli.Usagef("--restart never ends and --once runs a thing once; use one of them")
+	case o.StatusFile != "" && o.StatusFD >= 0:
+		return cli.Usagef("--status-fd and --status-file are two ways to say one thing; use one of them")
+	case o.Quiet && o.Verbose:
+		return cli.Usagef("--quiet and --verbose contradict each other")
+	}
+	if o.Wait == 0 {
+		o.NonBlock = true
+	}
+	return nil
+}
+
+// guard returns the guard for the command.
+func (o *Options) guard(ttl time.Duration) guard.Guard {
+	return guard.Guard{
+		StopSignal: o.StopSignal, KillAfter: o.KillAfter, MaxRun: o.MaxRun,
+		LossGrace: guard.Grace(ttl, o.KillAfter),
+	}
+}
+
+// conflict is the error for a turn that was not to be had.
+func (o *Options) conflict(format string, args ...any) error {
+	status := cli.Busy
+	if o.Conflict >= 0 {
+		status = o.Conflict
+	}
+	if status == 0 || o.Quiet {
+		return &cli.Exit{Status: status}
+	}
+	return cli.Errorf(status, "%w", fmt.Errorf(format, args...))
+}

@@ -1,0 +1,217 @@
+package wrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"conch/pkg/cli"
+	"conch/pkg/clock"
+	"conch/pkg/guard"
+	"conch/pkg/hold"
+	"conch/pkg/proc"
+)
+
+// Loop runs turn after turn with --restart, and once without.
+func (s *Session) Loop(turn func() error) error {
+	wait := backoffMin
+	for {
+		began := time.Now()
+		err := turn()
+		if errors.Is(err, errDone) {
+			return nil
+		}
+		if !s.Restart || s.stopped || final(err) {
+			return err
+		}
+		if time.Since(began) > stable {
+			wait = backoffMin
+		}
+		d := wait/2 + rand.N(wait/2+1)
+		s.report.Say(Event{Event: "backoff", Delay: d.Seconds(), Reason: reason(err)})
+		if err := s.interruptible(context.Background(), func(ctx context.Context) error {
+			select {
+			case <-time.After(d):
+			case <-ctx.Done():
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		wait = min(3*wait, backoffMax)
+	}
+}
+
+// Between two turns of --restart; a turn that lasted longer than stable starts
+// anew.
+const (
+	backoffMin = time.Second
+	backoffMax = 30 * time.Second
+	stable     = time.Minute
+)
+
+// final reports whether trying again cannot mend err.
+func final(err error) bool {
+	switch cli.StatusOf(err) {
+	case cli.Usage, cli.Config, cli.Refused, cli.NotFound, cli.NotExecutable:
+		return !errors.As(err, new(cli.Ended))
+	}
+	return false
+}
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Run runs what is to be run under the turn: the on-acquire hook, the command,
+// the on-lose hook.
+func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
+	o, err := s.hook("on-acquire", s.OnAcquire, t, t)
+	if err == nil {
+		o, err = s.command(t)
+	}
+	if lerr := s.onLose(t); lerr != nil {
+		s.report.Say(Event{Event: "error", Reason: lerr.Error()})
+	}
+	return o, err
+}
+
+func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
+	release, err := epilogue(s.Client, t)
+	if err != nil {
+		return guard.Outcome{}, err
+	}
+	g := s.guard(t.TTL())
+	g.Signals = s.signals.C
+	g.Said = s.said
+	g.Started = func(tree *proc.Tree) {
+		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Token().Rev})
+		s.letGo()
+	}
+	s.signals.Ready()
+	env := environ(s.stdio.Env, s.kind, s.Line.Name, t.Token())
+	if s.Notify != "" && s.Notify != "child" {
+		env = without(env, "NOTIFY_SOCKET")
+	}
+	o, err := g.Run(t, proc.Cmd{
+		Args: s.Argv, Paths: s.paths, Env: env,
+		WaitTree: s.WaitTree, Contain: s.Contain, Epilogue: release,
+	})
+	if err != nil {
+		return o, err
+	}
+	s.stopped = o.Cause == guard.Stopped
+	e := Event{Event: "child-exit", Duration: time.Since(o.Began).Seconds()}
+	if o.Status.Signaled() {
+		e.Signal = sigName(o.Status.Signal())
+	} else {
+		e.Exit = exit(o.Status.ExitStatus())
+	}
+	s.report.Say(e)
+	return o, nil
+}
+
+func without(env []string, name string) []string {
+	var kept []string
+	for _, entry := range env {
+		if !strings.HasPrefix(entry, name+"=") {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}
+
+// letGo gives up the caller's descriptors, now the command's, unless there will
+// be another command to hand them to.
+func (s *Session) letGo() {
+	if s.Restart || s.let {
+		return
+	}
+	s.let = true
+	if err := proc.LetGo(); err != nil {
+		s.report.Say(Event{Event: "error", Reason: "descriptors: " + err.Error()})
+	}
+}
+
+// said passes on what guard does.
+func (s *Session) said(e guard.Event) {
+	s.report.Say(Event{Event: e.Name, Signal: sigName(e.Signal), Reached: e.Reached})
+	if e.Name == "suspended" {
+		fmt.Fprintf(s.stdio.Err, "%s: %s: suspended; the hold ends, and the command with it, in %v unless it goes on\n",
+			s.tool, s.Line.Name, e.Left.Round(100*time.Millisecond))
+	}
+}
+
+// onLose runs the on-lose hook. The hold may be gone by then; the hook is
+// bounded by its timeout only.
+func (s *Session) onLose(t *hold.Turn) error {
+	_, err := s.hook("on-lose", s.OnLose, t, unheld(clock.System{}.Now().Add(s.HookTimeout+s.KillAfter+time.Minute)))
+	return err
+}
+
+// unheld is a hold that is not lost before a deadline far off.
+type unheld clock.Instant
+
+func (u unheld) Lost() <-chan struct{}                      { return nil }
+func (u unheld) Deadline() (clock.Instant, <-chan struct{}) { return clock.Instant(u), nil }
+
+// hook runs one hook, which is a tree of its own under the same rules. Its
+// output goes to standard error: standard output is the command's.
+func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.Outcome, error) {
+	if script == "" {
+		return guard.Outcome{}, nil
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return guard.Outcome{}, err
+	}
+	defer null.Close()
+	release, err := epilogue(s.Client, t)
+	if err != nil {
+		return guard.Outcome{}, err
+	}
+	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.TTL(), s.KillAfter), Said: s.said, Signals: s.signals.C}
+	o, err := g.Run(h, proc.Cmd{
+		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
+		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t.Token()),
+		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release,
+	})
+	o.Dismiss()
+	switch {
+	case err != nil:
+		return o, err
+	case o.Cause == guard.Lost:
+		return o, guard.ErrLost
+	case o.Cause == guard.Stopped:
+		s.stopped = true
+		return o, cli.Signaled{Signal: o.Request}
+	case o.Cause == guard.TimedOut:
+		return o, cli.Errorf(cli.Busy, "%s: --%s was killed after --hook-timeout %v", s.Line.Name, name, s.HookTimeout)
+	case o.Status.Signaled():
+		return o, cli.Errorf(cli.Busy, "%s: --%s died of %s", s.Line.Name, name, sigName(o.Status.Signal()))
+	case o.Status.ExitStatus() != 0:
+		return o, cli.Errorf(cli.Busy, "%s: --%s failed with status %d; the turn was given back", s.Line.Name, name, o.Status.ExitStatus())
+	}
+	return o, nil
+}
+
+// sigName is a signal as kill(1) names it.
+func sigName(s syscall.Signal) string {
+	if s == 0 {
+		return ""
+	}
+	if name := unix.SignalName(s); name != "" {
+		return strings.TrimPrefix(name, "SIG")
+	}
+	return fmt.Sprintf("%d", int(s))
+}

@@ -1,0 +1,113 @@
+package wrap
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"conch/pkg/cli"
+	"conch/pkg/hold"
+)
+
+// waitingLine shows on a terminal, after a second, who has the turn and which
+// place in line is ours. It is redrawn in place and wiped at the end.
+type waitingLine struct {
+	s *Session
+	w io.Writer // nil: not a terminal, or quiet
+
+	mu    sync.Mutex
+	timer *time.Timer
+	text  string
+	last  hold.Place
+	over  bool
+}
+
+func (s *Session) waitingLine() *waitingLine {
+	l := &waitingLine{s: s}
+	if cli.Terminal(s.stdio.Err) && !s.Quiet && !s.Verbose {
+		l.w = s.stdio.Err
+	}
+	return l
+}
+
+// show notes the place and draws it, once a second has passed.
+func (l *waitingLine) show(p hold.Place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = p
+	if l.w == nil || l.over {
+		return
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.timer = time.AfterFunc(max(0, time.Second-time.Since(l.s.began)), func() { l.draw(p) })
+}
+
+func (l *waitingLine) draw(p hold.Place) {
+	text := fmt.Sprintf("waiting for %s: the last holder did not release; %v of --lock-delay left", l.s.Line.Name, p.Delay.Round(100*time.Millisecond))
+	if p.Ahead.Key != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the line is a comfort, not worth more
+		defer cancel()
+		text = fmt.Sprintf("waiting for %s: behind %s", l.s.Line.Name, p.Ahead)
+		if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
+			text = fmt.Sprintf("waiting for %s: %s in line, held by %s", l.s.Line.Name, ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.text = text
+		fmt.Fprintf(l.w, "\r\x1b[K%s: %s", l.s.tool, cli.OneLine(text))
+	}
+}
+
+// rank is the place in line of the candidate with that revision: 1 is directly
+// behind the holder.
+func rank(l hold.Line, rev int64) int {
+	for i, c := range l.Candidates {
+		if c.Rev == rev {
+			return i
+		}
+	}
+	return len(l.Candidates)
+}
+
+func ordinal(n int) string {
+	suffix := "th"
+	if n%100 < 11 || n%100 > 13 {
+		switch n % 10 {
+		case 1:
+			suffix = "st"
+		case 2:
+			suffix = "nd"
+		case 3:
+			suffix = "rd"
+		}
+	}
+	return fmt.Sprintf("%d%s", n, suffix)
+}
+
+// why says who was in the way, for the error that ends the wait.
+func (l *waitingLine) why() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last.Ahead.Key == "" {
+		return ""
+	}
+	return ": behind " + l.last.Ahead.String()
+}
+
+func (l *waitingLine) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if l.text != "" {
+		fmt.Fprint(l.w, "\r\x1b[K")
+	}
+}
