@@ -2,6 +2,7 @@ package proc
 
 import (
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -58,7 +59,7 @@ type orphaned struct {
 // the sentinel was, until there are none.
 func (n *nursery) empty(born uint64) orphaned {
 	o := orphaned{statuses: make(map[int]syscall.WaitStatus)}
-	const patience = 50 // passes that find only processes which may not be killed
+	const patience = 30 // passes, about a second, that find only processes which may not be killed
 	quiet, idle := 0, 0
 	for nap := 100 * time.Microsecond; ; nap = min(2*nap, 50*time.Millisecond) {
 		found, denied := n.pass(born, &o)
@@ -87,11 +88,11 @@ func (n *nursery) empty(born uint64) orphaned {
 func (n *nursery) pass(born uint64, o *orphaned) (found, denied int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, p := range ownChildren() {
-		if n.alive[p.pid] || p.born != 0 && p.born < born {
-			continue
-		}
-		found++
+	orphans := n.strangers(ownChildren(), born)
+	if len(orphans) == 0 {
+		orphans = n.strangers(otherChildren(), born)
+	}
+	for _, p := range orphans {
 		if unix.Kill(p.pid, unix.SIGKILL) == unix.EPERM {
 			denied++
 		}
@@ -101,7 +102,15 @@ func (n *nursery) pass(born uint64, o *orphaned) (found, denied int) {
 			o.killed++
 		}
 	}
-	return found, denied
+	return len(orphans), denied
+}
+
+// strangers returns those of list that are no living sentinels and were not
+// born before born.
+func (n *nursery) strangers(list []process, born uint64) []process {
+	return slices.DeleteFunc(list, func(p process) bool {
+		return n.alive[p.pid] || p.born != 0 && p.born < born
+	})
 }
 
 // buryStrays reaps dead children that are not ours by birth: the init of a pid
@@ -121,10 +130,15 @@ func childless() bool {
 	return unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil) == unix.ECHILD
 }
 
-// ownChildren lists the children of this process.
+// lowPids is where the pids of a small system end. Without a usable /proc each
+// possible pid is asked for, and there may be four million.
+const lowPids = 1 << 16
+
+// ownChildren lists the children of this process; without a usable /proc, those
+// with low pids.
 func ownChildren() []process {
 	if !nativeProc() {
-		return probeChildren()
+		return probe(2, lowPids)
 	}
 	var own []process
 	for _, p := range processes() {
@@ -135,12 +149,20 @@ func ownChildren() []process {
 	return own
 }
 
-// probeChildren finds our children without /proc, or with one that numbers
-// processes as another namespace does: it asks for each pid whether there is
-// anything to wait for.
-func probeChildren() []process {
+// otherChildren lists the children that ownChildren leaves out.
+func otherChildren() []process {
+	if nativeProc() || childless() {
+		return nil
+	}
+	return probe(lowPids, int(pidMax())+1)
+}
+
+// probe finds our children without /proc, or with one that numbers processes as
+// another namespace does: it asks of each pid whether there is anything to wait
+// for.
+func probe(from, to int) []process {
 	var own []process
-	for pid := 2; pid <= int(pidMax()); pid++ {
+	for pid := from; pid < to; pid++ {
 		if unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil) == nil {
 			own = append(own, process{pid: pid})
 		}

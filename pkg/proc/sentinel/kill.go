@@ -9,8 +9,8 @@ import (
 
 const (
 	lowPids   = 1 << 16
-	pPid      = 1   // P_PID
-	idleLimit = 100 // passes that could kill nothing before the sentinel says so
+	pPid      = 1  // P_PID
+	idleLimit = 20 // passes, about a second, that could kill nothing before we say so
 )
 
 // killAll is one pass: SIGKILL to each child that is found. Which children are

@@ -240,6 +240,7 @@ func epilogue(a *Arena) {
 		sys(unix.SYS_OPENAT, ^uintptr(99), a.null, unix.O_RDWR, 0)
 	}
 	for n := uintptr(1); n <= 64; n++ {
+		disposition(a, n, 1) // drops what is pending: our SIGPIPE, for one
 		disposition(a, n, 0)
 	}
 	a.Mask = 0

@@ -1,0 +1,140 @@
+package proc
+
+import (
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"conch/pkg/clock"
+)
+
+// actVar makes the test binary do one thing to itself: see act.
+const actVar = "PROC_TEST_ACT"
+
+func act(name string) int {
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGTERM, syscall.SIGTSTP)
+	switch name {
+	case "raise":
+		Raise(syscall.SIGTERM)
+	case "stop":
+		StopSelf(syscall.SIGTSTP)
+		// The handler is back.
+		syscall.Kill(os.Getpid(), syscall.SIGTSTP)
+		<-caught
+		return 5
+	case "failsafe":
+		f, err := NewFailsafe()
+		if err != nil {
+			panic(err)
+		}
+		now := clock.System{}.Now()
+		f.Arm(now.Add(50 * time.Millisecond))
+		f.Disarm()
+		f.Arm(now.Add(time.Hour))
+		f.Arm(now.Add(100 * time.Millisecond))
+		StopSelf(syscall.SIGSTOP)
+		time.Sleep(time.Hour)
+	case "failsafe off":
+		f, _ := NewFailsafe()
+		f.Arm(clock.System{}.Now().Add(20 * time.Millisecond))
+		f.Disarm()
+		g, _ := NewFailsafe()
+		g.Arm(clock.System{}.Now().Add(20 * time.Millisecond))
+		g.Close()
+		time.Sleep(100 * time.Millisecond)
+		return 6
+	}
+	return 1
+}
+
+func acting(t *testing.T, name string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), actVar+"="+name)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return cmd
+}
+
+func status(t *testing.T, cmd *exec.Cmd) syscall.WaitStatus {
+	t.Helper()
+	_ = cmd.Wait()
+	return cmd.ProcessState.Sys().(syscall.WaitStatus)
+}
+
+func TestRaise(t *testing.T) {
+	if ws := status(t, acting(t, "raise")); !ws.Signaled() || ws.Signal() != syscall.SIGTERM {
+		t.Errorf("%v", ws)
+	}
+}
+
+func TestStopSelf(t *testing.T) {
+	cmd := acting(t, "stop")
+	await(t, "stop", func() bool { return stateOf(cmd.Process.Pid) == 'T' })
+	cmd.Process.Signal(syscall.SIGCONT)
+	if ws := status(t, cmd); ws.ExitStatus() != 5 {
+		t.Errorf("%v", ws)
+	}
+}
+
+func TestFailsafe(t *testing.T) {
+	if ws := status(t, acting(t, "failsafe")); !ws.Signaled() || ws.Signal() != syscall.SIGKILL {
+		t.Errorf("%v", ws)
+	}
+	if ws := status(t, acting(t, "failsafe off")); ws.ExitStatus() != 6 {
+		t.Errorf("%v", ws)
+	}
+}
+
+func stateOf(pid int) byte {
+	for _, p := range processes() {
+		if p.pid == pid {
+			return p.state
+		}
+	}
+	return 0
+}
+
+func TestParseStat(t *testing.T) {
+	line := "12 (a) b (c)) S 7 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9 9"
+	p, ok := parseStat([]byte(line))
+	if want := (process{12, 7, 'S', 4242}); !ok || p != want {
+		t.Errorf("%+v, %v", p, ok)
+	}
+	for _, bad := range []string{"", "12", "12 (x", "12 (x) S", ") 12 ("} {
+		if _, ok := parseStat([]byte(bad)); ok {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestAnonymous(t *testing.T) {
+	const maps = `00400000-00500000 r-xp 00000000 08:01 12 /bin/x
+00500000-00600000 rw-p 00100000 08:01 12 /bin/x
+00600000-00700000 rw-p 00000000 00:00 0
+c000000000-c000400000 rw-p 00000000 00:00 0 [anon: Go: heap]
+c000400000-c004000000 ---p 00000000 00:00 0 [anon: Go: heap reservation]
+7f0000000000-7f0000100000 rw-p 00000000 00:00 0
+7f0000200000-7f0000300000 rw-s 00000000 00:01 9 /dev/zero (deleted)
+7ffc00000000-7ffc00100000 rw-p 00000000 00:00 0 [stack]
+`
+	spans, ok := anonymous([]byte(maps))
+	if !ok || len(spans) != 2 || spans[0] != [2]uintptr{0xc000000000, 0xc000400000} || spans[1] != [2]uintptr{0x7f0000000000, 0x7f0000100000} {
+		t.Errorf("%x, %v", spans, ok)
+	}
+	for _, more := range []string{
+		"7f1000000000-7f1000100000 r-xp 00000000 08:01 13 /lib/libc.so.6\n",
+		"01000000-01100000 rw-p 00000000 00:00 0 [heap]\n",
+	} {
+		if _, ok := anonymous([]byte(maps + more)); ok {
+			t.Errorf("taken for Go alone: %s", more)
+		}
+	}
+}
