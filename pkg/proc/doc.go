@@ -1,7 +1,8 @@
 // Package proc runs a command and everything it starts as one thing that can be
 // stopped. What it cannot promise: a SIGKILL of the supervisor and of its
 // sentinel in the same instant leaves the command's descendants alive (the
-// command itself dies), unless the tree was started with Contain; a process in
+// command itself dies), unless the tree was started with Contain; so does a
+// SIGKILL of the supervisor while somebody keeps the sentinel stopped; a process in
 // uninterruptible sleep dies when it wakes; work handed to another daemon
 // (docker run, systemd-run, at, ssh) is not in the tree; a descendant that has
 // changed its user cannot be killed by an unprivileged sentinel, and is

@@ -306,6 +306,67 @@ func TestForeignProc(t *testing.T) {
 	}
 }
 
+// TestNoProc is a supervisor in a root directory with nothing in it but the
+// program: no /proc, no /dev, no shell.
+func TestNoProc(t *testing.T) {
+	needRoot(t)
+	exe := copyOfTest(t)
+	s := supervised(t, plan{Args: []string{"/proc.test"}, Root: filepath.Dir(exe)}, func(c *exec.Cmd) {
+		c.Path, c.Dir = "/proc.test", "/"
+		c.SysProcAttr = &syscall.SysProcAttr{Chroot: filepath.Dir(exe)}
+		c.Env = append(c.Env, actVar+"=daemon")
+	})
+	s.started(3)
+	if end := s.next().End; end == nil || end.Status != 3<<8 || !end.Empty {
+		t.Errorf("%+v", end)
+	}
+	s.empty()
+}
+
+// TestKilledEarly kills the supervisor at any moment of a start.
+func TestKilledEarly(t *testing.T) {
+	for i := range 40 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := supervised(t, plan{Script: "(setsid sleep 1000 &) ; sleep 1000"}, func(c *exec.Cmd) { c.Stdin = w })
+		w.Close()
+		time.Sleep(time.Duration(i) * 500 * time.Microsecond)
+		s.signal(syscall.SIGKILL)
+		// The end of the pipe: nobody holds it any more.
+		if _, err := r.Read(make([]byte, 1)); err == nil {
+			t.Error("no end of file")
+		}
+		r.Close()
+		if left := tagged(s.Tag); len(left) > 0 {
+			t.Errorf("%v live", left)
+		}
+	}
+}
+
+// BenchmarkSupervisorKilled takes the time from the SIGKILL of a supervisor to
+// the death of a child, a grandchild and a daemon.
+func BenchmarkSupervisorKilled(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		r, w, err := os.Pipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := supervised(b, plan{Script: "(setsid sleep 1000 &) ; sh -c 'sleep 1000 & wait' & wait"}, func(c *exec.Cmd) { c.Stdin = w })
+		w.Close()
+		s.started(4)
+		b.StartTimer()
+		s.signal(syscall.SIGKILL)
+		r.Read(make([]byte, 1))
+		b.StopTimer()
+		r.Close()
+		s.cmd.Wait()
+		b.StartTimer()
+	}
+}
+
 func copyOfTest(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -33,6 +33,7 @@ type plan struct {
 	Stay     bool
 	Journal  string // events are written here, one JSON object a line
 	Ballast  int    // bytes of live heap
+	Root     string // the supervisor's root directory
 }
 
 // event is what a supervisor writes to its journal.
@@ -139,7 +140,7 @@ func (p *plan) cmd() *Cmd {
 
 // supervisor is a process of the test's that runs a plan.
 type supervisor struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 	plan
 	out  bytes.Buffer
@@ -147,18 +148,25 @@ type supervisor struct {
 }
 
 // supervised starts the test binary on a plan; tweak may change the process first.
-func supervised(t *testing.T, p plan, tweak ...func(*exec.Cmd)) *supervisor {
+func supervised(t testing.TB, p plan, tweak ...func(*exec.Cmd)) *supervisor {
 	t.Helper()
-	dir := t.TempDir()
+	dir := p.Root
+	if dir == "" {
+		dir = t.TempDir()
+	}
 	s := &supervisor{t: t, plan: p}
 	s.Tag = filepath.Base(dir) + t.Name() + strconv.FormatInt(time.Now().UnixNano(), 36)
-	s.Journal = filepath.Join(dir, "journal")
-	write(t, s.Journal, "", 0o666)
+	write(t, filepath.Join(dir, "journal"), "", 0o666)
 	openUp(t, dir)
+	s.Journal = filepath.Join(dir, "journal")
+	if p.Root != "" {
+		s.Journal = "/journal"
+	}
 	text, err := json.Marshal(s.plan)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Journal = filepath.Join(dir, "journal")
 	s.cmd = exec.Command("/proc/self/exe")
 	s.cmd.Env = append(os.Environ(), planVar+"="+string(text), "GORACE=atexit_sleep_ms=10")
 	out, err := os.Create(filepath.Join(dir, "out"))
@@ -251,7 +259,7 @@ func tagged(tag string) []int {
 // how long a failing test takes.
 const patience = 20 * time.Second
 
-func await(t *testing.T, what string, ok func() bool) {
+func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); {
 		if time.Now().After(end) {
@@ -261,7 +269,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func write(t *testing.T, path, text string, mode os.FileMode) string {
+func write(t testing.TB, path, text string, mode os.FileMode) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
@@ -274,7 +282,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) string {
 
 // openUp lets other users into dir and the directory above, which is the
 // test's own.
-func openUp(t *testing.T, dir string) {
+func openUp(t testing.TB, dir string) {
 	t.Helper()
 	for _, d := range []string{dir, filepath.Dir(dir)} {
 		if err := os.Chmod(d, 0o755); err != nil {

@@ -2,7 +2,6 @@ package proc
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -87,7 +86,10 @@ func anonymous(text []byte) (spans [][2]uintptr, ok bool) {
 	return spans, true
 }
 
+// span reads the addresses at the start of a line of maps.
 func span(s []byte) (from, to uintptr, ok bool) {
-	n, err := fmt.Sscanf(string(s), "%x-%x", &from, &to)
-	return from, to, n == 2 && err == nil
+	first, last, _ := strings.Cut(string(s), "-")
+	a, err1 := strconv.ParseUint(first, 16, 64)
+	b, err2 := strconv.ParseUint(last, 16, 64)
+	return uintptr(a), uintptr(b), err1 == nil && err2 == nil
 }

@@ -18,6 +18,20 @@ func act(name string) int {
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGTERM, syscall.SIGTSTP)
 	switch name {
+	case "sleep":
+		time.Sleep(time.Hour)
+	case "daemon":
+		os.Setenv(actVar, "sleep")
+		for range 2 {
+			cmd := exec.Command(os.Args[0])
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr // there is no /dev/null
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			if err := cmd.Start(); err != nil {
+				panic(err)
+			}
+		}
+		time.Sleep(500 * time.Millisecond)
+		return 3
 	case "raise":
 		Raise(syscall.SIGTERM)
 	case "stop":

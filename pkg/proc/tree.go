@@ -70,9 +70,14 @@ func (t *Tree) Pid() int { return t.pid }
 // SentinelPid returns the sentinel's pid.
 func (t *Tree) SentinelPid() int { return t.sentinel }
 
-// Exited is closed when the command itself has ended. Its status is then known
-// to Status.
+// Exited is closed when the command itself has ended.
 func (t *Tree) Exited() <-chan struct{} { return t.exited }
+
+// Status returns how the command itself has ended, once Exited is closed.
+func (t *Tree) Status() syscall.WaitStatus {
+	<-t.exited
+	return t.result.Status
+}
 
 // Done is closed when the tree is proven empty, or when nothing more can be
 // done about what is left: see Result.
