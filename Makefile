@@ -10,7 +10,7 @@ TIMEOUT  = 600s
 
 TOOLS    = $(notdir $(wildcard cmd/conch-*))
 SHELLS   = bash zsh fish
-SCRIPTS  = dev/try dev/etcd/find .ci/run
+SCRIPTS  = dev/try dev/find-etcd .ci/run
 
 # How conch is built, here and nowhere else. The entry point is pkg/proc/entry:
 # it notes what the process was given before the runtime changes it. The race
@@ -39,10 +39,10 @@ standalone: ## build each tool as a program of its own, to bin/standalone
 	$(BUILD) -o $(BIN)/standalone/ $(addprefix ./cmd/,$(TOOLS))
 
 etcd: ## build the pinned etcd and etcdctl to .cache (a minute, once)
-	@dev/etcd/find -b
+	@dev/find-etcd -b
 
 test: ## run all tests against a real etcd; RACE=1 as above, ARGS=... to go test
-	@CONCH_ETCD=$$(dev/etcd/find) && export CONCH_ETCD && set -x && \
+	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(TEST) -timeout $(TIMEOUT) $(ARGS) ./...
 
 # For running the tests where there is no Go: .ci/run does so as another user.

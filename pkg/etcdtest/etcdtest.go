@@ -32,7 +32,7 @@ import (
 
 // Find returns the path of an etcd, and builds one when there is none. The
 // order is $CONCH_ETCD, the one built before, the one in PATH (3.4 or later),
-// the pinned one in dev/etcd; dev/etcd/find decides, so that make and make try
+// the pinned one in dev/etcd; dev/find-etcd decides, so that make and make try
 // take the same.
 func Find() (string, error) {
 	if path := os.Getenv("CONCH_ETCD"); path != "" {
@@ -42,7 +42,7 @@ func Find() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command(filepath.Join(root, "dev/etcd/find"))
+	cmd := exec.Command(filepath.Join(root, "dev/find-etcd"))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
