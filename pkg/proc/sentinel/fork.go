@@ -94,6 +94,10 @@ func born(a *Arena) uint32 {
 func prepare(a *Arena) {
 	pid, _ := sys(unix.SYS_GETPID, 0, 0, 0, 0)
 	a.self = uint32(pid)
+	if a.Init != 0 && pid != 1 {
+		fail(a, AtLate, 0) // no namespace was made: nothing may be started
+		exit(1)
+	}
 	// Blocked and at its default SIGCHLD is queued, which the signalfd needs;
 	// an inherited SIG_IGN or SA_NOCLDWAIT would reap behind our back.
 	disposition(a, uintptr(unix.SIGCHLD), 0)
