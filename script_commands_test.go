@@ -34,6 +34,7 @@ func TestScriptCommandsFail(t *testing.T) {
 		"early":               "! within 10s exits 0 true",
 		"within a failure":    "! within 1ms exits 0 sh -c 'sleep 0.1; exit 1'",
 		"key left":            "etcd put a 1\netcd empty",
+		"count":               "etcd count a 1",
 		"no key":              "etcd get a",
 		"compact shared":      "etcd compact",
 		"kill shared":         "server kill",

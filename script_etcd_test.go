@@ -41,7 +41,14 @@ func (s *script) etcd(args []string) error {
 	case "del/1":
 		_, err = c.Delete(ctx, s.key(args[0]), e.opts...)
 	case "count/1":
-		return e.count(s.key(args[0]))
+		n, err := e.count(s.key(args[0]))
+		return errors.Join(err, s.print(n))
+	case "count/2":
+		n, err := e.count(s.key(args[0]))
+		if err == nil && strconv.FormatInt(n, 10) != args[1] {
+			err = fmt.Errorf("%d keys, not %s", n, args[1])
+		}
+		return err
 	case "rev/0":
 		rev, err := s.revision()
 		return errors.Join(err, s.print(rev))
@@ -99,12 +106,12 @@ func (e etcdCommand) get(key string) error {
 	return nil
 }
 
-func (e etcdCommand) count(prefix string) error {
+func (e etcdCommand) count(prefix string) (int64, error) {
 	r, err := e.c.Get(e.ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return e.print(r.Count)
+	return r.Count, nil
 }
 
 func (e etcdCommand) leases() error {

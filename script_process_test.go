@@ -2,6 +2,7 @@ package conch_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -403,8 +404,12 @@ func (s *script) await(args []string) error {
 			return nil
 		})
 	case "-cmd":
+		try, err := s.trier(args[1:])
+		if err != nil {
+			return err
+		}
 		return poll(d, func() error {
-			if err := s.try(args[1:]); (err == nil) != neg {
+			if err := try(); (err == nil) != neg {
 				return nil
 			} else if neg {
 				return errors.New("still succeeds")
@@ -426,12 +431,27 @@ func (s *script) await(args []string) error {
 	})
 }
 
-// try runs one of our commands, or else a program.
-func (s *script) try(args []string) error {
+// trier returns what runs one of our commands, or else a program, whose output
+// is shown only if it fails.
+func (s *script) trier(args []string) (func() error, error) {
 	if table()[args[0]] != nil {
-		return s.call(false, args)
+		return func() error { return s.call(false, args) }, nil
 	}
-	return s.ts.Exec(args[0], args[1:]...)
+	cmd, err := s.command(args)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		try := exec.CommandContext(ctx, cmd.Path)
+		try.Args, try.Dir, try.Env = cmd.Args, cmd.Dir, cmd.Env
+		try.WaitDelay = time.Second
+		if out, err := try.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	}, nil
 }
 
 func (s *script) within(args []string) error {

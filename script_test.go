@@ -45,7 +45,8 @@ import (
 // Etcd (script_etcd_test.go); a KEY that does not begin with / is below CONCH_PREFIX
 //
 //	etcd get [-prefix] KEY       lines of "key value"; fails when there is none
-//	etcd put KEY VALUE | etcd del [-prefix] KEY | etcd count KEY-PREFIX
+//	etcd put KEY VALUE | etcd del [-prefix] KEY
+//	etcd count KEY-PREFIX [N]    print how many keys there are; fail unless there are N
 //	etcd rev | etcd leases       the revision; all leases, in hex
 //	etcd lease LEASE KEY         put KEY, empty, under a new lease of 60 s with this id
 //	etcd revoke LEASE | etcd revoke-of KEY
