@@ -1,11 +1,13 @@
 package proc
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // wrapper builds testdata/wrap.
@@ -40,8 +42,8 @@ func TestGiven(t *testing.T) {
 		{"closed output", `exec >&-; exec "$@"`, []string{"echo", "hi"}},
 		{"closed error", `exec 2>&-; exec "$@"`, []string{"ls", "/proc/self/fd"}},
 		{"mask", `exec python3 -c 'import os,signal,sys
-signal.pthread_sigmask(signal.SIG_BLOCK,{signal.SIGTERM,signal.SIGUSR1,40})
-os.execvp(sys.argv[1],sys.argv[1:])' "$@"`, show},
+signal.pthread_sigmask(signal.SIG_BLOCK,signal.valid_signals())
+os.execvp(sys.argv[1],sys.argv[1:])' "$@"`, []string{"grep", "^Sig[BI]", "/proc/self/status"}}, // sh would unblock them
 	}
 	for _, flags := range [][]string{{"-ldflags=-E conch_entry"}, {"-buildmode=pie", "-ldflags=-E conch_entry"}} {
 		wrap := wrapper(t, flags...)
@@ -101,21 +103,30 @@ func TestTransparent(t *testing.T) {
 	}
 }
 
-// TestOutputIsLetGo has the command close its output and live on.
-func TestOutputIsLetGo(t *testing.T) {
+// TestLetGo has the command close its output, and another descriptor, and live
+// on: each reader sees the end at once.
+func TestLetGo(t *testing.T) {
 	wrap := wrapper(t)
-	cmd := exec.Command(wrap, "sh", "-c", "exec >&-; exec sleep 1000")
-	r, w, err := os.Pipe()
+	cmd := exec.Command(wrap, "sh", "-c", "exec >&- 3>&-; exec sleep 1000")
+	out, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdout = w
+	third, w3, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.ExtraFiles = w, []*os.File{w3}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	w.Close()
-	if n, err := r.Read(make([]byte, 1)); n != 0 || err == nil {
-		t.Errorf("read %d, %v", n, err)
+	w3.Close()
+	for _, r := range []*os.File{out, third} {
+		r.SetReadDeadline(time.Now().Add(patience))
+		if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("read %d, %v", n, err)
+		}
 	}
 }

@@ -51,6 +51,15 @@ func TestSentinelKilled(t *testing.T) {
 	}
 }
 
+// TestBothKilled holds what is left without Contain: the command itself dies.
+func TestBothKilled(t *testing.T) {
+	s := supervised(t, plan{Script: "exec sleep 1000"})
+	e := s.started(1)
+	s.signal(syscall.SIGSTOP) // lest it clear up after the sentinel
+	syscall.Kill(e.Sentinel, syscall.SIGKILL)
+	s.empty()
+}
+
 // TestSentinelOfManyKilled has the supervisor tell the orphans of one tree from
 // the sentinels of others, and from a child of its own.
 func TestSentinelOfManyKilled(t *testing.T) {
