@@ -23,6 +23,9 @@ import (
 //   - a prefix of its own, CONCH_PREFIX;
 //   - a road of its own to the server, CONCH_ENDPOINTS, which it may cut;
 //   - ETCDCTL_ENDPOINTS, the server itself past the road, for etcdctl;
+//   - W, "conch-elect o --", to be put in front of a command in a shell, and empty
+//     where TestScriptBare runs the script to show that it expects of conch what
+//     is seen without it: the condition [bare]. [race] says how conch was built;
 //   - the tools first in PATH, and these commands, beside testscript's own:
 //
 // Processes (script_process_test.go)
@@ -76,6 +79,7 @@ func params(t *testing.T, bin string) testscript.Params {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                commands(),
+		Condition:           condition,
 		Setup:               func(env *testscript.Env) error { return setup(env, srv, bin) },
 	}
 }
@@ -152,6 +156,7 @@ func setup(env *testscript.Env, srv *etcdtest.Server, bin string) error {
 	s.since = rev
 	env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
 	env.Setenv("CONCH_PREFIX", s.prefix)
+	env.Setenv("W", "conch-elect o --")
 	for _, kv := range s.endpoints() {
 		env.Setenv(kv[0], kv[1])
 	}

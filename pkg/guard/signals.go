@@ -32,7 +32,9 @@ func IsRequest(s os.Signal) bool { return slices.Contains(requests, s) }
 // Not passed on are KILL and STOP, which nobody can catch, the ones for faults
 // of our own, CHLD and CONT that are about us, URG that Go's runtime sends
 // itself, PIPE that is about our pipes, and TTIN and TTOU: they go to the whole
-// group anyway, and would stop us before the command.
+// group anyway, and would stop us before the command. Nor is 34, the C library's
+// SIGRTMIN, for which Go has no handler (golang/go#39343): it ends us, and by
+// that the command.
 func Listen() *Listener {
 	l := &Listener{C: make(chan os.Signal, 64)}
 	for _, s := range requests {
