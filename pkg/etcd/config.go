@@ -111,6 +111,9 @@ func lookupSRV(ctx context.Context, domain, name string) ([]string, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
+		for i, e := range r.c.Endpoints { // the dot that ends a name in DNS does not end one in a certificate
+			r.c.Endpoints[i] = strings.Replace(e, ".:", ":", 1)
+		}
 		return r.c.Endpoints, nil
 	case <-ctx.Done():
 		return nil, errors.New("no answer from DNS in time")

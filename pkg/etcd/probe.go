@@ -124,7 +124,7 @@ func (c *Client) unreachable(ctx context.Context, last failure, p *probe) error 
 func (m *Member) diagnose(ctx context.Context) finding {
 	ctx, cancel := context.WithTimeout(ctx, probeAfter)
 	defer cancel()
-	secure := m.spec.TLS != nil
+	secure := strings.HasPrefix(m.Endpoint, "https:") || strings.HasPrefix(m.Endpoint, "unixs:")
 	conn, err := m.dialRaw(ctx)
 	if err != nil {
 		return finding{cause: dialCause(err)}
@@ -136,6 +136,9 @@ func (m *Member) diagnose(ctx context.Context) finding {
 	if secure {
 		t := tls.Client(conn, m.tlsConfig())
 		if err := t.HandshakeContext(ctx); err != nil {
+			if m.speaksPlain(ctx) {
+				err = tls.RecordHeaderError{}
+			}
 			return tlsFinding(err)
 		}
 		conn = t
@@ -174,7 +177,10 @@ func (m *Member) dialRaw(ctx context.Context) (net.Conn, error) {
 }
 
 func (m *Member) tlsConfig() *tls.Config {
-	cfg := m.spec.TLS.Clone()
+	cfg := &tls.Config{}
+	if m.spec.TLS != nil {
+		cfg = m.spec.TLS.Clone()
+	}
 	if cfg.ServerName == "" {
 		if u, err := url.Parse(m.Endpoint); err == nil {
 			cfg.ServerName = u.Hostname()
@@ -193,6 +199,21 @@ func (m *Member) speaksTLS(ctx context.Context) bool {
 	err = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx)
 	var alert tls.AlertError // it does, and wants more of us
 	return err == nil || errors.As(err, &alert)
+}
+
+// speaksPlain reports whether what is behind an https endpoint answers plain
+// HTTP.
+func (m *Member) speaksPlain(ctx context.Context) bool {
+	conn, err := m.dialRaw(ctx)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if d, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(d)
+	}
+	_, err = askVersion(conn)
+	return err == nil
 }
 
 // askVersion asks for /version as HTTP/1.1, which every etcd answers without a

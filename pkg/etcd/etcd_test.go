@@ -1,0 +1,262 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcdtest"
+)
+
+func TestMain(m *testing.M) { etcdtest.M{M: m}.Run() }
+
+func get(ctx context.Context, m *Member) (*clientv3.GetResponse, error) {
+	return m.KV().Get(ctx, "/test/etcd")
+}
+
+func open(t *testing.T, cfg Config) *Client {
+	t.Helper()
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = 10 * time.Second
+	}
+	c, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// A member behind which nothing answers costs a hedge, and is not asked first
+// again.
+func TestDoHedges(t *testing.T) {
+	srv := etcdtest.Shared(t)
+	bad, good := etcdtest.Road(t, srv), etcdtest.Road(t, srv)
+	c := open(t, Config{Endpoints: []string{"http://" + bad.Addr(), "http://" + good.Addr()}})
+	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Fatal(err)
+	}
+	first, moved := c.Preferred()
+	if first.Endpoint != "http://"+bad.Addr() {
+		t.Fatalf("%s was asked first", first.Endpoint)
+	}
+	bad.Cut()
+	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-moved:
+	default:
+		t.Error("those who watch were not told to move")
+	}
+	if m, _ := c.Preferred(); m.Endpoint != "http://"+good.Addr() {
+		t.Errorf("%s is still preferred", m.Endpoint)
+	}
+	before := bad.Stats()
+	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Fatal(err)
+	}
+	if after := bad.Stats(); after.BytesOut != before.BytesOut {
+		t.Error("the bad member was asked again")
+	}
+}
+
+// A keepalive whose answer did not come in time is not answered by that of an
+// earlier one.
+func TestKeepAliveDropsLateAnswers(t *testing.T) {
+	srv := etcdtest.Shared(t)
+	road := etcdtest.Road(t, srv)
+	c := open(t, Config{Endpoints: []string{"http://" + road.Addr()}})
+	m, _ := c.Preferred()
+	grant, err := clientFor(t, srv).Grant(within(t, 10*time.Second), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.KeepAlive(within(t, 10*time.Second), int64(grant.ID)); err != nil || r.TTL != 60 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	road.Cut()
+	if _, err := m.KeepAlive(within(t, 100*time.Millisecond), int64(grant.ID)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if _, err := clientFor(t, srv).Revoke(within(t, 10*time.Second), grant.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := road.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.KeepAlive(within(t, 10*time.Second), int64(grant.ID)); err != nil || r.TTL > 0 {
+		t.Errorf("%v, %v: the answer to the keepalive before", r, err)
+	}
+}
+
+func clientFor(t *testing.T, srv *etcdtest.Server) *clientv3.Client { return etcdtest.Client(t, srv) }
+
+// What answers but is not etcd is told apart, at once.
+func TestNotEtcd(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	for _, c := range []struct {
+		endpoint string
+		skip     bool
+		want     string
+	}{
+		{plain.URL, false, "not etcd"},
+		{secure.URL, false, "signed by unknown authority"},
+		{secure.URL, true, "not etcd"},
+		{strings.Replace(secure.URL, "https", "http", 1), false, "it speaks TLS"},
+		{strings.Replace(plain.URL, "http", "https", 1), false, "does not speak TLS"},
+	} {
+		began := time.Now()
+		cl, err := Open(context.Background(), Config{Endpoints: []string{c.endpoint}, SkipVerify: c.skip, DialTimeout: 30 * time.Second})
+		if err == nil {
+			_, err = Do(within(t, 30*time.Second), cl, get)
+			cl.Close()
+		}
+		var u *Unreachable
+		if !errors.As(err, &u) || !strings.Contains(err.Error(), c.want) || u.Endpoint != c.endpoint {
+			t.Errorf("%s: %v, want %q", c.endpoint, err, c.want)
+		}
+		if d := time.Since(began); d > 15*time.Second {
+			t.Errorf("%s: took %v, as if waiting could help", c.endpoint, d)
+		}
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"no endpoint":           {},
+		"unknown scheme":        {Endpoints: []string{"ftp://x:1"}},
+		"mix https":             {Endpoints: []string{"http://x:1", "https://x:1"}},
+		"has a path":            {Endpoints: []string{"http://x:1/v3"}},
+		"not a URL":             {Endpoints: []string{"http://"}},
+		"no such file":          {Endpoints: []string{"https://x:1"}, CACert: "/nonexistent"},
+		"go together":           {Endpoints: []string{"https://x:1"}, Cert: "x"},
+		"has no password":       {Endpoints: []string{"x:1"}, User: "u"},
+		"but no user":           {Endpoints: []string{"x:1"}, Password: "p"},
+		"a user and a token":    {Endpoints: []string{"x:1"}, User: "u:p", Token: "t"},
+		"--password-file: open": {Endpoints: []string{"x:1"}, User: "u", PasswordFile: "/nonexistent"},
+	} {
+		cfg.DialTimeout = time.Second
+		_, err := Open(context.Background(), cfg)
+		var c *ConfigError
+		if !errors.As(err, &c) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", cfg, err, want)
+		}
+	}
+}
+
+// The endpoints come from SRV records.
+func TestSRV(t *testing.T) {
+	srv := etcdtest.Shared(t)
+	_, port, err := net.SplitHostPort(srv.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns := serveDNS(t, port)
+	old := net.DefaultResolver
+	defer func() { net.DefaultResolver = old }()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", dns)
+	}}
+	c := open(t, Config{SRV: "conch.test"})
+	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Fatal(err)
+	}
+	if m, _ := c.Preferred(); m.Endpoint != "http://localhost:"+port {
+		t.Errorf("endpoint %s", m.Endpoint)
+	}
+	_, err = Open(context.Background(), Config{SRV: "none.test", DialTimeout: 5 * time.Second})
+	var u *Unreachable
+	if !errors.As(err, &u) || !strings.Contains(err.Error(), "none.test") {
+		t.Errorf("a domain without records: %v", err)
+	}
+}
+
+// serveDNS answers SRV queries for conch.test with localhost and the port, and
+// nothing else.
+func serveDNS(t *testing.T, port string) string {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	n, err := net.LookupPort("tcp", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			size, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var q dnsmessage.Message
+			if q.Unpack(buf[:size]) != nil || len(q.Questions) != 1 {
+				continue
+			}
+			q.Response, q.Authoritative, q.Additionals = true, true, nil
+			q.RCode = dnsmessage.RCodeNameError
+			if q.Questions[0].Name.String() == "_etcd-client._tcp.conch.test." {
+				q.RCode = dnsmessage.RCodeSuccess
+				q.Answers = []dnsmessage.Resource{{
+					Header: dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Type: dnsmessage.TypeSRV, Class: dnsmessage.ClassINET, TTL: 1},
+					Body:   &dnsmessage.SRVResource{Port: uint16(n), Target: dnsmessage.MustNewName("localhost.")},
+				}}
+			}
+			if b, err := q.Pack(); err == nil {
+				conn.WriteTo(b, from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
+}
+
+// A JWT in the place of user and password.
+func TestToken(t *testing.T) {
+	srv, err := etcdtest.Start(etcdtest.Options{JWT: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	if err := srv.EnableAuth(within(t, 30*time.Second), "/test"); err != nil {
+		t.Fatal(err)
+	}
+	root, err := srv.Client(etcdtest.RootUser, etcdtest.RootUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	app, err := root.Authenticate(within(t, 10*time.Second), etcdtest.AppUser, etcdtest.AppUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, Config{Endpoints: []string{srv.Endpoint()}, Token: app.Token})
+	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Error(err)
+	}
+	c = open(t, Config{Endpoints: []string{srv.Endpoint()}, Token: app.Token + "x"})
+	_, err = Do(within(t, 10*time.Second), c, get)
+	var refused *Refused
+	if !errors.As(err, &refused) {
+		t.Errorf("a token that is none: %v", err)
+	}
+}
