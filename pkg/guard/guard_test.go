@@ -1,0 +1,184 @@
+package guard
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"conch/pkg/clock"
+	"conch/pkg/proc"
+)
+
+// fake is a hold whose deadline and loss a test decides. No etcd is needed to
+// see that a command never outlives its hold.
+type fake struct {
+	mu       sync.Mutex
+	deadline clock.Instant
+	moved    chan struct{}
+	lost     chan struct{}
+}
+
+func held(d time.Duration) *fake {
+	return &fake{deadline: clock.System{}.Now().Add(d), moved: make(chan struct{}), lost: make(chan struct{})}
+}
+
+func (f *fake) Lost() <-chan struct{} { return f.lost }
+
+func (f *fake) Deadline() (clock.Instant, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.deadline, f.moved
+}
+
+func (f *fake) extend(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.deadline = clock.System{}.Now().Add(d)
+	close(f.moved)
+	f.moved = make(chan struct{})
+}
+
+func shell(t *testing.T, script string) proc.Cmd {
+	t.Helper()
+	return proc.Cmd{Args: []string{"sh", "-c", script}, Paths: []string{"/bin/sh"}, Env: os.Environ()}
+}
+
+// started returns a channel that is closed once the script has made the file.
+func await(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no %s", path)
+		}
+	}
+}
+
+func TestFinished(t *testing.T) {
+	o, err := Guard{KillAfter: time.Second}.Run(held(time.Minute), shell(t, "exit 7"))
+	if err != nil || o.Cause != Finished || o.Status.ExitStatus() != 7 || !o.Empty {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// The stop signal comes at the deadline less the grace, and the kill not after
+// the deadline.
+func TestDeadline(t *testing.T) {
+	term := filepath.Join(t.TempDir(), "term")
+	h := held(2 * time.Second)
+	var termLeft time.Duration
+	g := Guard{KillAfter: time.Minute, LossGrace: time.Second, Said: func(e Event) {
+		if e.Name == "term-sent" {
+			termLeft = h.deadline.Sub(clock.System{}.Now())
+		}
+	}}
+	o, err := g.Run(h, shell(t, `trap 'echo >"`+term+`"' TERM; setsid sh -c 'trap "" TERM; while :; do sleep 1; done' & while :; do sleep 0.05; done`))
+	over := clock.System{}.Now()
+	if err != nil || o.Cause != Lost || !o.Empty {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if termLeft <= 0 || termLeft > time.Second {
+		t.Errorf("the stop signal came %v before the deadline, not a second", termLeft)
+	}
+	if late := over.Sub(h.deadline); late > 2*time.Second {
+		t.Errorf("known to be over %v after the deadline", late)
+	}
+	if _, err := os.Stat(term); err != nil {
+		t.Error("no TERM came before the kill")
+	}
+}
+
+// A deadline that is moved on is not a loss.
+func TestExtended(t *testing.T) {
+	h := held(900 * time.Millisecond)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 10 {
+			h.extend(900 * time.Millisecond)
+			time.Sleep(200 * time.Millisecond) // the pace of renewals
+		}
+		h.extend(time.Minute)
+	}()
+	o, err := Guard{KillAfter: time.Second, LossGrace: 100 * time.Millisecond}.Run(h, shell(t, "sleep 1.8; exit 3"))
+	<-done
+	if err != nil || o.Cause != Finished || o.Status.ExitStatus() != 3 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// A hold that is known to be gone is no time for a grace.
+func TestLostKillsAtOnce(t *testing.T) {
+	ready := filepath.Join(t.TempDir(), "ready")
+	h := held(time.Hour)
+	go func() {
+		await(t, ready)
+		close(h.lost)
+	}()
+	g := Guard{KillAfter: time.Hour, LossGrace: time.Minute, Said: func(e Event) {
+		if e.Name == "term-sent" {
+			t.Error("asked to end, though somebody else may have begun")
+		}
+	}}
+	o, err := g.Run(h, shell(t, `trap "" TERM; setsid sleep 3600 & >"`+ready+`"; sleep 3600`))
+	if err != nil || o.Cause != Lost || !o.Empty || o.Status.Signal() != syscall.SIGKILL {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// No proof of the hold, no command.
+func TestNotStarted(t *testing.T) {
+	ran := filepath.Join(t.TempDir(), "ran")
+	gone := held(time.Hour)
+	close(gone.lost)
+	for name, h := range map[string]Hold{"lost": gone, "past": held(-time.Second), "too near": held(500 * time.Millisecond)} {
+		if _, err := (Guard{LossGrace: time.Second}).Run(h, shell(t, ">"+ran)); !errors.Is(err, ErrLost) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the command ran")
+	}
+}
+
+func TestMaxRun(t *testing.T) {
+	o, err := Guard{KillAfter: 200 * time.Millisecond, MaxRun: 200 * time.Millisecond}.Run(held(time.Hour), shell(t, `trap "" TERM; while :; do sleep 1; done`))
+	if err != nil || o.Cause != TimedOut || o.Status.Signal() != syscall.SIGKILL {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// The first TERM asks, the second kills.
+func TestSecondSignalKills(t *testing.T) {
+	dir := t.TempDir()
+	signals := make(chan os.Signal)
+	go func() {
+		await(t, dir+"/ready")
+		signals <- syscall.SIGTERM
+		await(t, dir+"/term")
+		signals <- syscall.SIGTERM
+	}()
+	o, err := Guard{KillAfter: time.Hour, Signals: signals}.Run(held(time.Hour),
+		shell(t, `trap '>"`+dir+`/term"' TERM; >"`+dir+`/ready"; while :; do sleep 0.05; done`))
+	if err != nil || o.Cause != Stopped || o.Request != syscall.SIGTERM || o.Status.Signal() != syscall.SIGKILL {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+func TestGrace(t *testing.T) {
+	for _, c := range []struct{ ttl, killAfter, grace, renew time.Duration }{
+		{10 * time.Second, 5 * time.Second, 5 * time.Second, 1250 * time.Millisecond},
+		{10 * time.Second, time.Second, time.Second, 2250 * time.Millisecond},
+		{2 * time.Second, 5 * time.Second, time.Second, 250 * time.Millisecond},
+	} {
+		if g, r := Grace(c.ttl, c.killAfter), Renew(c.ttl, c.killAfter); g != c.grace || r != c.renew {
+			t.Errorf("TTL %v, kill after %v: grace %v, renew %v", c.ttl, c.killAfter, g, r)
+		}
+	}
+}
