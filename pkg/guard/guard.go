@@ -54,7 +54,7 @@ type Guard struct {
 
 // Event is a step of a command's supervision.
 type Event struct {
-	Name    string // "term-sent", "kill-sent", "suspended", "resumed"
+	Name    string // "term-sent", "kill-sent", "suspended", "resumed"; "stopped", "continued": the command alone
 	Signal  syscall.Signal
 	Reached int           // term-sent: how many processes
 	Left    time.Duration // suspended: until the deadline

@@ -21,6 +21,7 @@ type run struct {
 	terminal syscall.Signal // the last one that the terminal sent to the whole group
 	reached  int
 	stopping bool             // it has been asked to end
+	halted   bool             // somebody has stopped the command, and not by the terminal
 	killAt   <-chan time.Time // set once it has been asked
 }
 
@@ -145,10 +146,16 @@ func (r *run) signal(s syscall.Signal) {
 // follow does what the command did: when it was stopped, this process stops
 // too, so that the shell sees the job as stopped.
 func (r *run) follow(c proc.Change, deadline clock.Instant) {
-	if c.Stopped == 0 || r.Signals == nil {
+	switch {
+	case c.Stopped == 0 && r.halted:
+		r.halted = false
+		r.say(Event{Name: "continued"})
 		return
-	}
-	if !byTerminal(c.Stopped) { // kill -STOP: the hold is kept meanwhile
+	case c.Stopped == 0 || r.Signals == nil:
+		return
+	case !byTerminal(c.Stopped): // kill -STOP: the hold is kept meanwhile
+		r.halted = true
+		r.say(Event{Name: "stopped", Signal: c.Stopped})
 		return
 	}
 	r.say(Event{Name: "suspended", Signal: c.Stopped, Left: deadline.Sub(clock.System{}.Now())})
