@@ -8,6 +8,8 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -78,7 +80,40 @@ func (c Config) resolve(ctx context.Context) (Config, error) {
 			c.Password = password
 		}
 	}
-	return c, c.checkAuth()
+	if err := c.checkAuth(); err != nil {
+		return c, err
+	}
+	return c, c.checkFiles()
+}
+
+// checkFiles looks at the files of TLS before the client library does, whose
+// errors do not say which setting they are about, and which takes a file
+// without a certificate for an authority that signs nothing.
+func (c Config) checkFiles() error {
+	if c.CACert != "" {
+		pem, err := os.ReadFile(c.CACert)
+		if err != nil {
+			return configErrorf("--cacert: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return configErrorf("--cacert: %s holds no certificate in PEM form", c.CACert)
+		}
+	}
+	if c.Cert == "" {
+		return nil
+	}
+	cert, err := os.ReadFile(c.Cert)
+	if err != nil {
+		return configErrorf("--cert: %w", err)
+	}
+	key, err := os.ReadFile(c.Key)
+	if err != nil {
+		return configErrorf("--key: %w", err)
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		return configErrorf("--cert %s and --key %s: %w", c.Cert, c.Key, err)
+	}
+	return nil
 }
 
 func (c Config) checkAuth() error {
