@@ -13,6 +13,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/fence"
 	"conch/pkg/keys"
+	"conch/pkg/lease"
 )
 
 // Candidate is one key of a line.
@@ -40,6 +41,9 @@ func (c Candidate) String() string {
 	s := fmt.Sprintf("%s (pid %d)", c.Host, c.PID)
 	if t := c.Begun(); !t.IsZero() {
 		s += " since " + t.Format(time.RFC3339)
+	}
+	if c.State == Lingering {
+		s += ", whose command has ended: --hold-for keeps the place"
 	}
 	return s
 }
@@ -145,6 +149,9 @@ func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line
 			return Candidate{}, ErrVacant
 		}
 		head := l.Candidates[0]
+		if head.State == Lingering { // there is nobody to tell, or to clear up
+			return head, lease.Revoke(ctx, c, head.Lease)
+		}
 		gone, err := evict(ctx, c, space, l.Token(head), by)
 		if err != nil || gone {
 			return head, err

@@ -207,8 +207,13 @@ func (l *Lease) Stop() {
 // under it. That the lease is gone already is no error.
 func (l *Lease) Revoke(ctx context.Context) error {
 	l.Stop()
-	_, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
-		return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: l.ID})
+	return Revoke(ctx, l.c, l.ID)
+}
+
+// Revoke ends the lease with this id, as the method does, without a Lease.
+func Revoke(ctx context.Context, c *etcd.Client, id int64) error {
+	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
+		return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: id})
 	})
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return nil
