@@ -52,9 +52,11 @@ func (s *Session) Hold(ctx context.Context, t *hold.Turn) error {
 	_ = failsafe.Disarm()
 	if result == guard.ErrLost {
 		why := t.Loss(ctx, s.Space)
+		s.sayLost(guard.Outcome{}, why)
 		_ = t.Release(ctx, hold.After{})
 		return s.lost(guard.Outcome{}, why, "after "+since(began))
 	}
+	s.report.leave()
 	err = t.Release(ctx, hold.After{Linger: s.HoldFor - time.Since(began)})
 	s.report.Say(Event{Event: "released"})
 	if result != nil {

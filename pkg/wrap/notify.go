@@ -21,10 +21,18 @@ func (s *heldState) take(e Event) {
 	switch e.Event {
 	case "acquired":
 		s.held = true
-	case "lost", "released", "left":
+	case "kill-sent", "child-exit", "lost":
 		s.held = false
 	}
 	s.last = e
+}
+
+// leave says no from now on: the next holder may be there before we are told
+// that we have released.
+func (r *Reporter) leave() {
+	r.held.mu.Lock()
+	defer r.held.mu.Unlock()
+	r.held.held = false
 }
 
 // ServeHTTP answers /leader: 200 while the hold is ours, 503 otherwise.

@@ -108,8 +108,10 @@ func (o *Options) setLockDelay(text string) (err error) {
 		o.LockDelay = hold.LockDelayTTL
 		return nil
 	}
-	o.LockDelay, err = cli.ParseDuration(text)
-	return err
+	if o.LockDelay, err = cli.ParseDuration(text); err != nil {
+		return fmt.Errorf("%w, nor ttl", err)
+	}
+	return nil
 }
 
 // Check refuses what cannot work, with the inequality that it breaks.
@@ -122,6 +124,8 @@ func (o *Options) Check() error {
 		return impossible("--ttl %v is longer than etcd can be trusted with: ttl <= %v", o.TTL, lease.MaxTTL)
 	case o.HoldFor > 0 && o.HoldFor > lease.MaxTTL:
 		return impossible("--hold-for %v is longer than a lease can be: hold-for <= %v", o.HoldFor, lease.MaxTTL)
+	case o.Restart && o.Wait > 0:
+		return cli.Usagef("--restart queues for ever and --wait gives up; use one of them")
 	case o.Restart && (o.NonBlock || o.Wait == 0):
 		return cli.Usagef("--restart queues again and --nonblock never queues; use one of them")
 	case o.Restart && o.Once != "":

@@ -34,6 +34,7 @@ func (s *Session) Loop(turn func() error) error {
 		if time.Since(began) > stable {
 			wait = backoffMin
 		}
+		s.ran = false
 		d := wait/2 + rand.N(wait/2+1)
 		s.report.Say(Event{Event: "backoff", Delay: d.Seconds(), Reason: reason(err)})
 		if err := s.interruptible(context.Background(), func(ctx context.Context) error {
@@ -77,11 +78,14 @@ func reason(err error) string {
 // the on-lose hook.
 func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
 	o, err := s.hook("on-acquire", s.OnAcquire, t, t)
-	if err == nil {
+	switch {
+	case err == nil:
 		o, err = s.command(t)
+	case cli.StatusOf(err) == cli.Busy:
+		err = fmt.Errorf("%w; the turn was given back", err)
 	}
 	if lerr := s.onLose(t); lerr != nil {
-		s.report.Say(Event{Event: "error", Reason: lerr.Error()})
+		s.warn(lerr)
 	}
 	return o, err
 }
@@ -95,6 +99,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	g.Signals = s.signals.C
 	g.Said = s.said
 	g.Started = func(tree *proc.Tree) {
+		s.ran = true
 		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Token().Rev})
 		s.letGo()
 	}
@@ -200,9 +205,17 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	case o.Status.Signaled():
 		return o, cli.Errorf(cli.Busy, "%s: --%s died of %s", s.Line.Name, name, sigName(o.Status.Signal()))
 	case o.Status.ExitStatus() != 0:
-		return o, cli.Errorf(cli.Busy, "%s: --%s failed with status %d; the turn was given back", s.Line.Name, name, o.Status.ExitStatus())
+		return o, cli.Errorf(cli.Busy, "%s: --%s failed with status %d", s.Line.Name, name, o.Status.ExitStatus())
 	}
 	return o, nil
+}
+
+// warn tells of a failure that changes no status, even without -v.
+func (s *Session) warn(err error) {
+	s.report.Say(Event{Event: "error", Reason: err.Error()})
+	if !s.Quiet && !s.Verbose {
+		fmt.Fprintf(s.stdio.Err, "%s: %s\n", s.tool, cli.OneLine(err.Error()))
+	}
 }
 
 // sigName is a signal as kill(1) names it.

@@ -35,6 +35,7 @@ type Session struct {
 	hangUp     func() // ends --listen
 	stopped    bool   // a signal has asked us to end
 	let        bool   // the caller's descriptors have been let go
+	ran        bool   // the command has been started, in this turn
 }
 
 // Open prepares a session: everything that can be found wrong is, before etcd
@@ -88,15 +89,17 @@ func (s *Session) Close(err error) error {
 // command's.
 func (s *Session) end(err error) error {
 	e := Event{Event: "exit", Exit: exit(cli.StatusOf(err)), By: "conch"}
-	var ended cli.Ended
 	var signaled cli.Signaled
+	var exit *cli.Exit
 	switch {
-	case err == nil, errors.As(err, &ended):
-		e.By = "command"
 	case errors.As(err, &signaled):
-		e.By, e.Signal = "command", sigName(signaled.Signal)
+		e.Signal = sigName(signaled.Signal)
+	case errors.As(err, &exit) && exit.Err == nil: // its reason has been reported
 	default:
-		e.Reason = err.Error()
+		e.Reason = reason(err)
+	}
+	if s.ran && (err == nil || errors.As(err, new(cli.Ended)) || errors.As(err, &signaled)) {
+		e.By, e.Reason = "command", ""
 	}
 	s.report.Say(e)
 	return err
@@ -162,7 +165,7 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	s.report.Say(Event{Event: "acquired", Rev: turn.Token().Rev})
 	if err := s.skipIfDone(ctx); err != nil {
 		_ = turn.Release(ctx, hold.After{})
-		return nil, err
+		return nil, s.Explain(err)
 	}
 	return turn, nil
 }
@@ -233,6 +236,10 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 		why = t.Loss(context.WithoutCancel(ctx), s.Space)
 	default:
 	}
+	if why != nil || errors.Is(err, guard.ErrLost) || o.Cause == guard.Lost {
+		s.sayLost(o, why)
+	}
+	s.report.leave()
 	rerr := t.Release(ctx, after)
 	o.Dismiss()
 	s.report.Say(Event{Event: "released"})
@@ -255,7 +262,11 @@ func doneMarker() string {
 func (s *Session) result(o guard.Outcome, err, why error) error {
 	switch {
 	case errors.Is(err, guard.ErrLost):
-		return s.lost(o, why, "before the command started")
+		when := "before the command started"
+		if !o.Began.IsZero() {
+			when = "during --on-acquire"
+		}
+		return s.lost(guard.Outcome{}, why, when)
 	case err != nil:
 		return startError(err)
 	case o.Cause == guard.Lost:
@@ -272,13 +283,25 @@ func (s *Session) result(o guard.Outcome, err, why error) error {
 	return nil
 }
 
-func (s *Session) lost(o guard.Outcome, why error, when string) error {
-	reason := "no keepalive was answered in time"
-	if why != nil {
-		reason = why.Error()
+// sayLost reports a loss.
+func (s *Session) sayLost(o guard.Outcome, why error) {
+	e := Event{Event: "lost", Reason: cause(why)}
+	if !o.Began.IsZero() {
+		e.Duration = time.Since(o.Began).Seconds()
 	}
-	s.report.Say(Event{Event: "lost", Reason: reason, Duration: time.Since(o.Began).Seconds()})
-	return s.loud(cli.Lost, fmt.Errorf("lost %s %s: %s%s", s.Line.Name, when, reason, stopped(o)))
+	s.report.Say(e)
+}
+
+// lost is the error for a loss.
+func (s *Session) lost(o guard.Outcome, why error, when string) error {
+	return s.loud(cli.Lost, fmt.Errorf("lost %s %s: %s%s", s.Line.Name, when, cause(why), stopped(o)))
+}
+
+func cause(why error) string {
+	if why == nil {
+		return "no keepalive was answered in time"
+	}
+	return why.Error()
 }
 
 // stopped says what was stopped.
