@@ -51,10 +51,11 @@ type options struct {
 	fencedPut  string
 	fencedFile string
 	json       bool
+	given      func(flag string) bool
 }
 
 func setup(f *cli.Flags) cli.Run {
-	o := &options{Options: wrap.Flags(f)}
+	o := &options{Options: wrap.Flags(f), given: f.Set}
 	f.Group("Instead of a command")
 	f.Bool(&o.hold, cli.Row{Name: "hold", Env: cli.NoEnv, Help: "hold without a command: print the token, and release when standard input ends"})
 	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds NAME; status 1 if nobody does"})
@@ -154,8 +155,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		{"--watch", o.watch, o.sayWatch},
 		{"--assert", o.assert, o.sayAssert},
 		{"--evict", o.evict, o.sayEvict},
-		{"--fenced-put", o.fencedPut != "", o.putFenced},
-		{"--fenced-file", o.fencedFile != "", o.writeFenced},
+		{"--fenced-put", o.given("fenced-put"), o.putFenced},
+		{"--fenced-file", o.given("fenced-file"), o.writeFenced},
 	} {
 		if m.on {
 			asked = append(asked, m.flag)
@@ -171,13 +172,19 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		return nil, cli.Usagef("%s needs the NAME it is about", asked[0])
 	case len(asked) == 0 && len(argv) == 0:
 		return nil, cli.Usagef("no command is given")
+	case o.given("fenced-put") && o.fencedPut == "":
+		return nil, cli.Usagef("--fenced-put needs a KEY")
+	case o.given("fenced-file") && o.fencedFile == "":
+		return nil, cli.Usagef("--fenced-file needs a PATH")
+	case o.hold && o.Plain:
+		return nil, cli.Usagef("--if-configured is about a command and --hold runs none; use one of them")
 	case o.hold && o.Restart, o.hold && o.Once != "", o.hold && o.MaxRun > 0:
 		return nil, cli.Usagef("--hold runs no command; --restart, --once and --max-run are about one")
 	case o.json && (len(asked) == 0 || o.hold):
 		return nil, cli.Usagef("--json goes with --who, --watch, --assert and --evict")
 	case o.minRev > 0 && !o.assert:
 		return nil, cli.Usagef("--min-rev goes with --assert")
-	case o.token > 0 && !o.assert && o.fencedPut == "" && o.fencedFile == "":
+	case o.token > 0 && !o.assert && !o.given("fenced-put") && !o.given("fenced-file"):
 		return nil, cli.Usagef("--token goes with --assert, --fenced-put and --fenced-file")
 	}
 	return mode, nil
