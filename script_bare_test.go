@@ -44,6 +44,8 @@ func condition(c string) (bool, error) {
 		return false, nil
 	case "race":
 		return raceEnabled, nil
+	case "contain":
+		return canContain(), nil
 	}
 	return false, fmt.Errorf("no condition [%s]", c)
 }

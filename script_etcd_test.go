@@ -143,6 +143,9 @@ func (e etcdCommand) lease(hex, key string) error {
 }
 
 func (e etcdCommand) revoke(hex string) error {
+	if file, ok := strings.CutPrefix(hex, "@"); ok {
+		hex = strings.TrimSpace(e.ts.ReadFile(file))
+	}
 	id, err := strconv.ParseInt(hex, 16, 64)
 	if err != nil {
 		return err

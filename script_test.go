@@ -52,7 +52,7 @@ import (
 //	etcd count KEY-PREFIX [N]    print how many keys there are; fail unless there are N
 //	etcd rev | etcd leases       the revision; all leases, in hex
 //	etcd lease LEASE KEY         put KEY, empty, under a new lease of 60 s with this id
-//	etcd revoke LEASE | etcd revoke-of KEY
+//	etcd revoke LEASE|@FILE | etcd revoke-of KEY
 //	etcd compact                 up to now; on a server of the script's own
 //	etcd empty                   no key is left below CONCH_PREFIX, and no lease that one has had;
 //	                             on a server of the script's own, no lease at all
@@ -64,6 +64,13 @@ import (
 //
 //	beat [-for D] [-ignore] [-daemon] LOG   a program: says in LOG that CONCH_REV is at work
 //	overlap [-max N] LOG         no two (no more than N) were at work at once, and tokens rise
+//
+// Programs (script_programs_test.go)
+//
+//	httpget STATUS URL           prints the body; fails if the answer has another status
+//	notified SOCKET              prints what it is told as systemd would be, a line each
+//	freeport                     prints an address to listen on
+//	jsonlines FILE FIELD         checks that each line is a JSON object; prints that field of all
 //
 // D is a duration; await, reap and exits give up after 30s.
 func TestScript(t *testing.T) {
@@ -85,7 +92,10 @@ func params(t *testing.T, bin string) testscript.Params {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(etcdtest.M{M: m}, map[string]func(){"beat": beatMain})
+	testscript.Main(etcdtest.M{M: m}, map[string]func(){
+		"beat": beatMain, "httpget": httpgetMain, "notified": notifiedMain, "freeport": freeportMain,
+		"jsonlines": jsonlinesMain,
+	})
 }
 
 // raceEnabled says that the tests were built with the race detector.

@@ -1,0 +1,96 @@
+package conch_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// die ends a program of the scripts that could not do its work.
+func die(a ...any) {
+	fmt.Fprintln(os.Stderr, append([]any{os.Args[0] + ":"}, a...)...)
+	os.Exit(1)
+}
+
+// httpgetMain is the program httpget STATUS URL: it prints the body of the
+// answer, and fails if that has another status, or does not come.
+func httpgetMain() {
+	c := http.Client{Timeout: 5 * time.Second}
+	r, err := c.Get(os.Args[2])
+	if err != nil {
+		die(err)
+	}
+	defer r.Body.Close()
+	if _, err := io.Copy(os.Stdout, r.Body); err != nil {
+		die(err)
+	}
+	if strconv.Itoa(r.StatusCode) != os.Args[1] {
+		die(r.Status)
+	}
+}
+
+// notifiedMain is the program notified SOCKET: it stands for the service
+// manager, and prints what it is told on that socket, each message as one line
+// with bars for line ends.
+func notifiedMain() {
+	c, err := net.ListenPacket("unixgram", os.Args[1])
+	if err != nil {
+		die(err)
+	}
+	fmt.Println("listening")
+	for buf := make([]byte, 4096); ; {
+		n, _, err := c.ReadFrom(buf)
+		if err != nil {
+			die(err)
+		}
+		fmt.Println(strings.ReplaceAll(string(buf[:n]), "\n", "|"))
+	}
+}
+
+// freeportMain is the program freeport: it prints an address on which nobody
+// listens.
+func freeportMain() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		die(err)
+	}
+	defer l.Close()
+	fmt.Println(l.Addr())
+}
+
+// jsonlinesMain is the program jsonlines FILE FIELD: it checks that each line of
+// the file is a JSON object, and prints that field of all of them.
+func jsonlinesMain() {
+	f, err := os.Open(os.Args[1])
+	if err != nil {
+		die(err)
+	}
+	var found []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var object map[string]any
+		if err := json.Unmarshal(lines.Bytes(), &object); err != nil {
+			die(lines.Text(), err)
+		}
+		found = append(found, fmt.Sprint(object[os.Args[2]]))
+	}
+	fmt.Println(strings.Join(found, " "))
+}
+
+// canContain reports whether we may make a pid namespace, as --contain does.
+func canContain() bool {
+	cmd := exec.Command("true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+	}
+	return cmd.Run() == nil
+}
