@@ -164,7 +164,11 @@ func (l *Lease) Deadline() (clock.Instant, <-chan struct{}) {
 func (l *Lease) Lost() <-chan struct{} { return l.lost }
 
 // Loss says why the lease was lost. Call it only after Lost is closed.
-func (l *Lease) Loss() *Loss { return l.loss }
+func (l *Lease) Loss() *Loss {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loss
+}
 
 // lose records the first cause of loss.
 func (l *Lease) lose(k Kind) {

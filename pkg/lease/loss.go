@@ -49,15 +49,17 @@ func (l *Loss) Error() string {
 }
 
 // Explain asks etcd what became of a lease whose key is gone, and completes
-// Loss. note is the key of the eviction note. It is for the message only: the
+// Loss. note is the key of the eviction note. Nobody else may be reading the Loss
+// meanwhile. It is for the message only: the
 // command must be dead, or dying, before anybody takes the time to ask.
 func (l *Lease) Explain(ctx context.Context, note string) {
-	if l.loss.Kind != Gone {
+	loss := l.Loss()
+	if loss.Kind != Gone {
 		return
 	}
 	k, by, err := l.explain(ctx, note)
 	if err == nil {
-		l.loss.Kind, l.loss.By = k, by
+		loss.Kind, loss.By = k, by
 	}
 }
 

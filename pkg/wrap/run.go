@@ -37,6 +37,7 @@ func (s *Session) Loop(turn func() error) error {
 		s.ran = false
 		d := wait/2 + rand.N(wait/2+1)
 		s.report.Say(Event{Event: "backoff", Delay: d.Seconds(), Reason: reason(err)})
+		s.complain(err, d)
 		if err := s.interruptible(context.Background(), func(ctx context.Context) error {
 			select {
 			case <-time.After(d):
@@ -65,6 +66,15 @@ func final(err error) bool {
 		return !errors.As(err, new(cli.Ended))
 	}
 	return false
+}
+
+// complain says why --restart tries again, unless it is for the command's own
+// end: nobody else will ever say it.
+func (s *Session) complain(err error, d time.Duration) {
+	if err == nil || s.Quiet || s.Verbose || errors.As(err, new(cli.Ended)) || errors.As(err, new(cli.Signaled)) {
+		return
+	}
+	fmt.Fprintf(s.stdio.Err, "%s: %s; again in %v\n", s.tool, cli.OneLine(err.Error()), d.Round(100*time.Millisecond))
 }
 
 func reason(err error) string {

@@ -146,7 +146,7 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 		ctx, cancel = context.WithTimeout(ctx, s.Wait-time.Since(s.began))
 		defer cancel()
 	}
-	line := s.waitingLine()
+	line := s.waitingLine(ctx)
 	defer line.clear()
 	var turn *hold.Turn
 	err := s.interruptible(ctx, func(ctx context.Context) (err error) {

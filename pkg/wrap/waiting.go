@@ -17,6 +17,10 @@ type waitingLine struct {
 	s *Session
 	w io.Writer // nil: not a terminal, or quiet
 
+	ctx    context.Context // of what draws it
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
 	mu    sync.Mutex
 	timer *time.Timer
 	text  string
@@ -24,8 +28,9 @@ type waitingLine struct {
 	over  bool
 }
 
-func (s *Session) waitingLine() *waitingLine {
+func (s *Session) waitingLine(ctx context.Context) *waitingLine {
 	l := &waitingLine{s: s}
+	l.ctx, l.cancel = context.WithCancel(ctx)
 	if cli.Terminal(s.stdio.Err) && !s.Quiet && !s.Verbose {
 		l.w = s.stdio.Err
 	}
@@ -40,16 +45,25 @@ func (l *waitingLine) show(p hold.Place) {
 	if l.w == nil || l.over {
 		return
 	}
-	if l.timer != nil {
-		l.timer.Stop()
+	l.stopTimer()
+	l.wg.Add(1)
+	l.timer = time.AfterFunc(max(0, time.Second-time.Since(l.s.began)), func() {
+		defer l.wg.Done()
+		l.draw(p)
+	})
+}
+
+// stopTimer takes a drawing back that has not begun.
+func (l *waitingLine) stopTimer() {
+	if l.timer != nil && l.timer.Stop() {
+		l.wg.Done()
 	}
-	l.timer = time.AfterFunc(max(0, time.Second-time.Since(l.s.began)), func() { l.draw(p) })
 }
 
 func (l *waitingLine) draw(p hold.Place) {
 	text := fmt.Sprintf("waiting for %s: the last holder did not release; %v of --lock-delay left", l.s.Line.Name, p.Delay.Round(100*time.Millisecond))
 	if p.Ahead.Key != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second) // the line is a comfort, not worth more
+		ctx, cancel := context.WithTimeout(l.ctx, time.Second) // the line is a comfort, not worth more
 		defer cancel()
 		text = fmt.Sprintf("waiting for %s: behind %s", l.s.Line.Name, p.Ahead)
 		if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
@@ -100,13 +114,14 @@ func (l *waitingLine) why() string {
 	return ": behind " + l.last.Ahead.String()
 }
 
+// clear wipes the line, for good.
 func (l *waitingLine) clear() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.over = true
-	if l.timer != nil {
-		l.timer.Stop()
-	}
+	l.stopTimer()
+	l.mu.Unlock()
+	l.cancel()
+	l.wg.Wait()
 	if l.text != "" {
 		fmt.Fprint(l.w, "\r\x1b[K")
 	}

@@ -1,0 +1,348 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+	"conch/pkg/etcdtest"
+	"conch/pkg/keys"
+)
+
+func TestMain(m *testing.M) { etcdtest.M{M: m}.Run() }
+
+const space = keys.Space("/test/hold")
+
+// world is a client to a server, and an office of the test's own.
+type world struct {
+	t     *testing.T
+	c     *etcd.Client
+	line  keys.Line
+	admin *clientv3.Client
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	srv := etcdtest.Shared(t)
+	return &world{t, connect(t, srv.Endpoint()), space.Office(t.Name()), etcdtest.Client(t, srv)}
+}
+
+func connect(t *testing.T, endpoint string) *etcd.Client {
+	t.Helper()
+	c, err := etcd.Open(within(t, 20*time.Second), etcd.Config{Endpoints: []string{endpoint}, DialTimeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (w *world) request() Request {
+	return Request{Line: w.line, Holder: Self([]string{"test"}), TTL: 5 * time.Second, LockDelay: time.Second, Contact: 20 * time.Second}
+}
+
+// join takes a turn, or fails the test.
+func (w *world) join(r Request) *Turn {
+	w.t.Helper()
+	t, err := Join(within(w.t, 30*time.Second), w.c, r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return t
+}
+
+func (w *world) release(t *Turn) {
+	w.t.Helper()
+	if err := t.Release(context.Background(), After{}); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// later joins in the background, and returns once it stands in line.
+func (w *world) later(r Request) <-chan *Turn {
+	w.t.Helper()
+	turns := make(chan *Turn, 1)
+	waiting := make(chan struct{}, 100)
+	r.OnWait = func(Place) { waiting <- struct{}{} }
+	go func() {
+		t, err := Join(within(w.t, 60*time.Second), w.c, r)
+		if err != nil {
+			w.t.Error(err)
+		}
+		turns <- t
+	}()
+	<-waiting
+	return turns
+}
+
+func (w *world) empty() {
+	w.t.Helper()
+	for _, prefix := range []string{w.line.Dir, w.line.Run} {
+		r, err := w.admin.Get(within(w.t, 10*time.Second), prefix, clientv3.WithPrefix())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, kv := range r.Kvs {
+			w.t.Errorf("left behind: %s %s", kv.Key, kv.Value)
+		}
+	}
+}
+
+func none(turns <-chan *Turn) bool {
+	select {
+	case <-turns:
+		return false
+	default:
+		return true
+	}
+}
+
+// First come, first served, with tokens that grow, and nothing left behind.
+func TestLine(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	var line []<-chan *Turn
+	for range 5 {
+		line = append(line, w.later(w.request()))
+	}
+	last := now.Token().Rev
+	for i, next := range line {
+		if !none(next) {
+			t.Fatalf("number %d did not wait", i)
+		}
+		w.release(now)
+		now = <-next
+		if rev := now.Token().Rev; rev <= last {
+			t.Errorf("token %d after %d", rev, last)
+		} else {
+			last = rev
+		}
+		for _, later := range line[i+1:] {
+			if !none(later) {
+				t.Error("somebody behind has a turn, too")
+			}
+		}
+	}
+	w.release(now)
+	w.empty()
+}
+
+// A holder that did not release is waited for, from when its key was seen to
+// go; and not longer than until its record goes.
+func TestLockDelay(t *testing.T) {
+	for name, c := range map[string]struct {
+		delay, least time.Duration
+		clear        bool
+	}{
+		"default":    {delay: time.Second, least: time.Second},
+		"ttl":        {delay: LockDelayTTL, least: 5 * time.Second},
+		"cleared":    {delay: time.Hour, clear: true},
+		"not at all": {delay: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.line = space.Office(strings.ReplaceAll(t.Name(), "/", "."))
+			old := w.join(w.request())
+			r := w.request()
+			r.LockDelay = c.delay
+			next := w.later(r)
+			old.Abandon()
+			began := clock.System{}.Now()
+			if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(old.Token().Lease)); err != nil {
+				t.Fatal(err)
+			}
+			if c.clear {
+				if err := old.Remains().Clear(within(t, 10*time.Second), w.c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			turn := <-next
+			if took := (clock.System{}).Now().Sub(began); took < c.least {
+				t.Errorf("took over after %v, not %v", took, c.least)
+			}
+			w.release(turn)
+			w.empty()
+		})
+	}
+}
+
+// A waiter whose lease dies never wins with it: it joins again, at the end.
+func TestOustedJoinsAgain(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	ousted, behind := w.later(w.request()), w.later(w.request())
+	l, err := List(within(t, 10*time.Second), w.c, w.line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(l.Candidates[1].Lease)); err != nil {
+		t.Fatal(err)
+	}
+	for len(l.Candidates) != 3 || l.Candidates[2].Rev <= l.Rev {
+		rev := l.Rev
+		if l, err = List(within(t, 10*time.Second), w.c, w.line); err != nil {
+			t.Fatal(err)
+		}
+		if len(l.Candidates) == 3 && l.Candidates[2].Rev > rev {
+			break
+		}
+		l.Rev = rev
+	}
+	w.release(now)
+	now = <-behind
+	if !none(ousted) {
+		t.Error("it won with a dead lease")
+	}
+	w.release(now)
+	w.release(<-ousted)
+	w.empty()
+}
+
+func TestNonBlock(t *testing.T) {
+	w := newWorld(t)
+	r := w.request()
+	r.NonBlock = true
+	now := w.join(r) // a vacant office is to be had
+	_, err := Join(within(t, 20*time.Second), w.c, r)
+	var busy *Busy
+	if !errors.As(err, &busy) || busy.Holder.Rev != now.Token().Rev {
+		t.Errorf("%v", err)
+	}
+	if l, err := List(within(t, 20*time.Second), w.c, w.line); err != nil || len(l.Candidates) != 1 {
+		t.Errorf("a refusal left a trace: %+v, %v", l, err)
+	}
+	// A holder that died does not shut the office for ever.
+	now.Abandon()
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(now.Token().Lease)); err != nil {
+		t.Fatal(err)
+	}
+	w.release(w.join(r))
+	w.empty()
+}
+
+func TestLinger(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	if err := now.Release(context.Background(), After{Linger: 2 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	r := w.request()
+	r.NonBlock = true
+	var busy *Busy
+	if _, err := Join(within(t, 20*time.Second), w.c, r); !errors.As(err, &busy) || busy.Holder.State != Lingering {
+		t.Errorf("%v", err)
+	}
+	w.release(w.join(w.request())) // in line, until it lapses
+	w.empty()
+}
+
+func TestEvict(t *testing.T) {
+	w := newWorld(t)
+	if _, err := Evict(within(t, 10*time.Second), w.c, space, w.line, "me"); !errors.Is(err, ErrVacant) {
+		t.Errorf("%v", err)
+	}
+	now := w.join(w.request())
+	if who, err := Evict(within(t, 10*time.Second), w.c, space, w.line, "me"); err != nil || who.Rev != now.Token().Rev {
+		t.Errorf("%+v, %v", who, err)
+	}
+	<-now.Lost()
+	if err := now.Loss(within(t, 10*time.Second), space); err == nil || err.Error() != "evicted by me" {
+		t.Errorf("%v", err)
+	}
+	if err := Holds(within(t, 10*time.Second), w.c, now.Token()); !errors.Is(err, ErrFenced) {
+		t.Errorf("%v", err)
+	}
+	w.release(now)
+	w.empty()
+}
+
+// Giving up leaves nothing, and the next in line does not stay behind it.
+func TestGiveUp(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	ctx, cancel := context.WithCancel(context.Background())
+	r := w.request()
+	waiting := make(chan struct{}, 10)
+	r.OnWait = func(Place) { waiting <- struct{}{} }
+	gave := make(chan error)
+	go func() {
+		_, err := Join(ctx, w.c, r)
+		gave <- err
+	}()
+	<-waiting
+	behind := w.later(w.request())
+	cancel()
+	if err := <-gave; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	w.release(now)
+	w.release(<-behind)
+	w.empty()
+}
+
+// What other software has put into the line is waited for, and shown.
+func TestForeign(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Dir+"x", "not JSON"); err != nil {
+		t.Fatal(err)
+	}
+	next := w.later(w.request())
+	l, err := List(within(t, 10*time.Second), w.c, w.line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, ok := l.Holder(); !ok || h.Host != "unknown-host" {
+		t.Errorf("%+v, %v", h, ok)
+	}
+	if _, err := w.admin.Delete(within(t, 10*time.Second), w.line.Dir+"x"); err != nil {
+		t.Fatal(err)
+	}
+	w.release(<-next)
+	w.empty()
+}
+
+// From the connection to the turn it takes two round trips where etcd is far,
+// three when the join overtook the grant; one more for the release. They are
+// counted by the clock: the road's delay is far longer than the machine's stalls.
+func TestRoundTrips(t *testing.T) {
+	srv := etcdtest.Shared(t)
+	road := etcdtest.Road(t, srv)
+	const trip = 300 * time.Millisecond
+	road.Delay(trip / 2)
+	w := newWorld(t)
+	var counts []int
+	for range 7 {
+		began := time.Now()
+		c := connect(t, "http://"+road.Addr())
+		turn, err := Join(within(t, 30*time.Second), c, w.request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		trips := int(time.Since(began) / trip)
+		if err := turn.Release(context.Background(), After{}); err != nil {
+			t.Fatal(err)
+		}
+		if all := int(time.Since(began) / trip); trips > 3 || all > trips+1 {
+			t.Errorf("%d round trips to the turn, %d in all", trips, all)
+		}
+		counts = append(counts, trips)
+	}
+	slices.Sort(counts)
+	if counts[len(counts)/2] > 2 {
+		t.Errorf("round trips to the turn: %v", counts)
+	}
+	w.empty()
+}
