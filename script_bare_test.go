@@ -9,7 +9,7 @@ import (
 )
 
 // transparent are the scripts about what a command behind conch must not notice.
-var transparent = []string{"streams", "descriptors", "status", "signals"}
+var transparent = []string{"streams", "descriptors", "status", "signals", "terminal"}
 
 // TestScriptBare runs them with nothing in front of the command. What they
 // expect of conch is then known to be what there is without it, and not what
