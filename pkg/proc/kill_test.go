@@ -225,113 +225,6 @@ func TestNested(t *testing.T) {
 	s.empty()
 }
 
-func TestOrdinaryUser(t *testing.T) {
-	needRoot(t)
-	exe := copyOfTest(t)
-	for _, contain := range []bool{false, true} {
-		s := supervised(t, plan{Script: hostile, Contain: contain}, func(c *exec.Cmd) { asNobody(c, exe) })
-		if e := s.next(); e.Pid == 0 && contain {
-			t.Skip(e.Err)
-		}
-		await(t, "processes", func() bool { return len(tagged(s.Tag)) >= 6 })
-		s.signal(syscall.SIGKILL)
-		s.empty()
-	}
-}
-
-// TestOtherUser has a descendant that the sentinel may not kill.
-func TestOtherUser(t *testing.T) {
-	needRoot(t)
-	exe := copyOfTest(t)
-	setpriv, err := exec.LookPath("setpriv")
-	if err != nil {
-		t.Skip(err)
-	}
-	text, err := os.ReadFile(setpriv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tool := write(t, filepath.Join(filepath.Dir(exe), "suid"), string(text), 0o755|os.ModeSetuid)
-	s := supervised(t, plan{Script: tool + " --reuid=1 --regid=1 --clear-groups sleep 1000 & sleep 0.3; exit 6"}, func(c *exec.Cmd) { asNobody(c, exe) })
-	s.next()
-	end := s.next().End
-	if end == nil || end.Empty || end.Leftover != 1 || end.Status != 6<<8 {
-		t.Errorf("%+v", end)
-	}
-}
-
-func TestContain(t *testing.T) {
-	needRoot(t)
-	s := supervised(t, plan{Script: hostile, Contain: true})
-	e := s.started(6)
-	if !exists("/proc/" + itoa(e.Pid) + "/stat") {
-		t.Errorf("no process %d", e.Pid)
-	}
-	// Both at once: what only the kernel can answer.
-	s.signal(syscall.SIGKILL)
-	syscall.Kill(e.Sentinel, syscall.SIGKILL)
-	s.empty()
-}
-
-func TestContainedStatus(t *testing.T) {
-	needRoot(t)
-	tree := start(t, "(setsid sleep 1000 &); exit 7", func(c *Cmd) { c.Contain = true })
-	if r := tree.Result(); r.Status.ExitStatus() != 7 || !r.Empty || r.Cause != None {
-		t.Errorf("%+v", r)
-	}
-	tree = start(t, hostile, func(c *Cmd) { c.Contain = true })
-	await(t, "processes", func() bool { return tree.SignalAll(0) >= 6 })
-	tree.Kill()
-	if r := tree.Result(); r.Cause != Order || !r.Empty {
-		t.Errorf("%+v", r)
-	}
-}
-
-// TestForeignProc is a supervisor, the init of a pid namespace, whose /proc is
-// that of another.
-func TestForeignProc(t *testing.T) {
-	needRoot(t)
-	unshared := func(c *exec.Cmd) {
-		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
-	}
-	s := supervised(t, plan{Script: "(setsid sleep 1000 >/dev/null 2>&1 &); sleep 0.1; exit 3"}, unshared)
-	if e := s.next(); e.Pid == 0 {
-		t.Fatal(e.Err)
-	}
-	if end := s.next().End; end == nil || end.Status != 3<<8 || !end.Empty {
-		t.Errorf("%+v", end)
-	}
-	s = supervised(t, plan{Script: hostile}, unshared)
-	s.started(6)
-	// Its own number of the sentinel is not ours: find it by its name.
-	for _, p := range processes() {
-		if p.parent == s.cmd.Process.Pid {
-			syscall.Kill(p.pid, syscall.SIGKILL)
-		}
-	}
-	end := s.next().End
-	if end == nil || end.Cause != SentinelDied || !end.Empty {
-		t.Errorf("%+v", end)
-	}
-}
-
-// TestNoProc is a supervisor in a root directory with nothing in it but the
-// program: no /proc, no /dev, no shell.
-func TestNoProc(t *testing.T) {
-	needRoot(t)
-	exe := copyOfTest(t)
-	s := supervised(t, plan{Args: []string{"/proc.test"}, Root: filepath.Dir(exe)}, func(c *exec.Cmd) {
-		c.Path, c.Dir = "/proc.test", "/"
-		c.SysProcAttr = &syscall.SysProcAttr{Chroot: filepath.Dir(exe)}
-		c.Env = append(c.Env, actVar+"=daemon")
-	})
-	s.started(3)
-	if end := s.next().End; end == nil || end.Status != 3<<8 || !end.Empty {
-		t.Errorf("%+v", end)
-	}
-	s.empty()
-}
-
 // TestKilledEarly kills the supervisor at any moment of a start.
 func TestKilledEarly(t *testing.T) {
 	for i := range 40 {
@@ -339,7 +232,7 @@ func TestKilledEarly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := supervised(t, plan{Script: "(setsid sleep 1000 &) ; sleep 1000"}, func(c *exec.Cmd) { c.Stdin = w })
+		s := supervised(t, plan{Script: "(setsid sleep 1000 &) ; sleep 1000"}, func(c *exec.Cmd) { c.ExtraFiles = []*os.File{w} })
 		w.Close()
 		time.Sleep(time.Duration(i) * 500 * time.Microsecond)
 		s.signal(syscall.SIGKILL)
@@ -354,6 +247,37 @@ func TestKilledEarly(t *testing.T) {
 	}
 }
 
+// TestOldKernel does without what only newer kernels have: pidfds, close_range
+// and lists of children.
+func TestOldKernel(t *testing.T) {
+	c := (&plan{Script: hostile}).cmd()
+	l := new(launch)
+	if err := l.open(c); err != nil {
+		t.Fatal(err)
+	}
+	a := l.arena
+	a.Parent, a.CloseRange, a.Listing = -1, 0, 0
+	a.Keep(a.Timer, a.Ctl, a.Parent, a.Child, a.Report)
+	tree, err := l.fork(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	if err := l.exec(c, tree); err != nil {
+		t.Fatal(err)
+	}
+	close(tree.ready)
+	await(t, "processes", func() bool { return tree.SignalAll(0) >= 6 })
+	fds, err := readNames("/proc/" + itoa(tree.SentinelPid()) + "/fd")
+	if err != nil || len(fds) != 4 {
+		t.Errorf("the sentinel has %q, %v", fds, err)
+	}
+	tree.Kill()
+	if r := tree.Result(); r.Cause != Order || !r.Empty {
+		t.Errorf("%+v", r)
+	}
+}
+
 // BenchmarkSupervisorKilled takes the time from the SIGKILL of a supervisor to
 // the death of a child, a grandchild and a daemon.
 func BenchmarkSupervisorKilled(b *testing.B) {
@@ -363,7 +287,7 @@ func BenchmarkSupervisorKilled(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s := supervised(b, plan{Script: "(setsid sleep 1000 &) ; sh -c 'sleep 1000 & wait' & wait"}, func(c *exec.Cmd) { c.Stdin = w })
+		s := supervised(b, plan{Script: "(setsid sleep 1000 &) ; sh -c 'sleep 1000 & wait' & wait"}, func(c *exec.Cmd) { c.ExtraFiles = []*os.File{w} })
 		w.Close()
 		s.started(4)
 		b.StartTimer()
@@ -374,22 +298,6 @@ func BenchmarkSupervisorKilled(b *testing.B) {
 		s.cmd.Wait()
 		b.StartTimer()
 	}
-}
-
-func copyOfTest(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	openUp(t, dir)
-	text, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return write(t, filepath.Join(dir, "proc.test"), string(text), 0o755)
-}
-
-func asNobody(c *exec.Cmd, exe string) {
-	c.Path = exe
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 }
 
 func TestMemory(t *testing.T) {

@@ -183,12 +183,12 @@ func TestPidVariables(t *testing.T) {
 	out, text := output(t)
 	tree := start(t, `echo $LISTEN_PID $WATCHDOG_PID $OTHER_PID ${LISTEN_PIDFDID-gone}; echo $$`, func(c *Cmd) {
 		id := "=" + itoa(self)
-		c.Env = append(c.Env, "LISTEN_PID"+id, "LISTEN_PIDFDID=1", "WATCHDOG_PID=1", "OTHER_PID"+id)
+		c.Env = append(c.Env, "LISTEN_PID"+id, "LISTEN_PIDFDID=1", "WATCHDOG_PID=999999", "OTHER_PID"+id)
 		c.Stdio[1] = out
 	})
 	pid := tree.Pid()
 	tree.Result()
-	if want := itoa(pid) + " 1 " + itoa(self) + " gone\n" + itoa(pid); text() != want {
+	if want := itoa(pid) + " 999999 " + itoa(self) + " gone\n" + itoa(pid); text() != want {
 		t.Errorf("got %q, want %q", text(), want)
 	}
 }

@@ -177,8 +177,12 @@ func (a *Arena) Span() (from, to uintptr) {
 	return from, from + uintptr(a.size)
 }
 
-// Keep sets the descriptors that the sentinel keeps, in rising order.
-func (a *Arena) Keep(fds ...int32) { a.keeps = uint32(copy(a.keep[:], fds)) }
+// Keep sets the descriptors that the sentinel keeps; negative ones are none.
+func (a *Arena) Keep(fds ...int32) {
+	fds = slices.DeleteFunc(fds, func(fd int32) bool { return fd < 0 })
+	slices.Sort(fds) // closeRest closes what lies between
+	a.keeps = uint32(copy(a.keep[:], fds))
+}
 
 // Shed adds a mapping that the sentinel has no use for. Those that do not fit
 // stay: they cost memory, no more.
