@@ -141,23 +141,65 @@ func (m *Member) Lease() pb.LeaseClient { return pb.NewLeaseClient(m.v3.ActiveCo
 // (PRs 21385/21423, 21387/21421, 21378/21417).
 var verified = map[int64]int64{4: 42, 5: 28, 6: 9}
 
+// ErrProxy means that a member is a grpc-proxy: it answers a keepalive from one
+// that it has sent before, so that no deadline can be counted from ours.
+var ErrProxy = errors.New("it is a grpc-proxy, through which renewals cannot be verified; use etcd's own endpoints")
+
 // Verifies reports whether this member's linearizable reads may be relied on to
-// verify a renewal. It asks the member for its version once; until it has
-// answered, the answer is no.
-func (m *Member) Verifies(ctx context.Context) bool {
-	const yes, no = 1, 2
-	if v := m.verdict.Load(); v != 0 {
-		return v == yes
+// verify a renewal. It asks the member once; until that has answered, the
+// answer is no. The only error is ErrProxy.
+func (m *Member) Verifies(ctx context.Context) (bool, error) {
+	const yes, no, proxy = 1, 2, 3
+	verdict := m.verdict.Load()
+	if verdict == 0 {
+		switch isProxy, version, err := m.identify(ctx); {
+		case err != nil:
+			return false, nil
+		case isProxy:
+			verdict = proxy
+		case sound(version):
+			verdict = yes
+		default:
+			verdict = no
+		}
+		m.verdict.Store(verdict)
 	}
+	if verdict == proxy {
+		return false, ErrProxy
+	}
+	return verdict == yes, nil
+}
+
+// identify asks for the version, and for a watch from a revision that cannot
+// be: whatever the answer, etcd's own bears a member's id, and a proxy's none.
+func (m *Member) identify(ctx context.Context) (isProxy bool, version string, _ error) {
 	s, err := m.v3.Maintenance.Status(ctx, m.Endpoint)
 	if err != nil {
-		return false
+		return false, "", err
 	}
-	v, err := semver.NewVersion(s.Version)
-	if err != nil || v.Major < 3 || (v.Major == 3 && v.Minor < 7 && (verified[v.Minor] == 0 || v.Patch < verified[v.Minor])) {
-		m.verdict.Store(no)
-		return false
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := pb.NewWatchClient(m.v3.ActiveConnection()).Watch(ctx)
+	if err != nil {
+		return false, "", err
 	}
-	m.verdict.Store(yes)
-	return true
+	err = w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
+		CreateRequest: &pb.WatchCreateRequest{Key: []byte{0}, StartRevision: -1}}})
+	if err != nil {
+		return false, "", err
+	}
+	r, err := w.Recv()
+	if err != nil {
+		return false, "", err
+	}
+	return r.Header.GetMemberId() == 0, s.Version, nil
+}
+
+func sound(version string) bool {
+	v, err := semver.NewVersion(version)
+	if err != nil || v.Major != 3 {
+		return err == nil && v.Major > 3
+	}
+	first, known := verified[v.Minor]
+	return v.Minor >= 7 || known && v.Patch >= first
 }

@@ -81,6 +81,9 @@ func (l *Lease) renew(ctx context.Context, key string, rev int64, interval time.
 		case errors.Is(err, errNotOurs):
 			l.lose(Gone)
 			return
+		case errors.Is(err, etcd.ErrProxy):
+			l.lose(Proxied)
+			return
 		case err != nil:
 			wait = interval / 8
 		default:
@@ -100,7 +103,10 @@ var errMixed = errors.New("the answers came from two members")
 
 // verify reads the key through m and then renews the lease through m.
 func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int64) (renewal, error) {
-	sound := m.Verifies(ctx)
+	sound, err := m.Verifies(ctx)
+	if err != nil {
+		return renewal{}, &etcd.Final{Err: err}
+	}
 	sent := l.clk.Now()
 	get, err := m.KV().Get(ctx, key)
 	if err != nil {

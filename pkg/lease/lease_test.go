@@ -3,6 +3,8 @@ package lease
 import (
 	"context"
 	"errors"
+	"net"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -299,5 +301,53 @@ func TestRevokeTwice(t *testing.T) {
 	}
 	if _, err := f.admin.TimeToLive(within(t, 10*time.Second), clientv3.LeaseID(f.ID)); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
+	}
+}
+
+// A grpc-proxy answers keepalives that it has not passed on.
+func TestProxyIsRefused(t *testing.T) {
+	bin, err := etcdtest.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := etcdtest.Shared(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	proxy := exec.Command(bin, "grpc-proxy", "start", "--endpoints", srv.Endpoint(), "--listen-addr", addr, "--data-dir", t.TempDir())
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Wait()
+	defer proxy.Process.Kill()
+	ctx := within(t, 30*time.Second)
+	c, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{"http://" + addr}, DialTimeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	le, err := New(c, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := le.Grant(ctx); err != nil {
+		t.Fatal(err)
+	}
+	put, err := etcdtest.Client(t, srv).Put(ctx, "/test/lease/proxy", "", le.With())
+	if err != nil {
+		t.Fatal(err)
+	}
+	le.Keep("/test/lease/proxy", put.Header.Revision, 100*time.Millisecond)
+	defer le.Stop()
+	select {
+	case <-le.Lost():
+		if l := le.Loss(); l.Kind != Proxied {
+			t.Errorf("%+v: %v", l, l)
+		}
+	case <-ctx.Done():
+		t.Error("a grpc-proxy was relied on")
 	}
 }

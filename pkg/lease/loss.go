@@ -23,6 +23,8 @@ const (
 	Revoked
 	// Evicted: somebody asked conch for it; By says who.
 	Evicted
+	// Proxied: etcd was reached through a grpc-proxy.
+	Proxied
 	// Gone: the key is not there; Explain has not yet found out why.
 	Gone
 )
@@ -42,6 +44,8 @@ func (l *Loss) Error() string {
 		return "its lease was revoked"
 	case Evicted:
 		return "evicted by " + l.By
+	case Proxied:
+		return "an endpoint cannot be relied on: " + etcd.ErrProxy.Error()
 	case Gone:
 		return "its key is gone"
 	}
