@@ -101,7 +101,7 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(req.TTL / time.Second)}.line()
 	defer func() {
 		if err != nil {
-			me.abandon(ctx)
+			me.abandon(ctx, err)
 		}
 	}()
 	first, err := me.contact(ctx)
@@ -142,14 +142,22 @@ func (me *candidacy) contact(ctx context.Context) (entry, error) {
 	return e, err
 }
 
-// abandon gives up whatever was asked for. The revoke also makes a join that is
-// still under way fail without effect.
-func (me *candidacy) abandon(ctx context.Context) {
+// abandon gives up whatever was asked for. The revoke comes first: after it, a
+// join that is still under way fails without effect, so a running record that
+// it may have written with the acquisition can be deleted for good.
+func (me *candidacy) abandon(ctx context.Context, why error) {
 	// The caller's context has likely ended; this must be tried all the same,
 	// but not for long.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	_ = me.lease.Revoke(ctx) // else it lapses
+	err := me.lease.Revoke(ctx) // else it lapses
+	if errors.As(why, new(*Busy)) || err != nil {
+		return
+	}
+	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		run := me.req.Line.Run
+		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(run), "=", me.run)).Then(clientv3.OpDelete(run)).Commit()
+	})
 }
 
 // entry is what the join's transaction found.
