@@ -1,7 +1,9 @@
 package conch_test
 
 import (
+	"debug/elf"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -46,6 +48,16 @@ func condition(c string) (bool, error) {
 		return raceEnabled, nil
 	case "contain":
 		return canContain(), nil
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "static": // may beat run where there are no libraries?
+		f, err := elf.Open("/proc/self/exe")
+		if err != nil {
+			return false, err
+		}
+		defer f.Close()
+		libs, err := f.ImportedLibraries()
+		return len(libs) == 0, err
 	}
 	return false, fmt.Errorf("no condition [%s]", c)
 }

@@ -65,6 +65,10 @@ func beatMain() {
 // leave starts another beat in a session of its own.
 func leave(wait bool, args ...string) {
 	cmd := exec.Command("/proc/self/exe", args...)
+	if _, err := os.Stat(cmd.Path); err != nil { // pid1.txtar: a root without /proc, and without /dev/null
+		cmd.Path = "/beat"
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	}
 	cmd.Args[0] = "beat"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err := cmd.Start()

@@ -25,7 +25,7 @@ import (
 //   - ETCDCTL_ENDPOINTS, the server itself past the road, for etcdctl;
 //   - W, "conch-elect o --", to be put in front of a command in a shell, and empty
 //     where TestScriptBare runs the script to show that it expects of conch what
-//     is seen without it: the condition [bare]. [race] says how conch was built;
+//     is seen without it: the condition [bare]. There are [race], [root] and [static] too;
 //   - the tools first in PATH, and these commands, beside testscript's own:
 //
 // Processes (script_process_test.go)
