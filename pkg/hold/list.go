@@ -2,18 +2,15 @@ package hold
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/etcd"
 	"conch/pkg/fence"
 	"conch/pkg/keys"
-	"conch/pkg/lease"
 )
 
 // Candidate is one key of a line.
@@ -131,98 +128,4 @@ func changed(ctx context.Context, c *etcd.Client, line keys.Line, rev int64) err
 			}
 		}
 	}
-}
-
-// ErrVacant means that there is nobody to evict.
-var ErrVacant = errors.New("vacant")
-
-// Evict deletes the key of the present holder, whoever waits for the lock-delay
-// included, and leaves a note that says who did it. The holder's watch kills its
-// command. It returns who was evicted, or ErrVacant.
-func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line, by string) (Candidate, error) {
-	for {
-		l, err := List(ctx, c, line)
-		if err != nil {
-			return Candidate{}, err
-		}
-		if len(l.Candidates) == 0 {
-			return Candidate{}, ErrVacant
-		}
-		head := l.Candidates[0]
-		if head.State == Lingering { // there is nobody to tell, or to clear up
-			return head, lease.Revoke(ctx, c, head.Lease)
-		}
-		gone, err := evict(ctx, c, space, l.Token(head), by)
-		if err != nil || gone {
-			return head, err
-		}
-	}
-}
-
-// evict reports false when the hold was gone before.
-func evict(ctx context.Context, c *etcd.Client, space keys.Space, t fence.Token, by string) (bool, error) {
-	ops := []clientv3.Op{clientv3.OpDelete(t.Key)}
-	if t.Lease != 0 {
-		ops = append(ops, clientv3.OpPut(space.Evict(t.Lease), by, clientv3.WithLease(clientv3.LeaseID(t.Lease))))
-	}
-	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(t.Compare()).Then(ops...).Commit()
-	})
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return r.Succeeded, nil
-}
-
-// ErrFenced means that the hold which a token proves is over.
-var ErrFenced = errors.New("the hold is over")
-
-// Holds asks whether the hold that t proves still exists: nil, or ErrFenced.
-func Holds(ctx context.Context, c *etcd.Client, t fence.Token) error {
-	return fenced(ctx, c, t, nil)
-}
-
-// Put writes value to key, only while the hold that t proves exists; otherwise
-// it writes nothing and returns ErrFenced. A repeated Put of an attempt whose
-// answer was lost writes the same value again.
-func Put(ctx context.Context, c *etcd.Client, t fence.Token, key, value string) error {
-	return fenced(ctx, c, t, []clientv3.Op{clientv3.OpPut(key, value)})
-}
-
-func fenced(ctx context.Context, c *etcd.Client, t fence.Token, ops []clientv3.Op) error {
-	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(t.Compare()).Then(ops...).Commit()
-	})
-	if err != nil {
-		return err
-	}
-	if t.Cluster != 0 && r.Header.ClusterId != t.Cluster {
-		return fmt.Errorf("%w: the token is of cluster %x, this is %x", ErrFenced, t.Cluster, r.Header.ClusterId)
-	}
-	if !r.Succeeded {
-		return ErrFenced
-	}
-	return nil
-}
-
-// Done is what a done-marker says.
-type Done struct {
-	Host string    `json:"host"`
-	PID  int       `json:"pid"`
-	At   time.Time `json:"at"` // UTC
-	Exit int       `json:"exit"`
-}
-
-// WasDone reports whether the done-marker at key exists.
-func WasDone(ctx context.Context, c *etcd.Client, key string) (bool, error) {
-	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
-		return m.KV().Get(ctx, key)
-	})
-	if err != nil {
-		return false, err
-	}
-	return len(r.Kvs) > 0, nil
 }

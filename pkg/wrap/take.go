@@ -1,0 +1,91 @@
+package wrap
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"conch/pkg/etcd"
+	"conch/pkg/guard"
+	"conch/pkg/hold"
+)
+
+// Join is how a turn is taken; it is hold.Join for an office.
+type Join func(context.Context, *etcd.Client, hold.Request) (*hold.Turn, error)
+
+// errDone means that --once has nothing left to do.
+var errDone = errors.New("done before")
+
+// Take waits for the turn.
+func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
+	if s.Wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.Wait-time.Since(s.began))
+		defer cancel()
+	}
+	line := s.waitingLine(ctx)
+	defer line.clear()
+	var turn *hold.Turn
+	err := s.interruptible(ctx, func(ctx context.Context) (err error) {
+		if err = s.skipIfDone(ctx); err != nil {
+			return err
+		}
+		turn, err = join(ctx, s.Client, s.request(line))
+		return err
+	})
+	if turn != nil && err != nil { // a signal came just then
+		_ = turn.Release(ctx, hold.After{})
+	}
+	if err != nil {
+		return nil, s.refusal(err, line)
+	}
+	s.report.Say(Event{Event: "acquired", Rev: turn.Token().Rev})
+	if err := s.skipIfDone(ctx); err != nil {
+		_ = turn.Release(ctx, hold.After{})
+		return nil, s.Explain(err)
+	}
+	return turn, nil
+}
+
+func (s *Session) request(line *waitingLine) hold.Request {
+	return hold.Request{
+		Line: s.Line, Holder: hold.Self(s.Argv), TTL: s.TTL,
+		Renew:    guard.Renew(s.TTL, s.KillAfter),
+		NonBlock: s.NonBlock, LockDelay: s.LockDelay, Contact: s.DialTimeout,
+		OnWait: func(p hold.Place) {
+			s.report.Say(place(p))
+			line.show(p)
+		},
+	}
+}
+
+// skipIfDone returns errDone if --once has been satisfied by somebody.
+func (s *Session) skipIfDone(ctx context.Context) error {
+	if s.onceKey == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
+	defer cancel()
+	done, err := hold.WasDone(ctx, s.Client, s.onceKey)
+	if err == nil && done {
+		s.report.Say(Event{Event: "skipped", Reason: "done before"})
+		return errDone
+	}
+	return err
+}
+
+// refusal says why there is no turn.
+func (s *Session) refusal(err error, line *waitingLine) error {
+	var busy *hold.Busy
+	switch {
+	case errors.Is(err, errDone):
+		return err
+	case errors.As(err, &busy):
+		s.report.Say(Event{Event: "busy", Reason: busy.Error()})
+		return s.conflict("%s: %w", s.Line.Name, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		s.report.Say(Event{Event: "busy", Reason: "waited " + s.Wait.String()})
+		return s.conflict("%s: no turn within %v%s", s.Line.Name, s.Wait, line.why())
+	}
+	return s.Explain(err)
+}
