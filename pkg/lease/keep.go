@@ -57,39 +57,55 @@ func (l *Lease) isLost() bool {
 	}
 }
 
-// renew makes a renewal every interval, and sooner after one that failed.
+// renew begins a renewal every interval, and sooner after one that failed. One
+// that is slow is not given up for the next: over a long road the answer takes
+// longer than an interval, and is in time all the same.
 func (l *Lease) renew(ctx context.Context, key string, rev int64, interval time.Duration) {
-	wait := interval
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan struct{}, 1)
+	t := time.NewTimer(interval)
+	defer t.Stop()
 	for {
-		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
+			l.wg.Go(func() {
+				if l.attempt(ctx, key, rev) != nil {
+					select {
+					case failed <- struct{}{}:
+					default:
+					}
+				}
+			})
+			t.Reset(interval)
+		case <-failed:
+			t.Reset(interval / 8)
 		case <-l.lost:
-			t.Stop()
 			return
 		case <-ctx.Done():
-			t.Stop()
 			return
-		}
-		wait = interval
-		attempt, cancel := context.WithTimeout(ctx, interval)
-		r, err := etcd.Do(attempt, l.c, func(ctx context.Context, m *etcd.Member) (renewal, error) {
-			return l.verify(ctx, m, key, rev)
-		})
-		cancel()
-		switch {
-		case errors.Is(err, errNotOurs):
-			l.lose(Gone)
-			return
-		case errors.Is(err, etcd.ErrProxy):
-			l.lose(Proxied)
-			return
-		case err != nil:
-			wait = interval / 8
-		default:
-			l.accept(r.sent, r.deadline)
 		}
 	}
+}
+
+// attempt makes one renewal. It has until the deadline: what comes later is of
+// no use.
+func (l *Lease) attempt(ctx context.Context, key string, rev int64) error {
+	deadline, _ := l.Deadline()
+	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(l.clk.Now()))
+	defer cancel()
+	r, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (renewal, error) {
+		return l.verify(ctx, m, key, rev)
+	})
+	switch {
+	case errors.Is(err, errNotOurs):
+		l.lose(Gone)
+	case errors.Is(err, etcd.ErrProxy):
+		l.lose(Proxied)
+	case err == nil:
+		l.accept(r.sent, r.deadline)
+	}
+	return err
 }
 
 // renewal is a verified renewal: when its first request was sent, and the
