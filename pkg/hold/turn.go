@@ -116,10 +116,10 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 	case <-ctx.Done():
 	}
 	t.stop()
-	ops, err := t.leave(ctx, after)
+	key, err := t.leave(ctx, after)
 	t.me.lease.Stop()
 	if err == nil {
-		err = t.Remains().clear(ctx, t.me.c, ops)
+		err = t.Remains().clear(ctx, t.me.c, key, after)
 	}
 	t.wg.Wait()
 	return err
@@ -133,23 +133,19 @@ func (t *Turn) Abandon() {
 	t.wg.Wait()
 }
 
-// leave returns the operations with which the key stays or goes.
-func (t *Turn) leave(ctx context.Context, after After) ([]clientv3.Op, error) {
-	ops := []clientv3.Op{clientv3.OpDelete(t.me.key)}
-	if after.Linger > 0 {
-		l, err := lease.New(t.me.c, min(max(after.Linger, lease.MinTTL), lease.MaxTTL))
-		if err == nil {
-			err = l.Grant(ctx)
-		}
-		if err != nil {
-			return nil, err
-		}
-		ops = []clientv3.Op{clientv3.OpPut(t.me.key, t.me.req.Holder.in(Lingering).line(), l.With())}
+// leave returns the operation with which the key stays or goes.
+func (t *Turn) leave(ctx context.Context, after After) (clientv3.Op, error) {
+	if after.Linger <= 0 {
+		return clientv3.OpDelete(t.me.key), nil
 	}
-	if after.Done != "" {
-		ops = append(ops, clientv3.OpPut(after.Done, after.Value))
+	l, err := lease.New(t.me.c, min(max(after.Linger, lease.MinTTL), lease.MaxTTL))
+	if err == nil {
+		err = l.Grant(ctx)
 	}
-	return ops, nil
+	if err != nil {
+		return clientv3.Op{}, err
+	}
+	return clientv3.OpPut(t.me.key, t.me.req.Holder.in(Lingering).line(), l.With()), nil
 }
 
 // Remains is what a holder leaves in etcd, for a helper process that clears it
@@ -170,34 +166,46 @@ func (t *Turn) Remains() Remains {
 func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
-	return r.clear(ctx, c, []clientv3.Op{clientv3.OpDelete(r.Key)})
+	return r.clear(ctx, c, clientv3.OpDelete(r.Key), After{})
 }
 
-// clear deletes the record and does ops, provided that the record is ours and
-// the key exists: after an eviction it is somebody else's. Otherwise it makes
-// sure only that the key is gone. The revoke runs beside it; whichever comes
-// first, both are harmless to others.
-func (r Remains) clear(ctx context.Context, c *etcd.Client, ops []clientv3.Op) error {
-	plain := len(ops) == 1 && ops[0].IsDelete()
-	var orElse []clientv3.Op
-	if plain { // else this is the second time of asking, and the key shall linger
-		orElse = ops
-	}
+// errPassed means that somebody else has taken over, so that a done-marker is no
+// longer ours to put.
+var errPassed = errors.New("the turn has passed on")
+
+// clear deletes the record and puts the done-marker, provided that the record is
+// ours: so long, nobody has taken over. It does key, provided that the key
+// exists: after an eviction it does not. Otherwise it makes sure only that the
+// key is gone. The revoke runs beside it; whichever comes first, both are
+// harmless to others.
+func (r Remains) clear(ctx context.Context, c *etcd.Client, key clientv3.Op, after After) error {
 	exists := clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)
+	then := []clientv3.Op{clientv3.OpDelete(r.RunKey), clientv3.OpTxn([]clientv3.Cmp{exists}, []clientv3.Op{key}, nil)}
+	var orElse []clientv3.Op
+	if key.IsDelete() { // else this may be the second time of asking, and the key shall linger
+		orElse = append(orElse, key)
+	}
+	if after.Done != "" {
+		then = append(then, clientv3.OpPut(after.Done, after.Value))
+		orElse = append(orElse, clientv3.OpGet(after.Done))
+	}
 	cleared := make(chan error, 1)
 	go func() {
-		_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		t, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(r.RunKey), "=", r.Run)).
-				Then(clientv3.OpDelete(r.RunKey), clientv3.OpTxn([]clientv3.Cmp{exists}, ops, nil)).
-				Else(orElse...).Commit()
+				Then(then...).Else(orElse...).Commit()
 		})
+		if err == nil && !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0 {
+			err = errPassed
+		}
 		cleared <- err
 	}()
-	if !plain { // the key must have its new lease before the old one goes
-		if err := <-cleared; err != nil {
+	if !key.IsDelete() { // it must have its new lease before the old one goes
+		err := <-cleared
+		if err != nil && err != errPassed {
 			return err
 		}
-		cleared <- nil
+		cleared <- err
 	}
 	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (struct{}, error) {
 		_, err := m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: r.Lease})
