@@ -11,7 +11,13 @@ const (
 	// well. With one of three members black-holed it is what a renewal costs.
 	hedgeAfter = 200 * time.Millisecond
 
-	// Rounds over all members that failed are this far apart.
+	// askAgain is how long nobody may answer before a member is asked once
+	// more: what was passed on to a leader that is gone is never answered. It
+	// doubles, to sixteen times that.
+	askAgain = time.Second
+
+	// A member that failed is asked again after backoffMin, and twice that
+	// each time.
 	backoffMin = 50 * time.Millisecond
 	backoffMax = time.Second
 )
@@ -23,8 +29,8 @@ type answer[T any] struct {
 }
 
 // Do asks the preferred member, hedges to the next one when it is slow or at a
-// loss, and returns the first answer. It goes on, round after round, until ctx
-// ends; so ctx must have a deadline, or be one that somebody ends.
+// loss, and returns the first answer. It goes on asking until ctx ends; so ctx
+// must have a deadline, or be one that somebody ends.
 //
 // f may run on several members at once and more than once on each; it gets a
 // context of its own that ends when Do returns, and must be harmless when its
@@ -38,59 +44,68 @@ func Do[T any](ctx context.Context, c *Client, f func(context.Context, *Member) 
 	defer cancel()
 	stop := context.AfterFunc(c.ctx, cancel)
 	defer stop()
+	probe := c.probeLater(inner)
+	defer probe.Stop()
 
 	n := len(c.members)
-	answers := make(chan answer[T], n)
+	first := int(c.preferred.Load())
+	answers := make(chan answer[T])
 	ask := func(i int) {
 		c.wg.Add(1)
 		go func() {
 			defer c.wg.Done()
 			v, err := call(inner, c.members[i], f)
-			answers <- answer[T]{v, i, err}
+			select {
+			case answers <- answer[T]{v, i, err}:
+			case <-inner.Done():
+			}
 		}()
 	}
 
 	var zero T
 	var last failure
-	probe := c.probeLater(inner)
-	defer probe.Stop()
-	backoff := backoffMin
-	for {
-		first := int(c.preferred.Load())
-		asked, open := 0, 0
-		next := func() { ask((first + asked) % n); asked++; open++ }
-		next()
-		for open > 0 {
-			a, ok := await(inner, answers, asked < n)
-			switch {
-			case !ok && inner.Err() != nil:
-				return zero, c.unreachable(ctx, last, probe)
-			case !ok:
-				next()
-			case a.err == nil:
+	failed, backoff := 0, backoffMin
+	next := time.NewTimer(0) // when somebody is to be asked
+	defer next.Stop()
+	for asked := 0; ; {
+		select {
+		case <-next.C:
+			ask((first + asked) % n)
+			asked++
+			next.Reset(patience(asked, n))
+		case a := <-answers:
+			if a.err == nil {
 				c.answered.Store(true)
 				c.prefer(a.member)
 				return a.value, nil
-			default:
-				open--
-				err, retry := c.classify(a.err)
-				if !retry {
-					return zero, err
-				}
-				last.keep(c.members[a.member], err)
-				if asked < n {
-					next()
-				}
 			}
-		}
-		if err := probe.permanent(inner); err != nil {
-			return zero, err
-		}
-		if !sleep(inner, backoff) {
+			err, retry := c.classify(a.err)
+			if !retry {
+				return zero, err
+			}
+			last.keep(c.members[a.member], err)
+			if failed++; failed%n != 0 {
+				next.Reset(0)
+				continue
+			}
+			if err := probe.permanent(inner); err != nil {
+				return zero, err
+			}
+			next.Reset(backoff)
+			backoff = min(2*backoff, backoffMax)
+		case <-inner.Done():
 			return zero, c.unreachable(ctx, last, probe)
 		}
-		backoff = min(2*backoff, backoffMax)
 	}
+}
+
+// patience is how long to wait for an answer after asked questions to n
+// members before putting one more.
+func patience(asked, n int) time.Duration {
+	if asked < n {
+		return hedgeAfter
+	}
+	return askAgain << min(asked-n, 4)
 }
 
 // call connects m if need be and puts the question.
@@ -100,24 +115,6 @@ func call[T any](ctx context.Context, m *Member, f func(context.Context, *Member
 		return zero, err
 	}
 	return f(ctx, m)
-}
-
-// await waits for an answer, or, with hedge, for the time to ask one more
-// member. ok is false for the latter, and when ctx has ended.
-func await[T any](ctx context.Context, answers <-chan answer[T], hedge bool) (_ answer[T], ok bool) {
-	var after <-chan time.Time
-	if hedge {
-		t := time.NewTimer(hedgeAfter)
-		defer t.Stop()
-		after = t.C
-	}
-	select {
-	case a := <-answers:
-		return a, true
-	case <-after:
-	case <-ctx.Done():
-	}
-	return answer[T]{}, false
 }
 
 // failure is the last thing that went wrong with a member, for the message.
@@ -133,15 +130,4 @@ func (f *failure) keep(m *Member, err error) {
 		return
 	}
 	f.endpoint, f.err = m.Endpoint, err
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -90,7 +90,11 @@ func (c *Client) classify(err error) (_ error, retry bool) {
 	case errors.Is(known, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)):
 		return err, true
 	}
-	switch status.Code(unwrapStatus(err)) {
+	code := status.Code(unwrapStatus(err))
+	if code == codes.Unimplemented && !c.answered.Load() { // HTTP/2, but not etcd; the probe says so
+		return err, true
+	}
+	switch code {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.ResourceExhausted, codes.Aborted:
 		return err, true
 	}

@@ -287,3 +287,25 @@ func version(t *testing.T, m *Member) string {
 	}
 	return s.Version
 }
+
+// A member that hangs does not keep the others from being asked again: of two,
+// one is silent and the other fails once.
+func TestDoAsksAgain(t *testing.T) {
+	srv := etcdtest.Shared(t)
+	c := open(t, Config{Endpoints: []string{"http://" + etcdtest.Road(t, srv).Addr(), "http://" + etcdtest.Road(t, srv).Addr()}})
+	asked := make(chan *Member, 100)
+	answered, err := Do(within(t, 20*time.Second), c, func(ctx context.Context, m *Member) (bool, error) {
+		asked <- m
+		if m.index == 0 {
+			<-ctx.Done()
+			return false, ctx.Err()
+		}
+		if len(asked) < 3 {
+			return false, errors.New("not now")
+		}
+		return true, nil
+	})
+	if err != nil || !answered {
+		t.Errorf("%v, %v", answered, err)
+	}
+}

@@ -127,9 +127,29 @@ func (m *Member) close() {
 // KV reads and writes through this member.
 func (m *Member) KV() clientv3.KV { return m.v3.KV }
 
-// Watch watches through this member; see the library's Watcher.
+// Watch watches through this member; see the library's Watcher. Unlike that it
+// does not wait for the member to take the watch on, which one that hangs never
+// does. It ends with ctx, and then, or when the stream breaks, the channel is
+// closed.
 func (m *Member) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	return m.v3.Watch(clientv3.WithRequireLeader(ctx), key, opts...)
+	events := make(chan clientv3.WatchResponse)
+	m.client.wg.Add(1)
+	go func() {
+		defer m.client.wg.Done()
+		defer close(events)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stop := context.AfterFunc(m.client.ctx, cancel)
+		defer stop()
+		for r := range m.v3.Watch(clientv3.WithRequireLeader(ctx), key, opts...) {
+			select {
+			case events <- r:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return events
 }
 
 // Lease returns the lease service of this member, which unlike the library's

@@ -144,7 +144,7 @@ func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int6
 	case ka.GetHeader().GetMemberId() != get.Header.GetMemberId():
 		return renewal{}, errMixed
 	}
-	ttl := time.Duration(ka.TTL) * time.Second
+	ttl := min(time.Duration(ka.TTL)*time.Second, l.ask)
 	if !sound {
 		ttl -= unverified
 	}

@@ -74,7 +74,7 @@ type Lease struct {
 	stop context.CancelFunc
 
 	mu       sync.Mutex
-	ttl      time.Duration // the TTL granted
+	ttl      time.Duration // what is relied on: not more than was asked for
 	deadline clock.Instant
 	pushed   chan struct{} // closed when deadline moves
 	verified clock.Instant // s of the last accepted renewal
@@ -92,9 +92,14 @@ func New(c *etcd.Client, ttl time.Duration) (*Lease, error) {
 		return nil, fmt.Errorf("a TTL of %v is impossible: %v <= ttl <= %v", ttl, MinTTL, MaxTTL)
 	}
 	return &Lease{
-		ID: newID(), c: c, ask: ttl, clk: clock.System{},
+		ID: newID(), c: c, ask: seconds(ttl), clk: clock.System{},
 		pushed: make(chan struct{}), lost: make(chan struct{}), stop: func() {},
 	}, nil
+}
+
+// seconds rounds ttl up to what etcd counts in.
+func seconds(ttl time.Duration) time.Duration {
+	return (ttl + time.Second - 1) / time.Second * time.Second
 }
 
 // newID returns a random positive id; etcd's own have the same form.
@@ -109,9 +114,7 @@ func newID() int64 {
 func (l *Lease) Grant(ctx context.Context) error {
 	sent := l.clk.Now()
 	ttl, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (time.Duration, error) {
-		// etcd counts whole seconds; asking for more than wanted would make a
-		// crash last longer, asking for less would break the promise to renew.
-		r, err := m.Lease().LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: l.ID, TTL: int64((l.ask + time.Second - 1) / time.Second)})
+		r, err := m.Lease().LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: l.ID, TTL: int64(l.ask / time.Second)})
 		if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseExist) {
 			return l.grantedTTL(ctx, m)
 		}
@@ -125,9 +128,9 @@ func (l *Lease) Grant(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ttl = ttl
+	l.ttl = min(ttl, l.ask)
 	l.verified = sent
-	l.deadline = Deadline(sent, ttl)
+	l.deadline = Deadline(sent, l.ttl)
 	return nil
 }
 
@@ -143,8 +146,10 @@ func (l *Lease) grantedTTL(ctx context.Context, m *etcd.Member) (time.Duration, 
 	return time.Duration(r.GrantedTTL) * time.Second, nil
 }
 
-// TTL returns what was granted: at least what was asked for, more where etcd's
-// election timeout asks for it.
+// TTL returns what was asked for, in whole seconds. Where etcd grants more, as
+// it does when its election timeout is long, the lease outlives a dead holder
+// by as much longer, but deadlines do not count on it: others were told of this
+// one.
 func (l *Lease) TTL() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
