@@ -26,16 +26,8 @@ func TestOrdinaryUser(t *testing.T) {
 func TestOtherUser(t *testing.T) {
 	needRoot(t)
 	exe := copyOfTest(t)
-	setpriv, err := exec.LookPath("setpriv")
-	if err != nil {
-		t.Skip(err)
-	}
-	text, err := os.ReadFile(setpriv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tool := write(t, filepath.Join(filepath.Dir(exe), "suid"), string(text), 0o755|os.ModeSetuid)
-	s := supervised(t, plan{Script: tool + " --reuid=1 --regid=1 --clear-groups sleep 1000 & sleep 0.3; exit 6"}, func(c *exec.Cmd) { asNobody(c, exe) })
+	tool := setUser(t, exe)
+	s := supervised(t, plan{Script: tool + " sleep 1000 & sleep 0.3; exit 6"}, func(c *exec.Cmd) { asNobody(c, exe) })
 	s.next()
 	end := s.next().End
 	if end == nil || end.Empty || end.Leftover != 1 || end.Status != 6<<8 {

@@ -202,9 +202,13 @@ func TestThousand(t *testing.T) {
 	s.empty()
 }
 
+// forkStorm is eight processes that each start the next, in a session of its
+// own, and exit.
+const forkStorm = `export S='setsid sh -c "eval \"\$S\"" & exit'
+for i in 1 2 3 4 5 6 7 8; do sh -c "eval \"\$S\"" & done; sleep 1000`
+
 func TestForkStorm(t *testing.T) {
-	s := supervised(t, plan{Script: `export S='setsid sh -c "eval \"\$S\"" & exit'
-for i in 1 2 3 4 5 6 7 8; do sh -c "eval \"\$S\"" & done; sleep 1000`})
+	s := supervised(t, plan{Script: forkStorm})
 	s.started(3)
 	s.signal(syscall.SIGKILL)
 	s.empty()

@@ -143,7 +143,6 @@ type supervisor struct {
 	t   testing.TB
 	cmd *exec.Cmd
 	plan
-	out  bytes.Buffer
 	read int
 }
 

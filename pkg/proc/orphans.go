@@ -21,8 +21,9 @@ var sentinels = nursery{alive: make(map[int]bool)}
 // nursery knows the living sentinels. Its lock is held whenever a child may
 // appear or be reaped, so that no pid changes hands under a kill.
 type nursery struct {
-	mu    sync.Mutex
-	alive map[int]bool
+	mu     sync.Mutex
+	alive  map[int]bool
+	groups int // subgroups made
 }
 
 func (n *nursery) fork(a *sentinel.Arena, flags uintptr) (int, syscall.Errno) {
@@ -56,22 +57,24 @@ type orphaned struct {
 }
 
 // empty kills our children, but not living sentinels and not those born before
-// the sentinel was, until there are none.
-func (n *nursery) empty(born uint64) orphaned {
+// the sentinel was, and whoever is in g, until there are none.
+func (n *nursery) empty(born uint64, g subgroup) orphaned {
 	o := orphaned{statuses: make(map[int]syscall.WaitStatus)}
 	const patience = 30 // passes, about a second, that find only processes which may not be killed
 	quiet, idle := 0, 0
 	for nap := 100 * time.Microsecond; ; nap = min(2*nap, 50*time.Millisecond) {
+		g.kill()
 		found, denied := n.pass(born, &o)
+		held := g.occupied()
 		switch {
-		case found > 0:
+		case found > 0, held:
 			quiet = 0
 		case childless():
 			return o
 		default:
 			quiet++ // there are others, so it is the list that has to say it, twice
 		}
-		if found > 0 && denied == found {
+		if found > 0 && denied == found && !held {
 			idle++
 		} else {
 			idle = 0

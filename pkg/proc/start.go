@@ -52,6 +52,8 @@ type launch struct {
 	deadline             clock.Instant
 	clock                clock.System
 	userSpaced           bool
+	group                subgroup
+	groupFDs             [3]int // its directory, cgroup.kill, cgroup.events
 }
 
 func (l *launch) close() {
@@ -63,6 +65,8 @@ func (l *launch) close() {
 		l.arena.Free()
 		l.arena = nil
 	}
+	l.group.remove()
+	l.group = ""
 }
 
 // open makes the descriptors that the two processes talk through, and the
@@ -97,7 +101,30 @@ func (l *launch) open(c *Cmd) error {
 	} else {
 		l.parent = -1
 	}
+	if !c.Contain { // with it the tree has something stronger
+		l.openGroup()
+	}
 	return l.fill(c)
+}
+
+// openGroup makes a cgroup for the tree where that can be done.
+func (l *launch) openGroup() {
+	l.group = sentinels.subgroup()
+	if l.group == "" {
+		return
+	}
+	for i, f := range []struct {
+		name string
+		mode int
+	}{{"", unix.O_DIRECTORY | unix.O_RDONLY}, {"/cgroup.kill", unix.O_WRONLY}, {"/cgroup.events", unix.O_RDONLY}} {
+		fd, err := unix.Open(string(l.group)+f.name, f.mode|unix.O_CLOEXEC, 0)
+		if l.groupFDs[i], err = l.above2(fd, err); err != nil {
+			l.group.remove() // before Linux 5.14 there is no cgroup.kill
+			l.group = ""
+			return
+		}
+		l.fds = append(l.fds, l.groupFDs[i])
+	}
 }
 
 func (l *launch) pipe(p *[2]int) (err error) {
@@ -138,6 +165,7 @@ func (l *launch) fork(c *Cmd) (*Tree, error) {
 		report:   os.NewFile(uintptr(l.report[0]), "report"),
 		deadline: l.deadline,
 		stay:     c.Epilogue != nil && c.Epilogue.Stay,
+		group:    l.group,
 		ready:    make(chan struct{}),
 		left:     make(chan struct{}),
 		exited:   make(chan struct{}),
@@ -158,7 +186,7 @@ func (l *launch) keep(t *Tree) {
 			left = append(left, fd)
 		}
 	}
-	l.fds, l.arena = left, nil
+	l.fds, l.arena, l.group = left, nil, ""
 }
 
 // clone forks with the namespaces asked for. A process that may not make a pid
@@ -210,7 +238,7 @@ func (l *launch) exec(c *Cmd, t *Tree) error {
 
 // fill writes the Arena.
 func (l *launch) fill(c *Cmd) error {
-	s := &sentinel.Spec{Paths: c.Paths, Args: c.Args, Dir: c.Dir}
+	s := &sentinel.Spec{Paths: c.Paths, Args: c.Args, Dir: c.Dir, Group: string(l.group)}
 	s.Env, s.PidVars = pidVars(c.Env)
 	if e := c.Epilogue; e != nil {
 		s.Epilogue, s.EpilogueEnv = append([]string{e.Path}, e.Args...), e.Env
@@ -222,7 +250,10 @@ func (l *launch) fill(c *Cmd) error {
 	l.arena = a
 	a.Ctl, a.Report, a.Exec = int32(l.ctl[0]), int32(l.report[1]), int32(l.run[1])
 	a.Timer, a.Child, a.Parent = int32(l.timer), int32(l.child), int32(l.parent)
-	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent)
+	if l.group != "" {
+		a.Group, a.GroupKill, a.GroupEvents = int32(l.groupFDs[0]), int32(l.groupFDs[1]), int32(l.groupFDs[2])
+	}
+	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent, a.GroupKill, a.GroupEvents)
 	if c.WaitTree {
 		a.WaitTree = 1
 	}

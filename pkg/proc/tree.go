@@ -19,6 +19,7 @@ type Tree struct {
 	pid      int
 	born     uint64 // when the sentinel was forked, in ticks since boot
 	stay     bool
+	group    subgroup
 	arena    *sentinel.Arena
 	report   *os.File
 	clock    clock.System
@@ -59,7 +60,7 @@ type Result struct {
 	Usage    unix.Rusage        // of the command; zero if the sentinel died before it
 	Cause    Cause
 	Killed   int   // processes besides the command that were killed, or ended meanwhile
-	Leftover int   // processes that may not be killed: they have changed their user
+	Leftover int   // processes that may not be killed: they have changed their user, and are in no cgroup of the tree's
 	Empty    bool  // nothing is left: the kernel has said so
 	Err      error // ErrSentinel, or nil
 }
@@ -211,6 +212,7 @@ func (t *Tree) follow() {
 		told = true
 		if t.stay {
 			t.conclude()
+			t.group.remove()
 			close(t.done)
 		} else {
 			t.order(sentinel.OrderDismiss)
@@ -250,6 +252,7 @@ func (t *Tree) finish() {
 			t.adopt()
 		}
 		t.noteExit(t.result.Status)
+		t.group.remove()
 		close(t.done)
 	}
 	<-t.ready
@@ -286,7 +289,7 @@ func (t *Tree) conclude() {
 // adopt empties the tree of a sentinel that was killed.
 func (t *Tree) adopt() {
 	t.result.Cause, t.result.Err = SentinelDied, ErrSentinel
-	o := sentinels.empty(t.born)
+	o := sentinels.empty(t.born, t.group)
 	t.result.Empty, t.result.Killed, t.result.Leftover = o.denied == 0, o.killed, o.denied
 	select {
 	case <-t.exited:

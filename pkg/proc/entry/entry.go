@@ -27,7 +27,8 @@ var (
 	mask    uint64
 	nofile  [2]uint64
 	closed  [3]uint64
-	scratch [4]uint64 // struct sigaction
+	//lint:ignore U1000 conch_entry has the kernel write a struct sigaction here
+	scratch [4]uint64
 )
 
 // Given returns what the process was given, and whether it is known.

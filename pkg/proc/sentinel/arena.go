@@ -63,6 +63,7 @@ type Arena struct {
 
 	// What the supervisor sets before the fork.
 	Ctl, Report, Exec, Timer, Child, Parent int32 // descriptors; Parent: pidfd or -1
+	Group, GroupKill, GroupEvents           int32 // the tree's cgroup and two files of it, or -1
 
 	Gated    uint32 // wait for OrderGo first
 	Init     uint32 // the sentinel is the init of a pid namespace
@@ -76,6 +77,7 @@ type Arena struct {
 	keeps      uint32
 
 	name, list, null uintptr // Name, the list of our children in /proc, /dev/null
+	group            uintptr // the path of the tree's cgroup, or 0
 
 	ArgStart, ArgEnd uintptr // where ps finds this process's arguments; 0 if not known
 
@@ -120,11 +122,13 @@ type Arena struct {
 	orphaned  uint32
 	dismissed uint32
 	backlog   uint32 // there is more to reap
+	lingers   uint32 // there is no child, but somebody in the cgroup
 	hits      uint32 // processes killed in this pass
 	idle      uint32 // passes in a row that found only processes which may not be killed
 	nap       int64  // nanoseconds until the next pass
 	old, all  uint64 // signal masks
 	action    [4]uint64
+	clone     [11]uint64 // struct clone_args
 	ts        [2]int64
 	tls       [2]uintptr
 	polls     [4]unix.PollFd
@@ -141,12 +145,13 @@ type Spec struct {
 	Epilogue         []string // path, then argv; empty: none
 	EpilogueEnv      []string
 	PidVars          []string // variables whose value is to be the command's own pid
+	Group            string   // path of the tree's cgroup; empty: none
 }
 
 // New maps an Arena and lays the text of s out in it.
 func New(s *Spec) (*Arena, error) {
 	size := int(unsafe.Sizeof(Arena{})) + 4096
-	for _, list := range [][]string{s.Paths, s.Args, s.Args, s.Env, s.Epilogue, s.EpilogueEnv, {s.Dir}, s.PidVars} {
+	for _, list := range [][]string{s.Paths, s.Args, s.Args, s.Env, s.Epilogue, s.EpilogueEnv, {s.Dir}, {s.Group}, s.PidVars} {
 		for _, text := range list {
 			size += len(text) + 1 + 8 + 32
 		}
@@ -158,6 +163,7 @@ func New(s *Spec) (*Arena, error) {
 	a := (*Arena)(mem)
 	a.size, a.used = uint64(size), uint64(unsafe.Sizeof(*a)+7)&^7
 	a.all, a.page = ^uint64(0), uintptr(unix.Getpagesize())
+	a.Group, a.GroupKill, a.GroupEvents = -1, -1, -1
 	if err := a.layOut(s); err != nil {
 		a.Free()
 		return nil, err
@@ -220,6 +226,11 @@ func (a *Arena) layOut(s *Spec) (err error) {
 	}
 	if s.Dir != "" {
 		if a.dir, err = a.text(s.Dir); err != nil {
+			return err
+		}
+	}
+	if s.Group != "" {
+		if a.group, err = a.text(s.Group); err != nil {
 			return err
 		}
 	}

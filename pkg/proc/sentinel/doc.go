@@ -6,7 +6,8 @@
 // The sentinel is the command's parent and a subreaper, so every descendant of
 // the command whose own parent dies becomes the sentinel's child: one that
 // called setsid or forked twice as well. It kills the tree by killing each of
-// its children, again and again until the kernel says that it has none.
+// its children, again and again until the kernel says that it has none. A cgroup
+// of the tree's own, where there is one, is killed as well, and must be empty.
 //
 // The files of this package fall in two. Arena.go and the files of package
 // proc that fill an Arena are ordinary Go. Everything reached from Fork is not,

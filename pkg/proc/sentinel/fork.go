@@ -77,10 +77,14 @@ func run(a *Arena) {
 //go:norace
 //go:nocheckptr
 func born(a *Arena) uint32 {
-	pid, e := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
-	if e != 0 {
-		fail(a, AtFork, e)
-		exit(1)
+	pid, ok := into(a)
+	if !ok {
+		var e syscall.Errno
+		pid, e = sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0)
+		if e != 0 {
+			fail(a, AtFork, e)
+			exit(1)
+		}
 	}
 	if pid != 0 {
 		a.Pid = uint32(pid)

@@ -15,7 +15,7 @@ const (
 
 // killAll is one pass: SIGKILL to each child that is found. Which children are
 // found is not what proves the tree empty, wait4 does; the pass is repeated
-// until then. A child that dies leaves its own children to us before we hear of
+// until then, and until the tree's cgroup is empty, if it has one. A child that dies leaves its own children to us before we hear of
 // its death, so each death is answered with another pass.
 //
 //go:nosplit
@@ -25,6 +25,7 @@ func killAll(a *Arena) {
 	a.hits = 0
 	denied := a.Denied
 	a.Denied = 0
+	strikeGroup(a)
 	if a.Exited == 0 {
 		strike(a, uintptr(a.Pid))
 	}
@@ -35,7 +36,8 @@ func killAll(a *Arena) {
 	default:
 		scan(a)
 	}
-	if a.Denied > 0 && a.hits == 0 && a.Denied == denied {
+	// Those in the cgroup are dead whether we may signal them or not.
+	if a.Denied > 0 && a.hits == 0 && a.Denied == denied && !occupied(a) {
 		a.idle++
 	} else {
 		a.idle = 0
@@ -43,6 +45,15 @@ func killAll(a *Arena) {
 	if a.idle == idleLimit {
 		stuck(a)
 	}
+	tire(a)
+}
+
+// tire makes the next nap longer.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func tire(a *Arena) {
 	a.nap += a.nap / 2
 	if a.nap > lastNap {
 		a.nap = lastNap

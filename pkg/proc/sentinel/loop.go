@@ -59,7 +59,7 @@ func wait(a *Arena) {
 			ts = uintptr(unsafe.Pointer(&a.ts))
 		}
 	case a.backlog != 0:
-	case a.killing != 0:
+	case a.killing|a.lingers != 0:
 		a.ts[1] = a.nap
 	default:
 		ts = 0
@@ -149,13 +149,12 @@ func condemn(a *Arena, cause uint32) {
 //go:norace
 //go:nocheckptr
 func reap(a *Arena) {
-	a.backlog = 0
+	a.backlog, a.lingers = 0, 0
 	for i := 0; i < batch; i++ {
 		pid, e := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&a.status)),
 			unix.WNOHANG|unix.WUNTRACED|unix.WCONTINUED|wall, uintptr(unsafe.Pointer(&a.usage)))
 		if e == syscall.ECHILD {
-			a.Phase = Empty
-			ping(a)
+			childless(a)
 			return
 		}
 		if e != 0 || pid == 0 {
