@@ -92,7 +92,7 @@ type running struct {
 	Owner string `json:"owner"` // the lease, as in the candidate's key
 	Host  string `json:"host"`
 	PID   int    `json:"pid"`
-	TTL   int64  `json:"ttl"` // seconds
+	TTL   int64  `json:"ttl"` // seconds; no deadline of the holder counts on more
 }
 
 func (r running) line() string {
@@ -103,12 +103,12 @@ func (r running) line() string {
 	return string(b)
 }
 
-// ttlOf returns the TTL of the holder that wrote the record, or max where it
+// ttlOf returns the TTL of the holder that wrote the record, or unknown where it
 // cannot be read.
-func ttlOf(record []byte, max time.Duration) time.Duration {
+func ttlOf(record []byte, unknown time.Duration) time.Duration {
 	var r running
 	if err := json.Unmarshal(record, &r); err != nil || r.TTL <= 0 {
-		return max
+		return unknown
 	}
 	return time.Duration(r.TTL) * time.Second
 }

@@ -52,6 +52,9 @@ type Place struct {
 type Busy struct{ Holder Candidate }
 
 func (b *Busy) Error() string {
+	if b.Holder.Key == "" {
+		return "was taken a moment ago"
+	}
 	return "taken by " + b.Holder.String()
 }
 
@@ -77,6 +80,9 @@ func Join(ctx context.Context, c *etcd.Client, req Request) (*Turn, error) {
 	t, err := join(ctx, c, req)
 	req.Contact = 0
 	for errors.Is(err, errOusted) {
+		if err := pause(ctx); err != nil {
+			return nil, err
+		}
 		t, err = join(ctx, c, req)
 	}
 	return t, err
@@ -90,6 +96,9 @@ type candidacy struct {
 	key   string
 	token fence.Token
 	run   string // the running record, if it becomes ours
+
+	told bool // OnWait has been, ...
+	last Place
 }
 
 func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error) {
@@ -98,7 +107,7 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 		return nil, err
 	}
 	me := &candidacy{c: c, req: req, lease: l, key: req.Line.Candidate(l.ID)}
-	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(req.TTL / time.Second)}.line()
+	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(l.Asked() / time.Second)}.line()
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)
@@ -115,7 +124,7 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	}
 	l.Keep(me.key, me.token.Rev, interval)
 	if first.acquired {
-		return newTurn(me, nil), nil
+		return newTurn(me), nil
 	}
 	t, err := me.wait(ctx, first)
 	if err != nil && ctx.Err() != nil {
@@ -148,7 +157,7 @@ func (me *candidacy) contact(ctx context.Context) (entry, error) {
 func (me *candidacy) abandon(ctx context.Context, why error) {
 	// The caller's context has likely ended; this must be tried all the same,
 	// but not for long.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
 	err := me.lease.Revoke(ctx) // else it lapses
 	if errors.As(why, new(*Busy)) || err != nil {
@@ -239,8 +248,13 @@ func (me *candidacy) read(r *clientv3.TxnResponse) (entry, error) {
 		return e, &etcd.Final{Err: &Busy{}}
 	}
 	e.token = fence.Of(r.Header, me.key, newest.Kvs[0].CreateRevision, me.lease.ID)
-	e.acquired, e.run = me.recordIn(run)
-	e.known = true
+	ours, foreign := me.recordIn(run)
+	e.acquired, e.run, e.known = r.Responses[0].GetResponseTxn().Succeeded, foreign, true
+	if ours && !e.acquired {
+		// An earlier attempt acquired, its key was deleted, and this one has put
+		// it again, perhaps behind somebody.
+		return e, &etcd.Final{Err: errOusted}
+	}
 	if len(newest.Kvs) > 1 {
 		e.ahead = candidate(newest.Kvs[1])
 	}

@@ -9,9 +9,11 @@ import (
 
 	"conch/pkg/clock"
 	"conch/pkg/etcd"
+	"conch/pkg/lease"
 )
 
-// wait waits in line from what the join found.
+// wait waits in line from what the join found, until nobody is in front, and
+// then becomes the holder.
 func (me *candidacy) wait(ctx context.Context, e entry) (*Turn, error) {
 	for {
 		if !e.known {
@@ -24,21 +26,21 @@ func (me *candidacy) wait(ctx context.Context, e entry) (*Turn, error) {
 			return me.claim(ctx, e)
 		}
 		me.tell(Place{Ahead: e.ahead, Joined: me.token})
-		handed, err := me.follow(ctx, e)
+		head, err := me.follow(ctx, e)
 		if err != nil {
 			return nil, err
 		}
-		if handed {
-			return me.handed(ctx)
-		}
-		e = entry{}
+		e = entry{known: head} // who was behind the holder need not look
 	}
 }
 
+// tell reports a place in line, if it is another than before.
 func (me *candidacy) tell(p Place) {
-	if me.req.OnWait != nil {
-		me.req.OnWait(p)
+	if me.req.OnWait == nil || (me.told && p.Ahead.Rev == me.last.Ahead.Rev) {
+		return
 	}
+	me.told, me.last = true, p
+	me.req.OnWait(p)
 }
 
 // look reads who is directly in front, and that we are still in line.
@@ -58,40 +60,33 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 		if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
 			e.ahead = candidate(ahead.Kvs[0])
 		}
-		e.acquired, e.run = me.recordIn(rangeOf(r, 1))
+		_, e.run = me.recordIn(rangeOf(r, 1))
 		return e, nil
 	})
 }
 
-// follow watches the key in front until it goes, and reports whether that was a
-// clean hand-over to us: it had the turn, and its running record went in the
-// same revision. False means: look again. It also returns false after a TTL, in
-// case the deletion was missed (old servers lose events).
-func (me *candidacy) follow(ctx context.Context, e entry) (handed bool, _ error) {
+// follow watches the key in front until it goes, and reports whether it had the
+// turn, so that we are the head now. False means: look again. That is also what
+// it returns after a TTL, in case the deletion was missed: old servers lose
+// events.
+func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, moved := me.c.Preferred()
 	front := m.Watch(ctx, e.ahead.Key, clientv3.WithRev(e.rev+1))
-	var run clientv3.WatchChan
-	if e.ahead.State == Held {
-		run = m.Watch(ctx, me.req.Line.Run, clientv3.WithRev(e.rev+1))
-	}
 	again := time.NewTimer(me.lease.TTL())
 	defer again.Stop()
-	var gone, cleared int64 // revisions of the two deletions
+	held := e.ahead.State == Held
 	for {
-		var r clientv3.WatchResponse
-		var ok bool
 		select {
-		case r, ok = <-front:
-			if at, held := scan(r); at != 0 {
-				gone = at
-			} else if held && run == nil {
-				run = m.Watch(ctx, me.req.Line.Run, clientv3.WithRev(r.Header.Revision+1))
+		case r, ok := <-front:
+			if !ok || r.Err() != nil {
+				return false, pause(ctx)
 			}
-		case r, ok = <-run:
-			if at, _ := scan(r); at != 0 {
-				cleared = at
+			gone, marked := scan(r)
+			held = held || marked
+			if gone {
+				return held, nil
 			}
 		case <-moved:
 			return false, nil
@@ -102,54 +97,22 @@ func (me *candidacy) follow(ctx context.Context, e entry) (handed bool, _ error)
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
-		switch {
-		case !ok || r.Err() != nil:
-			return false, pause(ctx)
-		case gone != 0 && gone == cleared:
-			return true, nil
-		case gone != 0 && (run == nil || !me.soon(ctx, run, gone)):
-			return false, nil
-		case gone != 0:
-			return true, nil
-		}
 	}
 }
 
-// soon waits a moment for the deletion of the running record in revision at:
-// events of one revision reach two watches one after the other.
-func (me *candidacy) soon(ctx context.Context, run clientv3.WatchChan, at int64) bool {
-	t := time.NewTimer(2 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case r, ok := <-run:
-			if !ok || r.Err() != nil {
-				return false
-			}
-			if cleared, _ := scan(r); cleared != 0 {
-				return cleared == at
-			}
-		case <-t.C:
-			return false
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// scan returns the revision in which the watched key was deleted, if it was,
-// and whether it was marked as held.
-func scan(r clientv3.WatchResponse) (deleted int64, held bool) {
+// scan reports whether the watched key was deleted, and whether before that it
+// was marked as held.
+func scan(r clientv3.WatchResponse) (deleted, held bool) {
 	for _, e := range r.Events {
 		if e.Type == mvccpb.Event_DELETE {
-			return e.Kv.ModRevision, held
+			return true, held
 		}
-		held = parse(e.Kv.Value).State == Held
+		held = held || parse(e.Kv.Value).State == Held
 	}
-	return 0, held
+	return false, held
 }
 
-// pause keeps a broken watch from being made again in a tight loop.
+// pause keeps what failed from being tried again in a tight loop.
 func pause(ctx context.Context) error {
 	t := time.NewTimer(100 * time.Millisecond)
 	defer t.Stop()
@@ -161,41 +124,12 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// handed takes over from a holder that released: nobody is in front, and no
-// command is alive. The record is written off the critical path; a Turn whose
-// record is not confirmed by the deadline is lost.
-func (me *candidacy) handed(ctx context.Context) (*Turn, error) {
-	if err := me.alive(); err != nil {
-		return nil, err
-	}
-	return newTurn(me, func(ctx context.Context) error {
-		e, err := me.mark(ctx, me.idle())
-		if err == nil && !e.acquired {
-			err = errOusted
-		}
-		return err
-	}), nil
-}
-
-// alive is the check before acting on a turn that came by an event: the
-// deadline must not have passed while this process slept.
-func (me *candidacy) alive() error {
-	d, _ := me.lease.Deadline()
-	if (clock.System{}).Now().Before(d) {
-		return nil
-	}
-	return errOusted
-}
-
-// idle is the comparison that no running record exists.
-func (me *candidacy) idle() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(me.req.Line.Run), "=", 0)
-}
-
-// claim becomes the holder with nobody in front, waiting first for the
-// lock-delay if a running record is there.
+// claim becomes the holder with nobody in front: one transaction, which is also
+// the proof that our own key is still there. If there is a foreign running
+// record, the lock-delay comes first. Nobody acts before the record is written,
+// so that whoever comes next can tell by it that somebody did.
 func (me *candidacy) claim(ctx context.Context, e entry) (*Turn, error) {
-	seen := clock.System{}.Now()
+	seen := clock.Least{}.Now()
 	for {
 		guard := me.idle()
 		if e.run != nil {
@@ -212,49 +146,61 @@ func (me *candidacy) claim(ctx context.Context, e entry) (*Turn, error) {
 			return nil, err
 		}
 		if e.acquired {
-			if err := me.alive(); err != nil {
-				return nil, err
+			// The deadline must not have passed while this process slept.
+			if d, _ := me.lease.Deadline(); !(clock.System{}).Now().Before(d) {
+				return nil, errOusted
 			}
-			return newTurn(me, nil), nil
+			return newTurn(me), nil
 		}
 	}
 }
 
-// delay waits until the foreign running record is cleared or the lock-delay is
-// over, counted from seen.
+// idle is the comparison that no running record exists.
+func (me *candidacy) idle() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(me.req.Line.Run), "=", 0)
+}
+
+// delay waits until the foreign running record may have been cleared, or the
+// lock-delay is over, counted from seen on the clock that does not run ahead.
 func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cleared bool, _ error) {
 	d := me.req.LockDelay
 	if d == LockDelayTTL {
-		ttl := ttlOf(e.run, 2*me.lease.TTL())
+		ttl := ttlOf(e.run, lease.MaxTTL)
 		d = ttl + ttl/100
 	}
-	left := seen.Add(d).Sub(clock.System{}.Now())
-	if left <= 0 {
+	left := func() time.Duration { return seen.Add(d).Sub(clock.Least{}.Now()) }
+	if left() <= 0 {
 		return false, nil
 	}
-	me.tell(Place{Delay: left, Joined: me.token})
+	me.tell(Place{Delay: left(), Joined: me.token})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m, _ := me.c.Preferred()
+	m, moved := me.c.Preferred()
 	run := m.Watch(ctx, me.req.Line.Run, clientv3.WithRev(e.rev+1))
-	t := time.NewTimer(left)
-	defer t.Stop()
-	for {
+	for left() > 0 {
+		t := time.NewTimer(left())
 		select {
 		case r, ok := <-run:
+			t.Stop()
 			if !ok || r.Err() != nil {
-				run = nil // the timer remains
-			} else if at, _ := scan(r); at != 0 {
+				return true, pause(ctx) // it may have been; the claim finds out
+			}
+			if gone, _ := scan(r); gone {
 				return true, nil
 			}
+		case <-moved:
+			t.Stop()
+			return true, nil
 		case <-t.C:
-			return false, nil
 		case <-me.lease.Lost():
+			t.Stop()
 			return false, errOusted
 		case <-ctx.Done():
+			t.Stop()
 			return false, ctx.Err()
 		}
 	}
+	return false, nil
 }
 
 // mark writes the running record and marks our key as held, if our key exists

@@ -146,6 +146,10 @@ func (l *Lease) grantedTTL(ctx context.Context, m *etcd.Member) (time.Duration, 
 	return time.Duration(r.GrantedTTL) * time.Second, nil
 }
 
+// Asked returns the TTL that is asked for, in whole seconds. No deadline counts
+// on more, whatever is granted.
+func (l *Lease) Asked() time.Duration { return l.ask }
+
 // TTL returns what was asked for, in whole seconds. Where etcd grants more, as
 // it does when its election timeout is long, the lease outlives a dead holder
 // by as much longer, but deadlines do not count on it: others were told of this
@@ -219,7 +223,8 @@ func (l *Lease) Revoke(ctx context.Context) error {
 	return Revoke(ctx, l.c, l.ID)
 }
 
-// Revoke ends the lease with this id, as the method does, without a Lease.
+// Revoke ends the lease id, of this process or another. That it is gone already
+// is no error.
 func Revoke(ctx context.Context, c *etcd.Client, id int64) error {
 	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
 		return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: id})
