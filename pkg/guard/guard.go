@@ -140,11 +140,14 @@ func (g Guard) Run(h Hold, c proc.Cmd) (Outcome, error) {
 	}
 	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now()}
 	r.loop(deadline, moved)
-	if s := tree.Result().Status; r.cause == Finished && s.Signaled() && s.Signal() == r.terminal {
-		r.cause, r.request = Stopped, r.terminal // Ctrl-C was for both of us
+	if s := tree.Result().Status; r.cause == Finished && s.Signaled() && (s.Signal() == r.terminal || s.Signal() == r.passed) {
+		r.cause, r.request = Stopped, s.Signal() // Ctrl-C, or a hang-up, was for both of us
 	}
 	return Outcome{Result: tree.Result(), Cause: r.cause, Began: r.began, Request: r.request, Reached: r.reached, tree: tree}, nil
 }
+
+// killLatency is what lies between a deadline and the earliest end of the lease.
+const killLatency = 200 * time.Millisecond
 
 // selfKill is when the supervisor's own timer fires: late enough that a tree
 // killed at the deadline is reported first, early enough that the lease is

@@ -18,11 +18,12 @@ type run struct {
 
 	cause    Cause
 	request  syscall.Signal
+	passed   syscall.Signal // the last one that was passed on to the command alone
 	terminal syscall.Signal // the last one that the terminal sent to the whole group
 	reached  int
-	stopping bool             // it has been asked to end
 	halted   bool             // somebody has stopped the command, and not by the terminal
-	killAt   <-chan time.Time // set once it has been asked
+	killAt   <-chan time.Time // set once it has been asked, ...
+	killBy   time.Time        // ... for this time; it only comes nearer
 }
 
 // loop serves until the tree is empty.
@@ -104,18 +105,23 @@ func (r *run) stopFor(why Cause, sig syscall.Signal) {
 
 // stop asks everything to end and sets the time of the kill.
 func (r *run) stop(sig syscall.Signal, grace time.Duration) {
-	r.stopping = true
 	r.reached = r.tree.SignalAll(sig)
 	r.say(Event{Name: "term-sent", Signal: sig, Reached: r.reached})
 	// A stopped process acts on TERM only once it goes on.
 	r.tree.SignalAll(syscall.SIGCONT)
-	r.killAt = time.After(grace)
+	if by := time.Now().Add(grace); r.killAt == nil || by.Before(r.killBy) {
+		r.killBy, r.killAt = by, time.After(grace)
+	}
 }
 
+// kill kills, and gives the kill the time that the lease still has: then the
+// end is reported as what it is.
 func (r *run) kill() {
 	r.killAt = nil
-	r.say(Event{Name: "kill-sent", Signal: syscall.SIGKILL})
 	r.tree.Kill()
+	deadline, _ := r.hold.Deadline()
+	_ = r.failsafe.Arm(deadline.Add(killLatency))
+	r.say(Event{Name: "kill-sent", Signal: syscall.SIGKILL})
 }
 
 func (r *run) say(e Event) {
@@ -133,12 +139,13 @@ func (r *run) signal(s syscall.Signal) {
 	switch {
 	case s == syscall.SIGTSTP:
 		r.tree.Signal(s)
-	case (s == syscall.SIGTERM || s == syscall.SIGINT) && r.stopping:
+	case (s == syscall.SIGTERM || s == syscall.SIGINT) && r.request != 0:
 		r.kill()
 	case s == syscall.SIGTERM || s == syscall.SIGINT:
 		r.request = s
 		r.stopFor(Stopped, s)
 	default:
+		r.passed = s
 		r.tree.Signal(s)
 	}
 }

@@ -46,13 +46,14 @@ func (t *Turn) Token() fence.Token { return t.me.token }
 // TTL returns the TTL that etcd granted.
 func (t *Turn) TTL() time.Duration { return t.me.lease.TTL() }
 
-// Loss says why the turn was lost, asking etcd where that is not known; nil
-// while it is not lost. Everything under the turn must have ended before.
+// Loss says why the turn was lost, asking etcd where that is not known. Of one
+// that is not lost yet it says what it is being lost by: silence. Everything
+// under the turn must have ended before.
 func (t *Turn) Loss(ctx context.Context, space keys.Space) error {
 	select {
 	case <-t.Lost():
 	default:
-		return nil
+		return t.me.lease.Silence()
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 	defer cancel()

@@ -24,7 +24,8 @@ const DefaultPrefix = "/conch/v1"
 // this one keeps lines readable.
 const maxName = 200
 
-// Space is a prefix in etcd that holds one conch. Two Spaces never meet.
+// Space is a prefix in etcd that holds one conch. Two Spaces never meet, unless
+// one lies in the other.
 type Space string
 
 // NewSpace returns the space under prefix: at least one byte, a slash in front

@@ -52,6 +52,13 @@ func (l *Loss) Error() string {
 	return fmt.Sprintf("no keepalive answered for %.1fs", l.Silent.Seconds())
 }
 
+// Silence is the loss that the lease is heading for if no renewal succeeds.
+func (l *Lease) Silence() *Loss {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &Loss{Kind: Lapsed, Silent: l.clk.Now().Sub(l.verified)}
+}
+
 // Explain asks etcd what became of a lease whose key is gone, and completes
 // Loss. note is the key of the eviction note. Nobody else may be reading the Loss
 // meanwhile. It is for the message only: the

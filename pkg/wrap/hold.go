@@ -2,65 +2,98 @@ package wrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"syscall"
 	"time"
 
 	"conch/pkg/cli"
+	"conch/pkg/clock"
 	"conch/pkg/guard"
 	"conch/pkg/hold"
 	"conch/pkg/proc"
 )
 
 // Hold holds the turn without a command: it prints the token and releases when
-// standard input ends. Whoever relies on it must end when this process does.
+// standard input ends. Whoever relies on it must end when this process does; so
+// that has to be before the deadline, by as much as a command would be given.
 func (s *Session) Hold(ctx context.Context, t *hold.Turn) error {
 	began := time.Now()
-	failsafe, err := proc.NewFailsafe()
-	if err != nil {
-		return err
-	}
-	defer failsafe.Close()
-	if _, err := fmt.Fprintln(s.stdio.Out, t.Token().Rev); err != nil {
-		return s.Release(ctx, t, guard.Outcome{}, fmt.Errorf("standard output: %w", err))
-	}
-	ended := make(chan struct{})
-	go func() { // ends with its stream, or the process
-		_, _ = io.Copy(io.Discard, s.stdio.In)
-		close(ended)
-	}()
-	var result error
-	for over := false; !over; {
-		deadline, moved := t.Deadline()
-		_ = failsafe.Arm(deadline.Add(100 * time.Millisecond))
-		select {
-		case <-moved:
-			continue
-		case <-ended:
-		case <-t.Lost():
-			result = guard.ErrLost
-		case sig := <-s.signals.C:
-			if !guard.IsRequest(sig) {
-				continue
-			}
-			s.stopped = true
-			result = cli.Signaled{Signal: sig.(syscall.Signal)}
-		}
-		over = true
-	}
-	_ = failsafe.Disarm()
-	if result == guard.ErrLost {
+	end, err := s.holding(t)
+	switch {
+	case errors.Is(err, guard.ErrLost):
+		// The failsafe is armed, and half of the grace is enough for a word.
+		ctx, cancel := context.WithTimeout(ctx, guard.Grace(t.TTL(), s.KillAfter)/2)
+		defer cancel()
 		why := t.Loss(ctx, s.Space)
 		s.sayLost(guard.Outcome{}, why)
 		_ = t.Release(ctx, hold.After{})
 		return s.lost(guard.Outcome{}, why, "after "+since(began))
+	case end != 0:
+		s.stopped = true
+		err = cli.Signaled{Signal: end}
 	}
 	s.report.leave()
-	err = t.Release(ctx, hold.After{Linger: s.HoldFor - time.Since(began)})
-	s.report.Say(Event{Event: "released"})
-	if result != nil {
-		return result
+	rerr := s.giveBack(ctx, t, hold.After{Linger: s.HoldFor - time.Since(began)})
+	if err != nil {
+		return err
 	}
-	return s.Explain(err)
+	return s.Explain(rerr)
+}
+
+// holding prints the token and waits for what ends the hold: standard input, a
+// signal, which it returns, or the loss, which includes that the deadline has
+// come near.
+func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
+	failsafe, err := proc.NewFailsafe()
+	if err != nil {
+		return 0, err
+	}
+	// It stays armed after a loss: what is left to do then must not take longer.
+	grace := guard.Grace(t.TTL(), s.KillAfter)
+	var ended chan struct{}
+	for {
+		deadline, moved := t.Deadline()
+		left := deadline.Add(-grace).Sub(clock.System{}.Now())
+		if left <= 0 {
+			return 0, guard.ErrLost
+		}
+		if err := failsafe.Arm(deadline); err != nil {
+			return 0, err
+		}
+		if ended == nil {
+			if _, err := fmt.Fprintln(s.stdio.Out, t.Token().Rev); err != nil {
+				return 0, errors.Join(fmt.Errorf("standard output: %w", err), failsafe.Close())
+			}
+			ended = s.inputEnd()
+		}
+		near := time.NewTimer(left)
+		select {
+		case <-moved:
+		case <-near.C: // looks again: timers decide nothing
+		case <-ended:
+			return 0, failsafe.Close()
+		case <-t.Lost():
+			return 0, guard.ErrLost
+		case sig := <-s.signals.C:
+			if sig == syscall.SIGTSTP {
+				proc.StopSelf(syscall.SIGTSTP)
+			}
+			if guard.IsRequest(sig) {
+				return sig.(syscall.Signal), failsafe.Close()
+			}
+		}
+		near.Stop()
+	}
+}
+
+// inputEnd returns a channel that is closed when standard input has ended.
+func (s *Session) inputEnd() chan struct{} {
+	ended := make(chan struct{})
+	go func() { // ends with its stream, or the process
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, s.stdio.In)
+	}()
+	return ended
 }

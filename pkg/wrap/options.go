@@ -69,7 +69,7 @@ func (o *Options) turn(f *cli.Flags) {
 	f.Func(func(text string) error { return o.setLockDelay(text) }, cli.Row{Name: "lock-delay", Arg: "DURATION|ttl", Default: "1s",
 		Help: "how long to wait after a holder that did not release; ttl waits for its whole TTL, which excludes overlap even if etcd dropped its lease early"})
 	f.Duration(&o.Wait, cli.Row{Name: "wait", Short: "w", Help: "give up after this, connecting included, with status 75; 0 is --nonblock"})
-	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn"})
+	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn; only a --lock-delay that is due is waited for"})
 	f.Int(&o.Conflict, cli.Row{Name: "conflict-exit-code", Short: "E", Min: 0, Max: 255, Help: "exit with this, and not 75, when there was no turn; with 0 nothing is said"})
 	f.Duration(&o.HoldFor, cli.Row{Name: "hold-for", Help: "keep the hold at least this long after acquiring it, though the command has ended and conch has exited"})
 	f.Func(func(text string) error { o.Once = text; return keys.CheckName(text) }, cli.Row{Name: "once", Arg: "KEY",
@@ -88,7 +88,7 @@ func (o *Options) command(f *cli.Flags) {
 	f.Bool(&o.Plain, cli.Row{Name: "if-configured", Help: "if nothing says where etcd is, just run the command, without a hold"})
 	f.Group("Hooks")
 	f.String(&o.OnAcquire, cli.Row{Name: "on-acquire", Arg: "SHELL", Help: "run before the command; if it fails, the turn is given back and the status is 75"})
-	f.String(&o.OnLose, cli.Row{Name: "on-lose", Arg: "SHELL", Help: "run when the command is dead, however it ended, before the release"})
+	f.String(&o.OnLose, cli.Row{Name: "on-lose", Arg: "SHELL", Help: "run when the command is dead, however it ended, before the release; if the hold was lost, the next holder may have begun"})
 	f.Duration(&o.HookTimeout, cli.Row{Name: "hook-timeout", Default: "30s", Help: "a hook is killed after this"})
 }
 

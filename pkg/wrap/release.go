@@ -24,28 +24,34 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 			after.Done, after.Value = s.onceKey, doneMarker()
 		}
 	}
-	if err == nil && !o.Empty { // somebody may still be alive: let the lease say when it is over
+	if s.left > 0 || (err == nil && !o.Empty) { // somebody may still be alive: let the lease say when it is over
 		t.Abandon()
 		o.Dismiss()
-		return cli.Errorf(cli.Lost, "%s: %d processes could not be killed (they run as another user); the hold is left to lapse", s.Line.Name, o.Leftover)
+		return cli.Errorf(cli.Lost, "%s: could not kill all that was started (left: %d, of another user); the hold is left to lapse", s.Line.Name, s.left)
 	}
 	var why error
-	select {
-	case <-t.Lost():
-		why = t.Loss(context.WithoutCancel(ctx), s.Space)
-	default:
-	}
-	if why != nil || errors.Is(err, guard.ErrLost) || o.Cause == guard.Lost {
+	if errors.Is(err, guard.ErrLost) || o.Cause == guard.Lost {
+		why = t.Loss(ctx, s.Space)
 		s.sayLost(o, why)
 	}
 	s.report.leave()
-	rerr := t.Release(ctx, after)
+	rerr := s.giveBack(ctx, t, after)
 	o.Dismiss()
-	s.report.Say(Event{Event: "released"})
 	if err == nil && after.Done != "" && rerr != nil {
 		return s.Explain(fmt.Errorf("%s: the command succeeded, but --once %s could not be recorded: %w", s.Line.Name, s.Once, rerr))
 	}
 	return s.result(o, err, why)
+}
+
+// giveBack releases the turn, and says so, or that it was not.
+func (s *Session) giveBack(ctx context.Context, t *hold.Turn, after hold.After) error {
+	err := t.Release(ctx, after)
+	if err != nil {
+		s.warn(fmt.Errorf("%s: not released, it ends with its lease: %w", s.Line.Name, err))
+		return err
+	}
+	s.report.Say(Event{Event: "released"})
+	return nil
 }
 
 func doneMarker() string {
@@ -84,7 +90,7 @@ func (s *Session) result(o guard.Outcome, err, why error) error {
 
 // sayLost reports a loss.
 func (s *Session) sayLost(o guard.Outcome, why error) {
-	e := Event{Event: "lost", Reason: cause(why)}
+	e := Event{Event: "lost", Reason: why.Error()}
 	if !o.Began.IsZero() {
 		e.Duration = time.Since(o.Began).Seconds()
 	}
@@ -93,14 +99,7 @@ func (s *Session) sayLost(o guard.Outcome, why error) {
 
 // lost is the error for a loss.
 func (s *Session) lost(o guard.Outcome, why error, when string) error {
-	return s.loud(cli.Lost, fmt.Errorf("lost %s %s: %s%s", s.Line.Name, when, cause(why), stopped(o)))
-}
-
-func cause(why error) string {
-	if why == nil {
-		return "no keepalive was answered in time"
-	}
-	return why.Error()
+	return s.loud(cli.Lost, fmt.Errorf("lost %s %s: %w%s", s.Line.Name, when, why, stopped(o)))
 }
 
 // stopped says what was stopped.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -37,21 +36,34 @@ type Event struct {
 }
 
 // Reporter tells of transitions whoever asked for them: a descriptor, the log,
-// the service manager. It is safe for concurrent use.
+// the service manager. It is safe for concurrent use, and never waits for a
+// reader: one goroutine writes, and what it cannot get rid of in time is
+// dropped. A pipe that nobody reads must not keep a command alive.
 type Reporter struct {
 	tool, name string
+	stderr     io.Writer
 	log        io.Writer // nil: not verbose
 	format     string    // text, json or journald
 	notify     string    // standby, leader, or empty
 
-	mu     sync.Mutex
+	held  heldState
+	queue chan func() // of what is to be written, in order
+	done  chan struct{}
+
+	// Of the writing goroutine alone.
 	status *os.File // nil: nobody asked
-	held   heldState
 }
 
-// open makes the reporter that the settings ask for.
+// What a reader is given.
+const (
+	backlog  = 1024            // events that may wait to be written
+	patience = 2 * time.Second // for the rest at the end
+)
+
+// reporter makes the reporter that the settings ask for.
 func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, error) {
-	r := &Reporter{tool: tool, name: name, format: o.logFormat(stdio), notify: o.Notify}
+	r := &Reporter{tool: tool, name: name, format: o.logFormat(stdio), notify: o.Notify, stderr: stdio.Err,
+		queue: make(chan func(), backlog), done: make(chan struct{})}
 	if o.Verbose {
 		r.log = stdio.Err
 	}
@@ -66,10 +78,57 @@ func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, erro
 		if _, err := unix.FcntlInt(uintptr(o.StatusFD), unix.F_GETFD, 0); err != nil {
 			return nil, cli.Errorf(cli.Usage, "--status-fd: descriptor %d is not open", o.StatusFD)
 		}
-		unix.CloseOnExec(o.StatusFD) // it is for us, not for the command
-		r.status = os.NewFile(uintptr(o.StatusFD), "status")
+		if o.StatusFD > 2 {
+			unix.CloseOnExec(o.StatusFD) // it is for us, not for the command
+		}
+		fd, err := unix.FcntlInt(uintptr(o.StatusFD), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return nil, cli.Errorf(cli.Config, "--status-fd: %w", err)
+		}
+		r.status = os.NewFile(uintptr(fd), "status")
 	}
+	go r.write()
 	return r, nil
+}
+
+// write writes what is queued, until Close.
+func (r *Reporter) write() {
+	defer close(r.done)
+	for f := range r.queue {
+		f()
+	}
+}
+
+// later queues f, or drops it if the reader is that far behind.
+func (r *Reporter) later(f func()) {
+	select {
+	case r.queue <- f:
+	default:
+	}
+}
+
+// Close writes what is left, if that can be done in time. Nothing may be said
+// after it.
+func (r *Reporter) Close() {
+	close(r.queue)
+	select {
+	case <-r.done:
+	case <-time.After(patience):
+	}
+}
+
+// Warn writes a line for people to standard error, and returns when it is
+// written, or after a moment: a terminal may be stopped.
+func (r *Reporter) Warn(format string, args ...any) {
+	written := make(chan struct{})
+	r.later(func() {
+		fmt.Fprintf(r.stderr, "%s: %s\n", r.tool, cli.OneLine(fmt.Sprintf(format, args...)))
+		close(written)
+	})
+	select {
+	case <-written:
+	case <-time.After(100 * time.Millisecond):
+	}
 }
 
 // logFormat resolves auto: journald where standard error goes to the journal.
@@ -87,18 +146,18 @@ func (o *Options) logFormat(stdio *cli.Stdio) string {
 // Say reports one event.
 func (r *Reporter) Say(e Event) {
 	e.Time, e.Tool, e.Name = time.Now().UTC().Truncate(time.Millisecond), r.tool, r.name
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.held.take(e)
-	if r.status != nil {
-		if err := writeLine(r.status, e); err != nil {
-			r.status = nil // whoever read it has gone
+	r.later(func() {
+		if r.status != nil {
+			if err := writeLine(r.status, e); err != nil {
+				r.status = nil // whoever read it has gone
+			}
 		}
-	}
-	r.tell(e)
-	if r.log != nil {
-		fmt.Fprintln(r.log, r.line(e))
-	}
+		r.tell(e)
+		if r.log != nil {
+			fmt.Fprintln(r.log, r.line(e))
+		}
+	})
 }
 
 func writeLine(w io.Writer, e Event) error {

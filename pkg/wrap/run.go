@@ -74,7 +74,7 @@ func (s *Session) complain(err error, d time.Duration) {
 	if err == nil || s.Quiet || s.Verbose || errors.As(err, new(cli.Ended)) || errors.As(err, new(cli.Signaled)) {
 		return
 	}
-	fmt.Fprintf(s.stdio.Err, "%s: %s; again in %v\n", s.tool, cli.OneLine(err.Error()), d.Round(100*time.Millisecond))
+	s.report.Warn("%v; again in %v", err, d.Round(100*time.Millisecond))
 }
 
 func reason(err error) string {
@@ -87,6 +87,9 @@ func reason(err error) string {
 // Run runs what is to be run under the turn: the on-acquire hook, the command,
 // the on-lose hook.
 func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
+	if err := s.pending(); err != nil {
+		return guard.Outcome{}, err
+	}
 	o, err := s.hook("on-acquire", s.OnAcquire, t, t)
 	switch {
 	case err == nil:
@@ -94,10 +97,32 @@ func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
 	case cli.StatusOf(err) == cli.Busy:
 		err = fmt.Errorf("%w; the turn was given back", err)
 	}
-	if lerr := s.onLose(t); lerr != nil {
-		s.warn(lerr)
+	if s.OnLose != "" {
+		o.Dismiss() // from here on the hook's sentinel stands by
+		if lerr := s.onLose(t); lerr != nil {
+			s.warn(lerr)
+		}
 	}
 	return o, err
+}
+
+// pending acts on signals that came between two phases: a request to end is
+// returned, as what the session ends by.
+func (s *Session) pending() error {
+	for {
+		select {
+		case sig := <-s.signals.C:
+			if sig == syscall.SIGTSTP {
+				proc.StopSelf(syscall.SIGTSTP)
+			}
+			if guard.IsRequest(sig) {
+				s.stopped = true
+				return cli.Signaled{Signal: sig.(syscall.Signal)}
+			}
+		default:
+			return nil
+		}
+	}
 }
 
 func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
@@ -126,6 +151,9 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 		return o, err
 	}
 	s.stopped = o.Cause == guard.Stopped
+	if !o.Empty {
+		s.left += o.Leftover
+	}
 	e := Event{Event: "child-exit", Duration: time.Since(o.Began).Seconds()}
 	if o.Status.Signaled() {
 		e.Signal = sigName(o.Status.Signal())
@@ -162,8 +190,7 @@ func (s *Session) letGo() {
 func (s *Session) said(e guard.Event) {
 	s.report.Say(Event{Event: e.Name, Signal: sigName(e.Signal), Reached: e.Reached})
 	if e.Name == "suspended" {
-		fmt.Fprintf(s.stdio.Err, "%s: %s: suspended; the hold ends, and the command with it, in %v unless it goes on\n",
-			s.tool, s.Line.Name, e.Left.Round(100*time.Millisecond))
+		s.report.Warn("%s: suspended; the hold ends, and the command with it, in %v unless it goes on", s.Line.Name, e.Left.Round(100*time.Millisecond))
 	}
 }
 
@@ -202,6 +229,9 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release,
 	})
 	o.Dismiss()
+	if err == nil && !o.Empty {
+		s.left += o.Leftover
+	}
 	switch {
 	case err != nil:
 		return o, err
@@ -224,7 +254,7 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 func (s *Session) warn(err error) {
 	s.report.Say(Event{Event: "error", Reason: err.Error()})
 	if !s.Quiet && !s.Verbose {
-		fmt.Fprintf(s.stdio.Err, "%s: %s\n", s.tool, cli.OneLine(err.Error()))
+		s.report.Warn("%v", err)
 	}
 }
 

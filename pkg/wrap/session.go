@@ -31,6 +31,7 @@ type Session struct {
 	onceKey    string
 	hangUp     func() // ends --listen
 	stopped    bool   // a signal has asked us to end
+	left       int    // processes that could not be proven dead
 	let        bool   // the caller's descriptors have been let go
 	ran        bool   // the command has been started, in this turn
 }
@@ -69,6 +70,11 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 
 // connect connects, unless a signal comes first.
 func (s *Session) connect(ctx context.Context) error {
+	if s.Wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.Wait)
+		defer cancel()
+	}
 	return s.interruptible(ctx, func(ctx context.Context) (err error) {
 		s.Client, err = s.Settings.Open(ctx)
 		return err
@@ -99,6 +105,7 @@ func (s *Session) end(err error) error {
 		e.By, e.Reason = "command", ""
 	}
 	s.report.Say(e)
+	s.report.Close()
 	return err
 }
 

@@ -18,15 +18,16 @@ var errDone = errors.New("done before")
 
 // Take waits for the turn.
 func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
+	waiting := ctx
 	if s.Wait > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.Wait-time.Since(s.began))
+		waiting, cancel = context.WithTimeout(ctx, s.Wait-time.Since(s.began))
 		defer cancel()
 	}
 	line := s.waitingLine(ctx)
 	defer line.clear()
 	var turn *hold.Turn
-	err := s.interruptible(ctx, func(ctx context.Context) (err error) {
+	err := s.interruptible(waiting, func(ctx context.Context) (err error) {
 		if err = s.skipIfDone(ctx); err != nil {
 			return err
 		}
@@ -34,14 +35,14 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 		return err
 	})
 	if turn != nil && err != nil { // a signal came just then
-		_ = turn.Release(ctx, hold.After{})
+		s.giveBack(ctx, turn, hold.After{})
 	}
 	if err != nil {
 		return nil, s.refusal(err, line)
 	}
 	s.report.Say(Event{Event: "acquired", Rev: turn.Token().Rev})
-	if err := s.skipIfDone(ctx); err != nil {
-		_ = turn.Release(ctx, hold.After{})
+	if err := s.interruptible(ctx, s.skipIfDone); err != nil {
+		s.giveBack(ctx, turn, hold.After{})
 		return nil, s.Explain(err)
 	}
 	return turn, nil

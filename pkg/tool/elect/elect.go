@@ -178,8 +178,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		return nil, cli.Usagef("--fenced-file needs a PATH")
 	case o.hold && o.Plain:
 		return nil, cli.Usagef("--if-configured is about a command and --hold runs none; use one of them")
-	case o.hold && o.Restart, o.hold && o.Once != "", o.hold && o.MaxRun > 0:
-		return nil, cli.Usagef("--hold runs no command; --restart, --once and --max-run are about one")
+	case o.hold && (o.Restart || o.Once != "" || o.MaxRun > 0 || o.OnAcquire != "" || o.OnLose != "" || o.WaitTree || o.Contain):
+		return nil, cli.Usagef("--hold runs no command; --restart, --once, --max-run, --wait-tree, --contain and hooks are about one")
 	case o.json && (len(asked) == 0 || o.hold):
 		return nil, cli.Usagef("--json goes with --who, --watch, --assert and --evict")
 	case o.minRev > 0 && !o.assert:

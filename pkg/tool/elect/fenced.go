@@ -104,7 +104,20 @@ func (o *options) writeFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Cli
 	if err := keep(record, t); err != nil {
 		return err
 	}
-	return os.Rename(tmp, o.fencedFile)
+	if err := os.Rename(tmp, o.fencedFile); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(o.fencedFile))
+}
+
+// syncDir makes a rename in dir last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // spool writes r to a file beside path, with the permissions of the file that
@@ -158,7 +171,7 @@ func newest(record *os.File, t fence.Token) error {
 	switch {
 	case !ok || perr != nil:
 		return fmt.Errorf("%s is not a record of a token", record.Name())
-	case cluster != strconv.FormatUint(t.Cluster, 16):
+	case strings.TrimLeft(cluster, "0") != strconv.FormatUint(t.Cluster, 16):
 		return cli.Hint(fmt.Errorf("%s was written under a token of another etcd cluster (%s)", record.Name(), cluster), "remove it if that cluster is gone")
 	case n > t.Rev:
 		return fmt.Errorf("%w: token %d has written since, yours is %d", hold.ErrFenced, n, t.Rev)
@@ -166,11 +179,10 @@ func newest(record *os.File, t fence.Token) error {
 	return nil
 }
 
+// keep records t. The record has one width, so that it can be written over in
+// one step: a crash leaves the old one or the new one.
 func keep(record *os.File, t fence.Token) error {
-	if err := record.Truncate(0); err != nil {
-		return err
-	}
-	if _, err := record.WriteAt(fmt.Appendf(nil, "%x %d\n", t.Cluster, t.Rev), 0); err != nil {
+	if _, err := record.WriteAt(fmt.Appendf(nil, "%016x %020d\n", t.Cluster, t.Rev), 0); err != nil {
 		return err
 	}
 	return record.Sync()
