@@ -346,3 +346,40 @@ func TestRoundTrips(t *testing.T) {
 	}
 	w.empty()
 }
+
+// A waiter gets its turn though, while it could not hear of anything, history
+// was compacted past where it watched from.
+func TestCompactedWhileWaiting(t *testing.T) {
+	srv, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	road := etcdtest.Road(t, srv)
+	direct := &world{t, connect(t, srv.Endpoint()), space.Office(t.Name()), etcdtest.Client(t, srv)}
+	waiter := &world{t, connect(t, "http://"+road.Addr()), direct.line, direct.admin}
+	r := waiter.request()
+	r.TTL = 60 * time.Second
+	now := direct.join(direct.request())
+	next := waiter.later(r)
+	road.Refuse()
+	road.Drop()
+	direct.release(now)
+	put, err := direct.admin.Put(within(t, 10*time.Second), "/test/hold/other", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := direct.admin.Compact(within(t, 10*time.Second), put.Header.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if err := road.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case turn := <-next:
+		waiter.release(turn)
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+	direct.empty()
+}
