@@ -64,7 +64,7 @@ func (l *Lease) renew(ctx context.Context, key string, rev int64, interval time.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	failed := make(chan struct{}, 1)
-	t := time.NewTimer(interval)
+	t := time.NewTimer(interval - l.Silence().Silent) // the grant may have taken long
 	defer t.Stop()
 	for {
 		select {
