@@ -166,5 +166,9 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, key clientv3.Op, aft
 	sent := make(chan error, 1)
 	go func() { sent <- left() }()
 	time.Sleep(sendApart)
-	return errors.Join(lease.Revoke(ctx, c, r.Lease), <-sent)
+	revoked := lease.Revoke(ctx, c, r.Lease)
+	if err := <-sent; err != nil { // where both fail they say the same
+		return err
+	}
+	return revoked
 }
