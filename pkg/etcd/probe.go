@@ -27,8 +27,11 @@ const probeAfter = time.Second
 // knows too, but says so in text only; this walks the same road with types.
 type probe struct {
 	c     *Client
+	off   bool // there is nothing to look for
 	timer *time.Timer
-	once  sync.Once
+
+	looking sync.Mutex
+	looked  time.Time // when it last did
 
 	mu    sync.Mutex
 	found []finding // one per member, once it has looked
@@ -47,7 +50,7 @@ type finding struct {
 func (c *Client) probeLater(ctx context.Context) *probe {
 	p := &probe{c: c}
 	if c.answered.Load() { // the road is known to be good; what is wrong will pass
-		p.once.Do(func() {})
+		p.off = true
 		return p
 	}
 	c.wg.Add(1)
@@ -60,27 +63,31 @@ func (c *Client) probeLater(ctx context.Context) *probe {
 
 // Stop ends the probe if it has not begun.
 func (p *probe) Stop() {
-	if p.timer != nil && p.timer.Stop() {
+	if !p.off && p.timer.Stop() {
 		p.c.wg.Done()
 	}
 }
 
-// look walks to every member, once, all at the same time.
+// look walks to every member, all at the same time, unless it has just done so.
 func (p *probe) look(ctx context.Context) {
-	p.once.Do(func() {
-		found := make([]finding, len(p.c.members))
-		var wg sync.WaitGroup
-		for i, m := range p.c.members {
-			wg.Go(func() {
-				found[i] = m.diagnose(ctx)
-				found[i].endpoint = m.Endpoint
-			})
-		}
-		wg.Wait()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.found = found
-	})
+	p.looking.Lock()
+	defer p.looking.Unlock()
+	if p.off || time.Since(p.looked) < probeAfter {
+		return
+	}
+	found := make([]finding, len(p.c.members))
+	var wg sync.WaitGroup
+	for i, m := range p.c.members {
+		wg.Go(func() {
+			found[i] = m.diagnose(ctx)
+			found[i].endpoint = m.Endpoint
+		})
+	}
+	wg.Wait()
+	p.looked = time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found = found
 }
 
 // permanent looks, and returns an error if no member will ever answer as
@@ -277,6 +284,9 @@ func tlsFinding(err error) finding {
 		return finding{cause: errors.New("it does not speak TLS, and the endpoint is an https one"), hint: "use http:// in --endpoints", final: true}
 	case errors.As(err, &alert):
 		return finding{cause: fmt.Errorf("it refused our side of TLS: %w", err), hint: "set --cert and --key if etcd asks for client certificates", final: true}
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return finding{cause: errors.New("connected, but no answer in time")}
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
