@@ -75,8 +75,10 @@ func TestClusterOfThreeOutlivesOne(t *testing.T) {
 	m[0].Kill()
 	c := etcdtest.Client(t, m[1])
 	err := put(t, c, "a")
-	if errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) { // it was sent to the member that died
-		err = put(t, c, "a")
+	for range 3 { // it may be sent to the member that died, more than once on a busy machine
+		if errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail) || errors.Is(err, rpctypes.ErrTimeout) {
+			err = put(t, c, "a")
+		}
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -56,7 +56,9 @@ func Look(name, path string) ([]string, error) {
 		case 0:
 			found = append(found, file)
 		case unix.EACCES:
-			if denied == nil {
+			// In a directory that may not be searched nothing was found: shells
+			// see it so, and the PATH of another user is full of such.
+			if denied == nil && unix.Stat(file, new(unix.Stat_t)) == nil {
 				denied = &StartError{file, unix.EACCES}
 			}
 		}

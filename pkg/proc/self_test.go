@@ -70,6 +70,9 @@ func acting(t *testing.T, name string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), actVar+"="+name)
 	cmd.Stderr = os.Stderr
+	// A group of its own, with a parent in another one of this session: TSTP does
+	// not stop an orphaned group, which ours is where there is no terminal.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
