@@ -24,7 +24,7 @@ else
   TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
 endif
 
-.PHONY: all build links standalone etcd test test-binaries try gen check fmt vet staticcheck \
+.PHONY: all build links standalone etcd test test-binaries promises try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
@@ -49,6 +49,16 @@ test: ## run all tests against a real etcd; RACE=1 as above, ARGS=... to go test
 test-binaries: ## compile the tests of every package to BIN/tests
 	@mkdir -p $(BIN)/tests
 	$(TEST) -c -o $(BIN)/tests/ ./...
+
+# Faults in network namespaces, as root; cut roads otherwise. SEEDS=5 FOR=10m is
+# the whole of it.
+SEEDS    = 1
+FOR      = 90s
+promises: build ## strike contenders and their etcd with faults; count overlaps; SEEDS=1 FOR=90s
+	@mkdir -p .cache
+	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
+	$(GO) build -o .cache/promises ./proof/promises && \
+	.cache/promises -bin $(BIN) -seeds $(SEEDS) -for $(FOR) $(ARGS)
 
 try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone again
 	@dev/try

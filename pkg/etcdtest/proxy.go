@@ -71,7 +71,13 @@ func (p *Proxy) Addr() string { return p.addr }
 
 // Cut holds the bytes of both directions. New connections are taken and see
 // nothing.
-func (p *Proxy) Cut() { p.set(func() { p.cut = [2]bool{true, true} }) }
+func (p *Proxy) Cut() { p.Hold(true, true) }
+
+// Hold holds the bytes of the directions that are given, and lets those of the
+// others through.
+func (p *Proxy) Hold(toServer, fromServer bool) {
+	p.set(func() { p.cut = [2]bool{out: toServer, in: fromServer} })
+}
 
 // CutOut holds what clients send.
 func (p *Proxy) CutOut() { p.set(func() { p.cut[out] = true }) }

@@ -1,6 +1,7 @@
 package etcdtest
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options of a server or a cluster; the zero value is a plain one.
@@ -23,6 +26,16 @@ type Options struct {
 	TLS  *TLS     // serve TLS and demand a certificate of clients
 	JWT  bool     // tokens of authenticated users are JWTs
 	Args []string // further flags of etcd
+
+	// Hosts, if not nil, are where the members of a cluster run, one each.
+	Hosts []Host
+}
+
+// A Host is a network namespace that the caller has made, and the address that
+// it has there. The caller must be able to reach that address.
+type Host struct {
+	Namespace string // a file, as setns(2) takes it
+	IP        string
 }
 
 // A Server is one etcd process, a member of a cluster of one or more.
@@ -30,6 +43,7 @@ type Server struct {
 	Name    string
 	opts    Options
 	dir     string
+	host    Host
 	port    int
 	args    []string
 	cmd     *exec.Cmd
@@ -71,8 +85,12 @@ func startOnce(etcd string, n int, o Options) ([]*Server, error) {
 	var members []*Server
 	var initial []string
 	for i := range n {
-		members = append(members, &Server{Name: "m" + strconv.Itoa(i+1), opts: o, port: ports[2*i]})
-		initial = append(initial, fmt.Sprintf("m%d=http://127.0.0.1:%d", i+1, ports[2*i+1]))
+		m := &Server{Name: "m" + strconv.Itoa(i+1), opts: o, port: ports[2*i], host: Host{IP: "127.0.0.1"}}
+		if o.Hosts != nil {
+			m.host = o.Hosts[i]
+		}
+		members = append(members, m)
+		initial = append(initial, m.Name+"="+m.peerURL(ports[2*i+1]))
 	}
 	for i, m := range members {
 		if err = m.prepare(etcd, ports[2*i+1], strings.Join(initial, ",")); err == nil {
@@ -109,7 +127,7 @@ func (s *Server) prepare(etcd string, peerPort int, initial string) error {
 	if strings.Contains(initial, ",") {
 		heartbeat, election = "50", "500"
 	}
-	peer := fmt.Sprintf("http://127.0.0.1:%d", peerPort)
+	peer := s.peerURL(peerPort)
 	s.args = []string{etcd,
 		"--name=" + s.Name,
 		"--data-dir=" + filepath.Join(dir, "data"),
@@ -154,9 +172,11 @@ func (s *Server) run() error {
 	started := make(chan error, 1)
 	exited := make(chan struct{})
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		runtime.LockOSThread() // for good: the thread ends here
+		err := s.host.enter()
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			s.waitErr = cmd.Wait()
@@ -217,7 +237,36 @@ func (s *Server) logTail() string {
 }
 
 // Addr returns the host and port clients connect to.
-func (s *Server) Addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+func (s *Server) Addr() string { return s.host.IP + ":" + strconv.Itoa(s.port) }
+
+func (s *Server) peerURL(port int) string { return fmt.Sprintf("http://%s:%d", s.host.IP, port) }
+
+// enter moves the calling thread to the host.
+func (h Host) enter() error {
+	if h.Namespace == "" {
+		return nil
+	}
+	f, err := os.Open(h.Namespace)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return os.NewSyscallError("setns", unix.Setns(int(f.Fd()), unix.CLONE_NEWNET))
+}
+
+// Start starts cmd on the host.
+func (h Host) Start(cmd *exec.Cmd) error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // for good: the thread is of no use elsewhere
+		err := h.enter()
+		if err == nil {
+			err = cmd.Start()
+		}
+		started <- err
+	}()
+	return <-started
+}
 
 // Endpoint returns Addr as a URL.
 func (s *Server) Endpoint() string {
@@ -239,6 +288,17 @@ func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Resume continues a paused process.
 func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Leads reports whether the member believes to be the leader.
+func (s *Server) Leads(ctx context.Context) (bool, error) {
+	c, err := s.Client("", "")
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	st, err := c.Status(ctx, s.Endpoint())
+	return err == nil && st.Leader == st.Header.MemberId, err
+}
 
 // Kill ends the process as a power cut would. The data stay.
 func (s *Server) Kill() {

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The roles of the processes that run under a turn.
+const (
+	roleCommand = "command" // what conch starts
+	roleDaemon  = "daemon"  // has left its session and its parent, and ignores TERM
+)
+
+// runEnv names the start of a contender whose processes these are.
+const runEnv = "PROMISES_RUN"
+
+// beat is the program that runs under a turn: beat [-stubborn] LEDGER. It
+// leaves a daemon behind and says, until it is killed, that it is alive. TERM
+// ends it, unless it is stubborn; USR2 always does.
+func beat(args []string) {
+	stubborn, daemon := false, false
+	for len(args) > 1 {
+		stubborn = stubborn || args[0] == "-stubborn"
+		daemon = daemon || args[0] == "-daemon"
+		if args[0] == "-orphan" { // between the command and its daemon
+			start(false, "-daemon", args[1])
+			return
+		}
+		args = args[1:]
+	}
+	role := roleDaemon
+	if !daemon {
+		role = roleCommand
+		start(true, "-orphan", args[0])
+	}
+	signal.Ignore(syscall.SIGTERM)
+	ends := make(chan os.Signal, 1)
+	if role == roleCommand {
+		signal.Notify(ends, unix.SIGUSR2)
+		if !stubborn {
+			signal.Notify(ends, syscall.SIGTERM)
+		}
+	}
+	life, err := openLife(args[0], role)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "beat:", err)
+		os.Exit(1)
+	}
+	atomic.StoreInt64(&life.from, boottime())
+	for tick := time.NewTicker(2 * time.Millisecond); ; {
+		atomic.StoreInt64(&life.to, boottime())
+		select {
+		case <-tick.C:
+		case <-ends:
+			return
+		}
+	}
+}
+
+// start starts another beat in a session of its own.
+func start(wait bool, args ...string) {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = "beat"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err := cmd.Start()
+	if err == nil && wait {
+		err = cmd.Wait()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "beat:", err)
+		os.Exit(1)
+	}
+}
+
+// life is what a process writes down: when it was first and last alive, in
+// nanoseconds of CLOCK_BOOTTIME. It is memory that is shared with a file, so
+// that it outlives a process which is killed between two instructions.
+type life struct{ from, to int64 }
+
+// openLife makes the file of this process. Its name says all but the times.
+func openLife(ledger, role string) (*life, error) {
+	dir := filepath.Join(ledger, os.Getenv("CONCH_NAME"))
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	name := strings.Join([]string{os.Getenv("CONCH_REV"), os.Getenv(runEnv), role, strconv.Itoa(os.Getpid())}, "_")
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size := int(unsafe.Sizeof(life{}))
+	if err := f.Truncate(int64(size)); err != nil {
+		return nil, err
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	return (*life)(unsafe.Pointer(&b[0])), nil
+}
+
+func boottime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err)
+	}
+	return ts.Nano()
+}

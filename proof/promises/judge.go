@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// judge reads what everybody has written down.
+func (e *experiment) judge() (*report, error) {
+	time.Sleep(2 * slack) // whatever is alive after this has survived
+	r := newReport()
+	r.stuck = e.stuck
+	for _, b := range e.blows {
+		r.row(b.fault.name).struck++
+	}
+	for _, o := range e.offices {
+		turns, err := o.turns()
+		if err != nil {
+			return nil, err
+		}
+		trial{turns: turns, runs: o.runs(), blows: e.blowsOn(o), max: e.max}.judge(r)
+	}
+	return r, nil
+}
+
+// runs returns every start of every contender by its name.
+func (o *office) runs() map[string]supervisor {
+	all := map[string]supervisor{}
+	for _, c := range o.contenders {
+		c.mu.Lock()
+		for _, s := range c.runs {
+			all[s.run] = s
+		}
+		c.mu.Unlock()
+	}
+	return all
+}
+
+// blowsOn returns the blows that one office felt, in order.
+func (e *experiment) blowsOn(o *office) []blow {
+	var felt []blow
+	for _, b := range e.blows {
+		if b.office == o {
+			felt = append(felt, b)
+		}
+	}
+	slices.SortFunc(felt, func(a, b blow) int { return int(a.struck - b.struck) })
+	return felt
+}
+
+// trial is what is known of one office.
+type trial struct {
+	turns []turn // by the instant they began
+	runs  map[string]supervisor
+	blows []blow // by the instant they were struck
+	max   int
+}
+
+func (t trial) judge(r *report) {
+	r.acquisitions += len(t.turns)
+	for i, turn := range t.turns {
+		if i > 0 && turn.token <= t.turns[i-1].token {
+			r.disorder = append(r.disorder, fmt.Sprintf("token %d began after %d", turn.token, t.turns[i-1].token))
+		}
+		t.overlaps(r, i)
+		t.survivors(r, turn)
+	}
+	t.vacancies(r)
+	for _, b := range t.blows {
+		t.outcome(r, b)
+	}
+	if !linearizable(t.operations(), t.max) {
+		r.histories++
+	}
+}
+
+// overlaps looks for processes of earlier turns that were alive when the i-th
+// began: with as many turns as there are slots, that is one too many.
+func (t trial) overlaps(r *report, i int) {
+	next := t.turns[i]
+	var beside []process
+	var broken []turn
+	for _, old := range t.turns[:i] {
+		if old.to() >= next.from() {
+			broken = append(broken, old)
+			for _, p := range old.processes {
+				if p.to >= next.from() {
+					beside = append(beside, p)
+				}
+			}
+		}
+	}
+	if len(broken) < t.max {
+		return
+	}
+	for _, p := range beside {
+		t.accuse(r, "overlap", broken[0], p, time.Duration(p.to-next.from()))
+	}
+}
+
+// survivors looks for processes that outlived their supervisor.
+func (t trial) survivors(r *report, turn turn) {
+	sup, ok := t.runs[turn.run]
+	if !ok || sup.to == 0 {
+		return
+	}
+	for _, p := range turn.processes {
+		if late := time.Duration(p.to - sup.to); late > slack {
+			t.accuse(r, "survivor", turn, p, late)
+		}
+	}
+}
+
+// accuse counts a process that was alive when it should not have been: under
+// the fault that struck its turn, and apart if that fault is one that conch
+// names and the process ended within its bound.
+func (t trial) accuse(r *report, what string, turn turn, p process, by time.Duration) {
+	b, ok := t.cause(turn, p)
+	name := "no fault"
+	if ok {
+		name = b.fault.name
+	}
+	row := r.row(name)
+	if ok && b.fault.within != nil && b.token == turn.token && b.fault.within(b, p) {
+		row.named++
+		row.namedFor = max(row.namedFor, by)
+		return
+	}
+	if what == "overlap" {
+		row.overlaps++
+	} else {
+		row.survivors++
+	}
+	r.details = append(r.details, fmt.Sprintf("%s: %s: the %s of token %d (%s) for %v", name, what, p.role, turn.token, turn.run, by.Round(time.Millisecond)))
+}
+
+// cause returns the last blow on a turn before its process ended.
+func (t trial) cause(turn turn, p process) (blow, bool) {
+	for i := len(t.blows) - 1; i >= 0; i-- {
+		if b := t.blows[i]; b.token == turn.token && b.struck < p.to {
+			return b, true
+		}
+	}
+	return blow{}, false
+}
+
+// vacancies looks for the longest time that nobody was at work between two
+// turns.
+func (t trial) vacancies(r *report) {
+	var end int64
+	for _, turn := range t.turns {
+		if gap := time.Duration(turn.from() - end); end != 0 && gap > r.vacancy {
+			r.vacancy = gap
+			r.vacancyAfter = t.lastBlow(turn.from())
+		}
+		end = max(end, turn.to())
+	}
+}
+
+func (t trial) lastBlow(at int64) string {
+	for i := len(t.blows) - 1; i >= 0; i-- {
+		if t.blows[i].struck < at {
+			return t.blows[i].fault.name
+		}
+	}
+	return "no fault"
+}
+
+// outcome notes when the next turn began after a blow, if one did.
+func (t trial) outcome(r *report, b blow) {
+	row := r.row(b.fault.name)
+	if b.kept {
+		row.kept++
+		if b.fault.ends {
+			r.feeble = append(r.feeble, fmt.Sprintf("%s: token %d was not impressed", b.fault.name, b.token))
+		}
+		return
+	}
+	for _, turn := range t.turns {
+		if turn.token > b.token && turn.from() > b.struck {
+			row.next = append(row.next, time.Duration(turn.from()-b.struck))
+			return
+		}
+	}
+}

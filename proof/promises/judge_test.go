@@ -1,0 +1,90 @@
+package main
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+const second = int64(time.Second)
+
+// under makes a turn with one process of each role.
+func under(token, from, commandTo, daemonTo int64) turn {
+	return turn{token: token, run: "r", processes: []process{
+		{role: roleCommand, from: from * second, to: commandTo * second},
+		{role: roleDaemon, from: from * second, to: daemonTo * second},
+	}}
+}
+
+func TestJudge(t *testing.T) {
+	honest := &fault{name: "honest"}
+	named := &fault{name: "named", within: untilThawed}
+	firm := &fault{name: "firm", ends: true}
+	for _, c := range []struct {
+		name  string
+		trial trial
+		kept  bool
+		named int
+	}{
+		{name: "one after the other", kept: true, trial: trial{max: 1, turns: []turn{under(1, 1, 2, 2), under(2, 3, 4, 4)}}},
+		{name: "overlap", trial: trial{max: 1, turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}}},
+		{name: "overlap of a daemon", trial: trial{max: 1, turns: []turn{under(1, 1, 2, 4), under(2, 3, 5, 5)}}},
+		{name: "overlap with the last but one", trial: trial{max: 1, turns: []turn{under(1, 1, 2, 9), under(2, 3, 4, 4), under(3, 5, 6, 6)}}},
+		{name: "two of two", kept: true, trial: trial{max: 2, turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}}},
+		{name: "three of two", trial: trial{max: 2, turns: []turn{under(1, 1, 4, 4), under(2, 2, 5, 5), under(3, 3, 5, 5)}}},
+		{name: "tokens fall", trial: trial{max: 1, turns: []turn{under(2, 1, 2, 2), under(1, 3, 4, 4)}}},
+		{name: "survivor", trial: trial{max: 1, turns: []turn{under(1, 1, 2, 6)}, runs: map[string]supervisor{"r": {to: 3 * second}}}},
+		{name: "overlap within a bound", kept: true, named: 2, trial: trial{max: 1,
+			turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}, blows: []blow{{fault: named, token: 1, struck: 2 * second, healed: 4 * second}}}},
+		{name: "overlap beyond it", trial: trial{max: 1,
+			turns: []turn{under(1, 1, 8, 8), under(2, 3, 9, 9)}, blows: []blow{{fault: named, token: 1, struck: 2 * second, healed: 4 * second}}}},
+		{name: "overlap under another fault", trial: trial{max: 1,
+			turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}, blows: []blow{{fault: honest, token: 1, struck: 2 * second, healed: 4 * second}}}},
+		{name: "overlap of another turn", trial: trial{max: 1,
+			turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}, blows: []blow{{fault: named, token: 2, struck: 2 * second, healed: 4 * second}}}},
+		{name: "a fault that did nothing", trial: trial{max: 1,
+			turns: []turn{under(1, 1, 4, 4)}, blows: []blow{{fault: firm, token: 1, struck: 2 * second, healed: 2 * second, kept: true}}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newReport()
+			c.trial.judge(r)
+			if r.kept() != c.kept {
+				r.print(t.Output())
+				t.Errorf("kept: %v", r.kept())
+			}
+			if n := r.total(func(w *row) int { return w.named }); n != c.named {
+				t.Errorf("%d are counted apart, not %d", n, c.named)
+			}
+		})
+	}
+}
+
+// A history is what the contenders saw; what happened between call and return
+// is not known.
+func TestLinearizable(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		max  int
+		ops  [][4]int64 // acquired between, released between
+		ok   bool
+	}{
+		{"in turn", 1, [][4]int64{{0, 1, 2, 3}, {0, 4, 5, 6}}, true},
+		{"released between two looks", 1, [][4]int64{{0, 1, 2, 9}, {0, 4, 5, 6}}, true},
+		{"still at work", 1, [][4]int64{{0, 1, 5, 9}, {0, 4, 6, 9}}, false},
+		{"two slots", 2, [][4]int64{{0, 1, 5, 9}, {0, 4, 6, 9}}, true},
+	} {
+		tr := trial{runs: map[string]supervisor{}, max: c.max}
+		for i, o := range c.ops {
+			run := string(rune('a' + i))
+			tr.turns = append(tr.turns, turn{token: int64(i + 1), run: run, processes: []process{{from: o[1], to: o[2]}}})
+			tr.runs[run] = supervisor{from: o[0], to: o[3]}
+		}
+		if got := linearizable(tr.operations(), c.max); got != c.ok {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	late := trial{turns: []turn{{token: 1, processes: []process{{from: 1, to: math.MaxInt64 / 2}}}}}
+	if ops := late.operations(); ops[1].Return < ops[1].Call {
+		t.Error("a release returns before it is called")
+	}
+}

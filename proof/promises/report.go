@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// report is what came of one run or of several.
+type report struct {
+	rows         map[string]*row
+	acquisitions int
+	disorder     []string // tokens that did not rise
+	details      []string // overlaps and survivors
+	stuck        []string
+	feeble       []string      // faults that had no effect
+	vacancy      time.Duration // the longest
+	vacancyAfter string        // the fault before it
+	histories    int           // that are not linearizable
+}
+
+// row is what came of one fault.
+type row struct {
+	struck, kept        int
+	overlaps, survivors int
+	named               int // overlaps and survivors within a bound that is stated, ...
+	namedFor            time.Duration
+	next                []time.Duration // from the strike to the next start
+}
+
+func newReport() *report { return &report{rows: map[string]*row{}} }
+
+func (r *report) row(name string) *row {
+	if r.rows[name] == nil {
+		r.rows[name] = &row{}
+	}
+	return r.rows[name]
+}
+
+func (r *report) add(o *report) {
+	for name, theirs := range o.rows {
+		ours := r.row(name)
+		ours.struck += theirs.struck
+		ours.kept += theirs.kept
+		ours.overlaps += theirs.overlaps
+		ours.survivors += theirs.survivors
+		ours.named += theirs.named
+		ours.namedFor = max(ours.namedFor, theirs.namedFor)
+		ours.next = append(ours.next, theirs.next...)
+	}
+	r.acquisitions += o.acquisitions
+	r.disorder = append(r.disorder, o.disorder...)
+	r.details = append(r.details, o.details...)
+	r.stuck = append(r.stuck, o.stuck...)
+	r.feeble = append(r.feeble, o.feeble...)
+	r.histories += o.histories
+	if o.vacancy > r.vacancy {
+		r.vacancy, r.vacancyAfter = o.vacancy, o.vacancyAfter
+	}
+}
+
+func (r *report) total(f func(*row) int) int {
+	n := 0
+	for _, row := range r.rows {
+		n += f(row)
+	}
+	return n
+}
+
+func (r *report) overlaps() int  { return r.total(func(w *row) int { return w.overlaps }) }
+func (r *report) survivors() int { return r.total(func(w *row) int { return w.survivors }) }
+
+// kept reports whether every promise was.
+func (r *report) kept() bool {
+	return r.acquisitions > 0 && r.overlaps() == 0 && r.survivors() == 0 &&
+		len(r.disorder) == 0 && len(r.stuck) == 0 && len(r.feeble) == 0 && r.histories == 0
+}
+
+func (r *report) summary() string {
+	return fmt.Sprintf("%d faults, %d acquisitions, %d overlaps, %d survivors, %d beyond a named limit's promise but within its bound",
+		r.total(func(w *row) int { return w.struck }), r.acquisitions, r.overlaps(), r.survivors(), r.total(func(w *row) int { return w.named }))
+}
+
+func (r *report) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "fault\tstruck\thold kept\tnext start p50\tmax\toverlaps\tsurvivors\tnamed\tlongest\t")
+	var names []string
+	for name := range r.rows {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		row := r.rows[name]
+		p50, longest := "-", "-"
+		if n := len(row.next); n > 0 {
+			slices.Sort(row.next)
+			p50, longest = round(row.next[n/2]), round(row.next[n-1])
+		}
+		named := "-"
+		if row.named > 0 {
+			named = round(row.namedFor)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t\n", name, row.struck, row.kept, p50, longest, row.overlaps, row.survivors, row.named, named)
+	}
+	w.Flush()
+	fmt.Fprintf(out, "\nacquisitions %d, overlaps %d, survivors %d, tokens out of order %d, stuck %d, histories not linearizable %d\n",
+		r.acquisitions, r.overlaps(), r.survivors(), len(r.disorder), len(r.stuck), r.histories)
+	fmt.Fprintf(out, "longest vacancy %s, after: %s\n", round(r.vacancy), r.vacancyAfter)
+	for _, lines := range [][]string{r.details, r.disorder, r.stuck, r.feeble} {
+		for _, line := range lines {
+			fmt.Fprintln(out, line)
+		}
+	}
+	if r.kept() {
+		fmt.Fprintln(out, "every promise was kept")
+	} else {
+		fmt.Fprintln(out, "PROMISES WERE BROKEN")
+	}
+}
+
+func round(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
