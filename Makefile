@@ -64,13 +64,16 @@ try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone aga
 	@dev/try
 
 gen: build ## write man/ and completions/ from the tools' own tables
-	@mkdir -p man completions
+	@mkdir -p man completions .cache
 	@for t in conch $(TOOLS); do \
 		echo "man/$$t.1"; $(BIN)/$$t --man >man/$$t.1 || exit; \
 		for s in $(SHELLS); do \
 			echo "completions/$$t.$$s"; $(BIN)/$$t --completion $$s >completions/$$t.$$s || exit; \
 		done; \
 	done
+	$(GO) build -C dev/tools -o ../../.cache/go-md2man github.com/cpuguy83/go-md2man/v2
+	{ printf '%% conch 7 "January 1, 2026"\n# NAME\nconch - what it promises, on which assumptions, and where that ends\n\n'; \
+		sed '1d; s/^## .*/\U&/; s/^## /# /' docs/promises.md; } | .cache/go-md2man >man/conch.7
 
 check: fmt vet staticcheck shellcheck gen-check man-lint ## everything that reads the source and runs nothing
 
@@ -90,7 +93,7 @@ shellcheck:
 	shellcheck $(SCRIPTS)
 
 man-lint:
-	mandoc -T lint -W warning man/*.1
+	mandoc -T lint -W warning man/*.[17]
 
 gen-check: gen
 	@if [ -n "$$(git status --porcelain man completions)" ]; then \
@@ -98,10 +101,11 @@ gen-check: gen
 		echo "not in step with the tools: run make gen and commit"; exit 1; fi
 
 install: build ## install below DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $(BIN)/conch $(DESTDIR)$(PREFIX)/bin/conch
 	for t in $(TOOLS); do ln -sf conch $(DESTDIR)$(PREFIX)/bin/$$t; done
 	install -m 644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 man/*.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -d $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 	install -d $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d

@@ -32,7 +32,7 @@ var Tool = cli.Tool{
 	Examples: examples,
 	Sections: sections,
 	Statuses: statuses(),
-	SeeAlso:  []string{"etcdctl(1)", "flock(1)"},
+	SeeAlso:  []string{"conch(7)", "etcdctl(1)", "flock(1)"},
 	Shape:    cli.NameCommand,
 	Setup:    setup,
 	Raise:    proc.Raise,
