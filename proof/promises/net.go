@@ -182,8 +182,9 @@ func (w *network) close() {
 	for _, m := range w.cluster {
 		m.Close()
 	}
-	for i := range w.hosts {
-		_ = command("ip", "netns", "del", "h"+strconv.Itoa(i)) // its end of the veth goes, and so the other
+	for i, h := range w.hosts {
+		_ = command("ip", "link", "del", h.port) // with its other end; the namespace would take its time to do it
+		_ = command("ip", "netns", "del", "h"+strconv.Itoa(i))
 	}
 	_ = command("ip", "link", "del", "br0")
 	_ = command("nft", "delete", "table", "bridge", "faults")
