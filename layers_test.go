@@ -57,6 +57,7 @@ var layers = []layer{
 
 	// For tests: nothing above may import these.
 	{"pkg/etcdtest", ""},
+	{"proof/model", ""}, // the protocol, not the code
 	{"proof/promises", "pkg/etcdtest"},
 }
 
@@ -154,7 +155,7 @@ type source struct {
 func sources(t *testing.T) []source {
 	t.Helper()
 	var all []source
-	for _, top := range []string{"cmd", "pkg"} {
+	for _, top := range []string{"cmd", "pkg", "proof"} {
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
