@@ -58,7 +58,7 @@ promises: build ## strike contenders and their etcd with faults; count overlaps;
 	@mkdir -p .cache
 	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(GO) build -o .cache/promises ./proof/promises && \
-	.cache/promises -bin $(BIN) -seeds $(SEEDS) -for $(FOR) $(ARGS)
+	.cache/promises --bin $(BIN) --seeds $(SEEDS) --for $(FOR) $(ARGS)
 
 try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone again
 	@dev/try

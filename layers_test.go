@@ -58,7 +58,7 @@ var layers = []layer{
 	// For tests: nothing above may import these.
 	{"pkg/etcdtest", ""},
 	{"proof/model", ""}, // the protocol, not the code
-	{"proof/promises", "pkg/etcdtest"},
+	{"proof/promises", "pkg/cli pkg/etcdtest"},
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +

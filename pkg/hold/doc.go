@@ -5,7 +5,7 @@
 // be relied on, and whoever acts under it must have stopped by then (package
 // guard does that for commands). Two holders can overlap only when etcd removed
 // the key of a live holder early, as an operator's revoke does, and that holder
-// is cut off and does not hear of it; the lock-delay bounds that (see
+// does not hear of it, being cut off or stopped; the lock-delay bounds that (see
 // Request.LockDelay), and with LockDelayTTL excludes it.
 //
 // Each candidate has one key, under its own lease; the lowest create-revision

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"context"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -14,7 +14,11 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"conch/pkg/cli"
 )
+
+const beatName = "beat"
 
 // The roles of the processes that run under a turn.
 const (
@@ -25,37 +29,36 @@ const (
 // runEnv names the start of a contender whose processes these are.
 const runEnv = "PROMISES_RUN"
 
-// beat is the program that runs under a turn: beat [-stubborn] LEDGER. It
+// beat is the program that runs under a turn: beat [--stubborn] LEDGER. It
 // leaves a daemon behind and says, until it is killed, that it is alive. TERM
 // ends it, unless it is stubborn; USR2 always does.
-func beat(args []string) {
-	stubborn, daemon := false, false
-	for len(args) > 1 {
-		stubborn = stubborn || args[0] == "-stubborn"
-		daemon = daemon || args[0] == "-daemon"
-		if args[0] == "-orphan" { // between the command and its daemon
-			start(false, "-daemon", args[1])
-			return
-		}
-		args = args[1:]
+type beat struct{ stubborn, daemon, orphan bool }
+
+func (b *beat) run(_ context.Context, _ *cli.Stdio, args cli.Args) error {
+	if len(args.Words) != 1 {
+		return cli.Usagef("the LEDGER is missing")
 	}
-	role := roleDaemon
-	if !daemon {
+	ledger, role := args.Words[0], roleDaemon
+	switch {
+	case b.orphan: // between the command and its daemon
+		return leave(false, "--daemon", ledger)
+	case !b.daemon:
 		role = roleCommand
-		start(true, "-orphan", args[0])
+		if err := leave(true, "--orphan", ledger); err != nil {
+			return err
+		}
 	}
 	signal.Ignore(syscall.SIGTERM)
 	ends := make(chan os.Signal, 1)
 	if role == roleCommand {
 		signal.Notify(ends, unix.SIGUSR2)
-		if !stubborn {
+		if !b.stubborn {
 			signal.Notify(ends, syscall.SIGTERM)
 		}
 	}
-	life, err := openLife(args[0], role)
+	life, err := openLife(ledger, role)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "beat:", err)
-		os.Exit(1)
+		return err
 	}
 	atomic.StoreInt64(&life.from, boottime())
 	for tick := time.NewTicker(2 * time.Millisecond); ; {
@@ -63,24 +66,21 @@ func beat(args []string) {
 		select {
 		case <-tick.C:
 		case <-ends:
-			return
+			return nil
 		}
 	}
 }
 
-// start starts another beat in a session of its own.
-func start(wait bool, args ...string) {
+// leave starts another beat in a session of its own.
+func leave(wait bool, args ...string) error {
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Args[0] = "beat"
+	cmd.Args[0] = beatName
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err := cmd.Start()
 	if err == nil && wait {
 		err = cmd.Wait()
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "beat:", err)
-		os.Exit(1)
-	}
+	return err
 }
 
 // life is what a process writes down: when it was first and last alive, in

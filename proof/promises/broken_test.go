@@ -55,7 +55,7 @@ func TestBrokenGuardsAreCaught(t *testing.T) {
 			t.Parallel()
 			r, err := run(t.Context(), config{
 				bin: build(t, g.edits), offices: 2, contenders: 2, max: 1, ttl: 6 * time.Second,
-				seed: 1, length: time.Minute, strikes: 1, only: g.fault, rootless: true, patience: 10 * time.Second,
+				seed: 1, length: time.Minute, strikes: 1, only: g.fault, rootless: true, patience: 10 * time.Second, discard: true,
 			})
 			if err != nil {
 				t.Fatal(err)

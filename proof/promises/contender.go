@@ -164,10 +164,10 @@ func beats(run string, commandOnly bool) []int {
 		}
 		argv, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		args := strings.Split(string(argv), "\x00")
-		if err != nil || filepath.Base(args[0]) != "beat" {
+		if err != nil || filepath.Base(args[0]) != beatName {
 			continue
 		}
-		if !commandOnly || (args[1] != "-daemon" && args[1] != "-orphan") {
+		if !commandOnly || (args[1] != "--daemon" && args[1] != "--orphan") {
 			pids = append(pids, t.pid)
 		}
 	}

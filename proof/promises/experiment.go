@@ -55,7 +55,7 @@ func newExperiment(c config, w world, dir string) (*experiment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Symlink(self, filepath.Join(dir, "beat")); err != nil {
+	if err := os.Symlink(self, filepath.Join(dir, beatName)); err != nil {
 		return nil, err
 	}
 	e := &experiment{config: c, world: w, dir: dir}
@@ -98,9 +98,9 @@ func (e *experiment) newContender(o *office, i, j int, draw *rand.Rand) *contend
 	if c.contained {
 		tool = append(tool, "--contain")
 	}
-	tool = append(tool, o.name, "--", filepath.Join(e.dir, "beat"))
+	tool = append(tool, o.name, "--", filepath.Join(e.dir, beatName))
 	if draw.IntN(2) == 0 {
-		tool = append(tool, "-stubborn")
+		tool = append(tool, "--stubborn")
 	}
 	c.argv = append(tool, o.ledger)
 	c.env = []string{"PATH=" + os.Getenv("PATH"), "CONCH_PREFIX=" + prefix,

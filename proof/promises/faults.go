@@ -73,6 +73,7 @@ var contenderFaults = []fault{
 	{name: "lease revoked", ends: true, strike: (*scene).revoke},
 	{name: "key deleted", ends: true, strike: (*scene).deleteKey},
 	{name: "lease revoked, host cut off", ends: true, strike: (*scene).revokeCutOff, within: untilDeadline},
+	{name: "lease revoked, supervisor stopped", ends: true, strike: (*scene).revokeStopped, within: untilDeadline},
 	{name: "waiter killed", strike: (*scene).killWaiter},
 }
 
@@ -233,6 +234,15 @@ func (s *scene) revokeCutOff() error {
 	return err
 }
 
+func (s *scene) revokeStopped() error {
+	_ = unix.Kill(s.pid, unix.SIGSTOP)
+	s.blow.cut = boottime()
+	err := s.revoke()
+	s.wait(s.long())
+	_ = unix.Kill(s.pid, unix.SIGCONT) // it has been killed by its timer
+	return err
+}
+
 // killWaiter kills somebody who stands in line.
 func (s *scene) killWaiter() error {
 	for _, i := range s.rand.Perm(len(s.office.contenders)) {
@@ -320,8 +330,8 @@ func daemonsOnly(b blow, p process) bool {
 // untilThawed: with both stopped past the deadline nobody is there to kill.
 func untilThawed(b blow, p process) bool { return p.to <= b.healed+int64(slack) }
 
-// untilDeadline: a holder that is cut off does not hear that its lease was
-// revoked, and ends at the deadline it knows. A lock-delay as long as the TTL
+// untilDeadline: a holder that is cut off, or whose supervisor is stopped, does
+// not hear that its lease was revoked, and ends at the deadline it knows. A lock-delay as long as the TTL
 // excludes that.
 func untilDeadline(b blow, p process) bool {
 	return !b.lockDelayTTL && p.to <= b.cut+int64(b.office.ttl+slack)

@@ -18,7 +18,7 @@ package main
 
 import (
 	"context"
-	"flag"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -27,6 +27,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"conch/pkg/cli"
 )
 
 // config is what a run is made of.
@@ -43,7 +45,8 @@ type config struct {
 	rootless   bool
 	patience   time.Duration // with what must come, before it is said not to
 	verbose    bool
-	keep       bool // what was written, when a promise was broken
+	keep       bool // what was written, ...
+	discard    bool // ... or not even when a promise was broken
 }
 
 const (
@@ -51,56 +54,79 @@ const (
 	lockDelay = time.Second // conch's default
 )
 
-func main() {
-	switch filepath.Base(os.Args[0]) {
-	case "beat":
-		beat(os.Args[1:])
-		return
-	case inside:
-		prepareInside()
-	}
-	os.Exit(promises())
+func main() { cli.Main(tool, insideTool, beatTool) }
+
+var tool = cli.Tool{
+	Name:  "promises",
+	Brief: "strike contenders and their etcd with faults, and count what should not be",
+	Usage: []string{"[FLAGS]"},
+	Setup: setup(false),
 }
 
-func promises() int {
-	c := config{patience: time.Minute, keep: true}
-	seeds := flag.Int("seeds", 1, "how many runs, each with the next seed")
-	flag.StringVar(&c.bin, "bin", "bin", "directory of the tools")
-	flag.IntVar(&c.offices, "offices", 3, "turns that are contended for at the same time")
-	flag.IntVar(&c.contenders, "contenders", 5, "contenders for each turn")
-	flag.IntVar(&c.max, "max", 1, "slots of each turn; more than 1 puts conch-sema to the test")
-	flag.DurationVar(&c.ttl, "ttl", 3*time.Second, "TTL of each hold")
-	flag.Uint64Var(&c.seed, "seed", 1, "of the first run")
-	flag.DurationVar(&c.length, "for", 90*time.Second, "length of each run")
-	flag.StringVar(&c.only, "only", "", "only faults whose names contain this")
-	flag.BoolVar(&c.rootless, "rootless", os.Getuid() != 0, "without namespaces")
-	flag.BoolVar(&c.verbose, "v", false, "a line for each fault")
-	flag.Parse()
-	if !c.rootless && filepath.Base(os.Args[0]) != inside {
-		return goInside()
+var beatTool = cli.Tool{
+	Name:  beatName,
+	Brief: "say when one is alive; what runs under the turns",
+	Setup: func(f *cli.Flags) cli.Run {
+		b := &beat{}
+		f.Bool(&b.stubborn, cli.Row{Name: "stubborn", Env: cli.NoEnv, Help: "ignore TERM"})
+		f.Bool(&b.daemon, cli.Row{Name: "daemon", Env: cli.NoEnv, Help: "be a daemon"})
+		f.Bool(&b.orphan, cli.Row{Name: "orphan", Env: cli.NoEnv, Help: "leave a daemon and exit"})
+		return b.run
+	},
+}
+
+// setup declares the flags, of the program as it was started or inside.
+func setup(isInside bool) func(*cli.Flags) cli.Run {
+	return func(f *cli.Flags) cli.Run {
+		c := &config{patience: time.Minute}
+		var seeds int
+		f.String(&c.bin, cli.Row{Name: "bin", Arg: "DIR", Default: "bin", Env: cli.NoEnv, Help: "where the tools are"})
+		f.Int(&seeds, cli.Row{Name: "seeds", Default: "1", Env: cli.NoEnv, Help: "how many runs, each with the next seed"})
+		f.Uint64(&c.seed, cli.Row{Name: "seed", Default: "1", Env: cli.NoEnv, Help: "of the first run"})
+		f.Duration(&c.length, cli.Row{Name: "for", Default: "90s", Env: cli.NoEnv, Help: "length of each run"})
+		f.Int(&c.offices, cli.Row{Name: "offices", Default: "3", Env: cli.NoEnv, Help: "turns that are contended for at the same time"})
+		f.Int(&c.contenders, cli.Row{Name: "contenders", Default: "5", Env: cli.NoEnv, Help: "contenders for each turn"})
+		f.Int(&c.max, cli.Row{Name: "max", Default: "1", Env: cli.NoEnv, Help: "slots of each turn; more than 1 puts conch-sema to the test"})
+		f.Duration(&c.ttl, cli.Row{Name: "ttl", Default: "3s", Env: cli.NoEnv, Help: "TTL of each hold"})
+		f.String(&c.only, cli.Row{Name: "only", Arg: "TEXT", Env: cli.NoEnv, Help: "only faults whose names contain this"})
+		f.Bool(&c.rootless, cli.Row{Name: "rootless", Env: cli.NoEnv, Help: "without namespaces, as for an ordinary user"})
+		f.Bool(&c.keep, cli.Row{Name: "keep", Env: cli.NoEnv, Help: "keep what was said and written, also when all is well"})
+		f.Bool(&c.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "a line for each fault"})
+		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
+			c.rootless = c.rootless || os.Getuid() != 0
+			if !c.rootless && !isInside {
+				return goInside()
+			}
+			return c.promises(ctx, stdio, seeds)
+		}
 	}
+}
+
+// promises makes the runs and prints what came of them all.
+func (c config) promises(ctx context.Context, stdio *cli.Stdio, seeds int) error {
 	if c.rootless {
-		fmt.Println("NOT IN NAMESPACES: no member of etcd is partitioned (run as root for that)")
+		fmt.Fprintln(stdio.Out, "NOT IN NAMESPACES: no member of etcd is partitioned (run as root for that)")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	all := newReport()
-	for range *seeds {
-		r, err := run(ctx, c)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "promises:", err)
-			return 2
+	var err error
+	for range seeds {
+		var r *report
+		if r, err = run(ctx, c); err != nil {
+			err = fmt.Errorf("seed %d: %w", c.seed, err)
+			break
 		}
-		fmt.Printf("seed %d: %s\n", c.seed, r.summary())
+		fmt.Fprintf(stdio.Out, "seed %d: %s\n", c.seed, r.summary())
 		all.add(r)
 		c.seed++
 	}
-	fmt.Println()
-	all.print(os.Stdout)
-	if !all.kept() {
-		return 1
+	fmt.Fprintln(stdio.Out)
+	all.print(stdio.Out)
+	if err == nil && !all.kept() {
+		err = errors.New("promises were broken")
 	}
-	return 0
+	return err
 }
 
 // run is one run with one seed.
@@ -110,7 +136,7 @@ func run(ctx context.Context, c config) (r *report, err error) {
 		return nil, err
 	}
 	defer func() {
-		if c.keep && r != nil && !r.kept() {
+		if c.keep || r != nil && !r.kept() && !c.discard {
 			fmt.Println("what the contenders said and wrote down is in", dir)
 			return
 		}

@@ -8,9 +8,8 @@ import (
 
 // TestMain lets the test binary be the program beat, too.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "beat" {
-		beat(os.Args[1:])
-		return
+	if filepath.Base(os.Args[0]) == beatName {
+		main()
 	}
 	os.Exit(m.Run())
 }

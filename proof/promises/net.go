@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,70 +14,74 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"conch/pkg/cli"
 	"conch/pkg/etcdtest"
 )
 
-// inside is the name under which this program runs in namespaces of its own:
-// of pids, so that nothing outlives it; of mounts, so that its network
-// namespaces have names nobody else sees; of networks, so that its bridge is
-// its own.
-const inside = "promises-inside"
+const insideName = "promises-inside"
+
+// insideTool is this program in namespaces of its own: of pids, so that nothing
+// outlives it; of mounts, so that its network namespaces have names nobody else
+// sees; of networks, so that its bridge is its own.
+var insideTool = cli.Tool{
+	Name:  insideName,
+	Brief: "promises, in namespaces of its own; it starts this itself",
+	Setup: func(f *cli.Flags) cli.Run {
+		run := setup(true)(f)
+		return func(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
+			if err := prepareInside(); err != nil {
+				return err
+			}
+			return run(ctx, stdio, args)
+		}
+	},
+}
 
 // goInside runs this program again, inside.
-func goInside() int {
-	for _, tool := range []string{"ip", "nft"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			fmt.Fprintf(os.Stderr, "promises: %v (install iproute2 and nftables, or use -rootless)\n", err)
-			return 2
+func goInside() error {
+	for _, program := range []string{"ip", "nft"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w (install iproute2 and nftables, or use --rootless)", err)
 		}
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "promises:", err)
-		return 2
-	}
-	cmd := exec.Command(exe, os.Args[1:]...)
-	cmd.Args[0] = inside
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = insideName
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "promises:", err)
-		return 2
+		return err
 	}
-	go func() {
+	go func() { // until this process ends
 		for s := range signals {
 			_ = cmd.Process.Signal(s)
 		}
 	}()
-	err = cmd.Wait()
+	err := cmd.Wait()
 	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return max(1, exit.ExitCode())
-	case err != nil:
-		return 2
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return cli.Ended{Code: exit.ExitCode()} // it has said why
 	}
-	return 0
+	return err
 }
 
 // prepareInside makes the new namespaces usable.
-func prepareInside() {
+func prepareInside() error {
 	for _, step := range []struct {
 		what string
-		err  error
+		do   func() error
 	}{
-		{"private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")},
-		{"/proc", unix.Mount("proc", "/proc", "proc", 0, "")},
-		{"/run", unix.Mount("promises", "/run", "tmpfs", 0, "mode=755")},
-		{"loopback", command("ip", "link", "set", "lo", "up")},
+		{"private mounts", func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }},
+		{"/proc", func() error { return unix.Mount("proc", "/proc", "proc", 0, "") }},
+		{"/run", func() error { return unix.Mount("promises", "/run", "tmpfs", 0, "mode=755") }},
+		{"loopback", func() error { return command("ip", "link", "set", "lo", "up") }},
 	} {
-		if step.err != nil {
-			fmt.Fprintf(os.Stderr, "promises: %s: %v\n", step.what, step.err)
-			os.Exit(2)
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
+	return nil
 }
 
 // network is the world of namespaces: a host for each member and for each
