@@ -7,10 +7,12 @@ PREFIX   = /usr/local
 DESTDIR  =
 # Seconds; the machine may be slow.
 TIMEOUT  = 600s
+# Of etcd, for test-etcd.
+VERSIONS = 3.4 3.5 3.6 3.7
 
 TOOLS    = $(notdir $(wildcard cmd/conch-*))
 SHELLS   = bash zsh fish
-SCRIPTS  = dev/try dev/find-etcd .ci/run
+SCRIPTS  = dev/try dev/find-etcd dev/test-etcd .ci/run
 
 # How conch is built, here and nowhere else. The entry point is pkg/proc/entry:
 # it notes what the process was given before the runtime changes it. The race
@@ -24,7 +26,7 @@ else
   TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
 endif
 
-.PHONY: all build links standalone etcd test test-binaries promises try gen check fmt vet staticcheck \
+.PHONY: all build links standalone etcd test test-etcd test-binaries promises try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
@@ -44,6 +46,9 @@ etcd: ## build the pinned etcd and etcdctl to .cache (a minute, once)
 test: ## run all tests against a real etcd; RACE=1 as above, ARGS=... to go test
 	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(TEST) -timeout $(TIMEOUT) $(ARGS) ./...
+
+test-etcd: ## run them against one etcd after another: VERSIONS="3.4 3.5 3.6 3.7"
+	@MAKE="$(MAKE)" dev/test-etcd $(VERSIONS)
 
 # For running the tests where there is no Go: .ci/run does so as another user.
 test-binaries: ## compile the tests of every package to BIN/tests

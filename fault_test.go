@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"conch/pkg/etcd"
 	"conch/pkg/etcdtest"
 )
 
@@ -35,9 +37,11 @@ func TestFaults(t *testing.T) {
 	bin := binaries(t)
 	srv := etcdtest.Shared(t)
 	client := etcdtest.Client(t, srv)
+	// The contenders', which inherit it.
+	t.Setenv("CONCH_TTL", strconv.Itoa(max(3, shortest(etcd.ReleaseOf(etcdtest.Version(t, srv)))))+"s")
 	// Most of the time is spent waiting for a lease to lapse, so some run at
 	// once; each has its own office and its own roads.
-	slots := make(chan struct{}, 4)
+	slots := make(chan struct{}, 6)
 	for _, f := range []fault{
 		{"killed", func(c *contender) { c.signal(syscall.SIGKILL) }},
 		{"stopped past the deadline", func(c *contender) { c.signal(syscall.SIGSTOP) }},
@@ -149,7 +153,7 @@ func contend(t *testing.T, bin string, srv *etcdtest.Server, name string, comman
 		}
 	}
 	command[0] = beat
-	args := append([]string{"--ttl", "3s", "--kill-after", "500ms", name, "--"}, command...)
+	args := append([]string{"--kill-after", "500ms", name, "--"}, command...)
 	c.cmd = exec.Command(filepath.Join(bin, "conch-elect"), args...)
 	c.cmd.Env = append(os.Environ(), "CONCH_ENDPOINTS=http://"+road.Addr(), "CONCH_PREFIX=/test/faults", "GORACE=atexit_sleep_ms=10")
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

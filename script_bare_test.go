@@ -31,11 +31,12 @@ func TestScriptBare(t *testing.T) {
 		env.Setenv("W", "")
 		return err
 	}
+	usual := p.Condition
 	p.Condition = func(c string) (bool, error) {
 		if c == "bare" {
 			return true, nil
 		}
-		return condition(c)
+		return usual(c)
 	}
 	testscript.Run(t, p)
 }

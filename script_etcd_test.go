@@ -194,7 +194,7 @@ func (e etcdCommand) empty() error {
 	}
 	ours := func(clientv3.LeaseID) bool { return true }
 	if e.own == nil {
-		had, herr := e.history(r.Header.Revision)
+		had, herr := e.history()
 		if herr != nil {
 			return herr
 		}
@@ -208,33 +208,29 @@ func (e etcdCommand) empty() error {
 	return err
 }
 
-// history returns the leases that keys of the script have had, up to revision
-// rev, as the server remembers them.
-func (e etcdCommand) history(rev int64) ([]clientv3.LeaseID, error) {
-	if rev <= e.since {
-		return nil, nil
+// history returns the leases that keys of the script have had. Its end is marked
+// by a key put for that: in old releases a notification of progress may overtake
+// the events before it (etcd-io/etcd#15220).
+func (e etcdCommand) history() (had []clientv3.LeaseID, _ error) {
+	end, err := e.c.Put(e.ctx, e.prefix+"/end-of-history", "")
+	if err != nil {
+		return nil, err
 	}
-	// Notified also where the prefix has no event, so that the end is seen.
-	w := e.c.Watch(e.ctx, e.prefix+"/", clientv3.WithPrefix(), clientv3.WithRev(e.since+1), clientv3.WithProgressNotify())
-	var had []clientv3.LeaseID
-	for {
-		if err := e.c.RequestProgress(e.ctx); err != nil {
-			return nil, err
+	if _, err := e.c.Delete(e.ctx, e.prefix+"/end-of-history"); err != nil {
+		return nil, err
+	}
+	for r := range e.c.Watch(e.ctx, e.prefix+"/", clientv3.WithPrefix(), clientv3.WithRev(e.since+1)) {
+		if r.Err() != nil {
+			return nil, r.Err()
 		}
-		select {
-		case r, open := <-w:
-			if !open || r.Err() != nil {
-				return nil, errors.Join(e.ctx.Err(), r.Err(), errors.New("watch ended"))
-			}
-			for _, ev := range r.Events {
-				had = append(had, clientv3.LeaseID(ev.Kv.Lease))
-			}
-			if r.Header.Revision >= rev {
+		for _, ev := range r.Events {
+			if ev.Kv.ModRevision == end.Header.Revision {
 				return had, nil
 			}
-		case <-time.After(10 * time.Millisecond): // the watch had not caught up: ask again
+			had = append(had, clientv3.LeaseID(ev.Kv.Lease))
 		}
 	}
+	return nil, errors.Join(e.ctx.Err(), errors.New("the watch ended"))
 }
 
 func (s *script) server(args []string) error {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"conch/pkg/etcd"
 	"conch/pkg/etcdtest"
 )
 
@@ -26,6 +28,9 @@ import (
 //   - W, "conch-elect o --", to be put in front of a command in a shell, and empty
 //     where TestScriptBare runs the script to show that it expects of conch what
 //     is seen without it: the condition [bare]. There are [race], [root] and [static] too;
+//   - TTL, the shortest that this etcd allows, in seconds: 2, or 4 if its reads do not
+//     verify a renewal, which is the condition [!verifies]; LONGER, a second more; and
+//     ETCD_VERSION;
 //   - the tools first in PATH, and these commands, beside testscript's own:
 //
 // Processes (script_process_test.go)
@@ -82,13 +87,32 @@ func TestScript(t *testing.T) {
 // params of scripts that have the tools of bin in PATH.
 func params(t *testing.T, bin string) testscript.Params {
 	srv := etcdtest.Shared(t)
+	server := etcd.ReleaseOf(etcdtest.Version(t, srv))
 	return testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                commands(),
-		Condition:           condition,
-		Setup:               func(env *testscript.Env) error { return setup(env, srv, bin) },
+		Condition: func(c string) (bool, error) {
+			if c == "verifies" {
+				return server.Verifies, nil
+			}
+			return condition(c)
+		},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ETCD_VERSION", server.Version)
+			env.Setenv("TTL", strconv.Itoa(shortest(server)))
+			env.Setenv("LONGER", strconv.Itoa(shortest(server)+1))
+			return setup(env, srv, bin)
+		},
 	}
+}
+
+// shortest is the shortest TTL that a server allows, in seconds.
+func shortest(server etcd.Release) int {
+	if server.Verifies {
+		return 2
+	}
+	return 4
 }
 
 func TestMain(m *testing.M) {

@@ -262,30 +262,29 @@ func TestToken(t *testing.T) {
 }
 
 // The releases from which on a linearizable read verifies a renewal.
-func TestSound(t *testing.T) {
+func TestReleases(t *testing.T) {
 	for version, want := range map[string]bool{
 		"3.3.27": false, "3.4.23": false, "3.4.41": false, "3.4.42": true, "3.5.27": false, "3.5.28": true,
 		"3.6.8": false, "3.6.9": true, "3.7.0": true, "3.7.0-rc.1": true, "3.8.0": true, "4.0.0": true, "2.3.8": false, "": false, "junk": false,
 	} {
-		if got := sound(version); got != want {
-			t.Errorf("sound(%q) = %v", version, got)
+		if got := ReleaseOf(version); got != (Release{version, want}) {
+			t.Errorf("ReleaseOf(%q) = %+v", version, got)
 		}
 	}
 	// The one that the tests run against is.
 	c := open(t, Config{Endpoints: []string{etcdtest.Shared(t).Endpoint()}})
 	m, _ := c.Preferred()
-	ok, err := m.Verifies(within(t, 10*time.Second))
-	if err != nil || ok != sound(version(t, m)) {
-		t.Errorf("%v, %v", ok, err)
-	}
-}
-
-func version(t *testing.T, m *Member) string {
-	s, err := m.v3.Maintenance.Status(within(t, 10*time.Second), m.Endpoint)
+	ctx := within(t, 10*time.Second)
+	s, err := m.v3.Status(ctx, m.Endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Version
+	if r, err := m.Release(ctx); err != nil || r != ReleaseOf(s.Version) {
+		t.Errorf("%+v, %v; it is %s", r, err, s.Version)
+	}
+	if ok, err := m.Verifies(ctx); err != nil || ok != ReleaseOf(s.Version).Verifies {
+		t.Errorf("%v, %v", ok, err)
+	}
 }
 
 // A member that hangs does not keep the others from being asked again: of two,

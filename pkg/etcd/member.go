@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
@@ -34,10 +33,12 @@ type Member struct {
 	spec   *clientv3.Config
 	rtt    atomic.Int64 // nanoseconds until the connection was ready
 
-	mu      sync.Mutex // guards the making of the connection and the stream
-	v3      *clientv3.Client
-	stream  *keepalive
-	verdict atomic.Int32 // see Verifies
+	mu     sync.Mutex // guards the making of the connection and the stream
+	v3     *clientv3.Client
+	stream *keepalive
+
+	release atomic.Pointer[Release]
+	origin  atomic.Int32 // whether it is a proxy; see Verifies
 }
 
 // connect makes the connection and waits until it is up or has failed once.
@@ -155,71 +156,3 @@ func (m *Member) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 // Lease returns the lease service of this member, which unlike the library's
 // client lets the caller choose an id.
 func (m *Member) Lease() pb.LeaseClient { return pb.NewLeaseClient(m.v3.ActiveConnection()) }
-
-// verified are the first releases, by minor version of etcd 3, in which a
-// linearizable read cannot be answered from before a pause of the member
-// (PRs 21385/21423, 21387/21421, 21378/21417).
-var verified = map[int64]int64{4: 42, 5: 28, 6: 9}
-
-// ErrProxy means that a member is a grpc-proxy: it answers a keepalive from one
-// that it has sent before, so that no deadline can be counted from ours.
-var ErrProxy = errors.New("it is a grpc-proxy, through which renewals cannot be verified; use etcd's own endpoints")
-
-// Verifies reports whether this member's linearizable reads may be relied on to
-// verify a renewal. It asks the member once; until that has answered, the
-// answer is no. The only error is ErrProxy.
-func (m *Member) Verifies(ctx context.Context) (bool, error) {
-	const yes, no, proxy = 1, 2, 3
-	verdict := m.verdict.Load()
-	if verdict == 0 {
-		switch isProxy, version, err := m.identify(ctx); {
-		case err != nil:
-			return false, nil
-		case isProxy:
-			verdict = proxy
-		case sound(version):
-			verdict = yes
-		default:
-			verdict = no
-		}
-		m.verdict.Store(verdict)
-	}
-	if verdict == proxy {
-		return false, ErrProxy
-	}
-	return verdict == yes, nil
-}
-
-// identify asks for the version, and for a watch from a revision that cannot
-// be: whatever the answer, etcd's own bears a member's id, and a proxy's none.
-func (m *Member) identify(ctx context.Context) (isProxy bool, version string, _ error) {
-	s, err := m.v3.Maintenance.Status(ctx, m.Endpoint)
-	if err != nil {
-		return false, "", err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := pb.NewWatchClient(m.v3.ActiveConnection()).Watch(ctx)
-	if err != nil {
-		return false, "", err
-	}
-	err = w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
-		CreateRequest: &pb.WatchCreateRequest{Key: []byte{0}, StartRevision: -1}}})
-	if err != nil {
-		return false, "", err
-	}
-	r, err := w.Recv()
-	if err != nil {
-		return false, "", err
-	}
-	return r.Header.GetMemberId() == 0, s.Version, nil
-}
-
-func sound(version string) bool {
-	v, err := semver.NewVersion(version)
-	if err != nil || v.Major != 3 {
-		return err == nil && v.Major > 3
-	}
-	first, known := verified[v.Minor]
-	return v.Minor >= 7 || known && v.Patch >= first
-}

@@ -124,6 +124,19 @@ func Client(tb testing.TB, s *Server) *clientv3.Client {
 	return c
 }
 
+// Version returns the version of etcd that s runs: not every test finds the
+// same in each.
+func Version(tb testing.TB, s *Server) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	st, err := Client(tb, s).Status(ctx, s.Endpoint())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return st.Version
+}
+
 // Road returns a new Proxy to s, closed at the end of the test.
 func Road(tb testing.TB, s *Server) *Proxy {
 	tb.Helper()

@@ -23,12 +23,12 @@ func Example() {
 	}
 	defer c.Close()
 
-	const ttl, killAfter = 10 * time.Second, 5 * time.Second
+	const killAfter = 5 * time.Second
 	turn, err := hold.Join(ctx, c, hold.Request{
 		Line:      keys.Space("/test/example").Office("reports"),
 		Holder:    hold.Self([]string{"echo"}),
-		TTL:       ttl,
-		Renew:     guard.Renew(ttl, killAfter),
+		TTL:       10 * time.Second,
+		Renew:     func(usable time.Duration) time.Duration { return guard.Renew(usable, killAfter) },
 		LockDelay: time.Second,
 		Contact:   5 * time.Second,
 	})
@@ -42,7 +42,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	g := guard.Guard{KillAfter: killAfter, LossGrace: guard.Grace(turn.TTL(), killAfter)}
+	g := guard.Guard{KillAfter: killAfter, LossGrace: guard.Grace(turn.Usable(), killAfter)}
 	outcome, err := g.Run(turn, proc.Cmd{
 		Args:  []string{"echo", "I hold it"},
 		Paths: paths,

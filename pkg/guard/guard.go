@@ -9,7 +9,7 @@
 // Otherwise: when the hold is lost, everything the command started is killed at
 // once. When renewals stay out, it gets its stop signal at
 //
-//	deadline - grace    with grace = min(KillAfter, TTL/2)
+//	deadline - grace    with grace = min(KillAfter, half of what is usable of the TTL)
 //
 // and is killed at the deadline, by whichever comes first of this package, the
 // sentinel's kernel timer, and the supervisor's own.
@@ -60,17 +60,17 @@ type Event struct {
 	Left    time.Duration // suspended: until the deadline
 }
 
-// Grace returns how long before the deadline a command under a lease with this
-// TTL gets its stop signal: killAfter, but not more than half the TTL, for
-// renewals need room too.
-func Grace(ttl, killAfter time.Duration) time.Duration {
-	return min(killAfter, ttl/2)
+// Grace returns how long before the deadline a command gets its stop signal,
+// where that much of a lease's TTL is usable after a renewal: killAfter, but not
+// more than half of it, for renewals need room too.
+func Grace(usable, killAfter time.Duration) time.Duration {
+	return min(killAfter, usable/2)
 }
 
 // Renew returns the interval of renewals with which three in a row may fail
 // before a command is stopped for it.
-func Renew(ttl, killAfter time.Duration) time.Duration {
-	return (ttl - Grace(ttl, killAfter)) / 4
+func Renew(usable, killAfter time.Duration) time.Duration {
+	return (usable - Grace(usable, killAfter)) / 4
 }
 
 // Cause is why a command ended.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"conch/pkg/clock"
+	"conch/pkg/lease"
 	"conch/pkg/proc"
 )
 
@@ -179,6 +180,23 @@ func TestGrace(t *testing.T) {
 	} {
 		if g, r := Grace(c.ttl, c.killAfter), Renew(c.ttl, c.killAfter); g != c.grace || r != c.renew {
 			t.Errorf("TTL %v, kill after %v: grace %v, renew %v", c.ttl, c.killAfter, g, r)
+		}
+	}
+}
+
+// Whatever is usable of a TTL, and whatever --kill-after: renewals have at least
+// half of it, and the third in a row is begun before the stop signal is due.
+func TestTimingsFit(t *testing.T) {
+	for usable := lease.MinTTL; usable <= lease.MaxTTL; usable += 500 * time.Millisecond {
+		for _, killAfter := range []time.Duration{0, 500 * time.Millisecond, time.Second, 5 * time.Second, time.Hour} {
+			grace := Grace(usable, killAfter)
+			if grace > usable/2 || grace > killAfter {
+				t.Errorf("%v usable, kill after %v: grace %v", usable, killAfter, grace)
+			}
+			stop := lease.Deadline(0, usable).Add(-grace).Sub(0)
+			if third := 3 * Renew(usable, killAfter); third >= stop {
+				t.Errorf("%v usable, kill after %v: the third renewal comes after %v, the stop signal after %v", usable, killAfter, third, stop)
+			}
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
+	"conch/pkg/lease"
 )
 
 func TestMain(m *testing.M) { etcdtest.M{M: m}.Run() }
@@ -345,6 +346,40 @@ func TestRoundTrips(t *testing.T) {
 		t.Errorf("round trips to the turn: %v", counts)
 	}
 	w.empty()
+}
+
+// A TTL that is too short for an etcd that cannot verify renewals is refused
+// before a place in line is taken. It may be taken where etcd seems far, as on a
+// busy machine it does; so one of many tries must do.
+func TestTooShort(t *testing.T) {
+	if etcd.ReleaseOf(etcdtest.Version(t, etcdtest.Shared(t))).Verifies {
+		t.Skip("this etcd verifies renewals")
+	}
+	srv, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	admin := etcdtest.Client(t, srv)
+	left := func() (revision int64) {
+		r, err := admin.Get(within(t, 10*time.Second), "/", clientv3.WithPrefix())
+		if err != nil || r.Count > 0 {
+			t.Fatalf("left behind: %v, %v", r, err)
+		}
+		return r.Header.Revision
+	}
+	for range 50 {
+		before := left()
+		_, err := Join(within(t, 20*time.Second), connect(t, srv.Endpoint()), Request{
+			Line: space.Office(t.Name()), Holder: Self([]string{"test"}), TTL: lease.MinTTL, Contact: 20 * time.Second})
+		if !errors.As(err, new(*lease.TooShort)) {
+			t.Fatal(err)
+		}
+		if left() == before {
+			return
+		}
+	}
+	t.Error("each time a place in line was taken")
 }
 
 // A waiter gets its turn though, while it could not hear of anything, history

@@ -23,8 +23,11 @@ type Request struct {
 	Line     keys.Line
 	Holder   Holder
 	TTL      time.Duration // of the lease, lease.MinTTL to lease.MaxTTL
-	Renew    time.Duration // interval of renewals; 0: a quarter of TTL
 	NonBlock bool          // refuse with *Busy rather than wait in line
+
+	// Renew returns the interval of renewals, given for how long after each the
+	// turn can be used: its TTL, or less (see Turn.Usable). Nil: a quarter.
+	Renew func(usable time.Duration) time.Duration
 
 	// LockDelay is how long the head waits when the turn before it was not
 	// released but lost, counted from when it saw that. A connected old holder
@@ -75,7 +78,7 @@ const (
 // When it returns an error, nothing of the request is left in etcd, except
 // where etcd could not be reached for that; then the lease lapses.
 //
-// Errors: *Busy, ctx's, and those of etcd.Do.
+// Errors: *Busy, *lease.TooShort, ctx's, and those of etcd.Do.
 func Join(ctx context.Context, c *etcd.Client, req Request) (*Turn, error) {
 	t, err := join(ctx, c, req)
 	req.Contact = 0
@@ -118,9 +121,9 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 		return nil, err
 	}
 	me.token = first.token
-	interval := req.Renew
-	if interval == 0 {
-		interval = l.TTL() / 4
+	interval := l.Usable() / 4
+	if req.Renew != nil {
+		interval = req.Renew(l.Usable())
 	}
 	l.Keep(me.key, me.token.Rev, interval)
 	if first.acquired {
@@ -182,13 +185,13 @@ type entry struct {
 // enter grants the lease and joins the line.
 func (me *candidacy) enter(ctx context.Context) (entry, error) {
 	if me.c.RoundTrip() < farAway {
-		if err := me.lease.Grant(ctx); err != nil {
+		if err := me.grant(ctx); err != nil {
 			return entry{}, err
 		}
 		return me.ask(ctx)
 	}
 	granted := make(chan error, 1)
-	go func() { granted <- me.lease.Grant(ctx) }()
+	go func() { granted <- me.grant(ctx) }()
 	time.Sleep(sendApart)
 	e, err := me.ask(ctx)
 	if gerr := <-granted; gerr != nil {
@@ -198,6 +201,22 @@ func (me *candidacy) enter(ctx context.Context) (entry, error) {
 		return me.ask(ctx)
 	}
 	return e, err
+}
+
+// grant grants the lease and, in the same round trip, learns whether it is long
+// enough for this etcd.
+func (me *candidacy) grant(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	judged := make(chan error, 1)
+	go func() { judged <- me.lease.Judge(ctx) }()
+	err := me.lease.Grant(ctx)
+	if err != nil {
+		cancel()
+		<-judged
+		return err
+	}
+	defer cancel()
+	return <-judged
 }
 
 // ask sends the join until the answer is definite.

@@ -46,6 +46,14 @@ func (t *Turn) Token() fence.Token { return t.me.token }
 // TTL returns the TTL that etcd granted.
 func (t *Turn) TTL() time.Duration { return t.me.lease.TTL() }
 
+// Usable returns how long the turn can be used after a renewal: its TTL, or less
+// by Unverified.
+func (t *Turn) Usable() time.Duration { return t.me.lease.Usable() }
+
+// Unverified returns how much of each renewal is given away because this version
+// of etcd cannot verify it; nothing, if it can.
+func (t *Turn) Unverified() (margin time.Duration, version string) { return t.me.lease.Unverified() }
+
 // Loss says why the turn was lost, asking etcd where that is not known. Of one
 // that is not lost yet it says what it is being lost by: silence. Everything
 // under the turn must have ended before.

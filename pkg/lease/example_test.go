@@ -26,6 +26,9 @@ func Example() {
 	if err == nil {
 		err = l.Grant(ctx)
 	}
+	if err == nil {
+		err = l.Judge(ctx)
+	}
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -38,7 +41,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	l.Keep(key, put.Header.Revision, l.TTL()/4)
+	l.Keep(key, put.Header.Revision, l.Usable()/4)
 
 	// Compare with the deadline before each act, not after.
 	if deadline, _ := l.Deadline(); (clock.System{}).Now().Before(deadline) {

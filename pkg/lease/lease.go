@@ -18,6 +18,11 @@
 //	D = s + TTL x (1 - 1 %) - 200 ms
 //
 // on ours is before that, with the time it takes to kill.
+//
+// In etcd before 3.4.42, 3.5.28 and 3.6.9 such a read can be answered from before
+// a pause of the member. There the keepalive counts alone, for 1.5 seconds less
+// (see Usable), on the further assumptions that no process of etcd is paused and
+// that its election timeout is not longer than the default.
 package lease
 
 import (
@@ -50,8 +55,12 @@ const (
 	// unverified is what is given away on a member whose reads do not verify:
 	// an election timeout, two ticks and the delay of an acknowledgement, with
 	// etcd's default timers. It holds only while etcd's processes are not
-	// paused.
+	// paused, and is too little by as much as the election timeout is set longer
+	// than its default of a second: nothing in etcd's API says how long it is.
 	unverified = 1500 * time.Millisecond
+
+	// minUnverified is MinTTL there, in the whole seconds that etcd counts in.
+	minUnverified = (MinTTL + unverified + time.Second - 1) / time.Second * time.Second
 )
 
 // Deadline is when the holder of a lease with this TTL must have stopped, for a
@@ -68,13 +77,15 @@ type Lease struct {
 	ID int64
 
 	c    *etcd.Client
-	ask  time.Duration // the TTL asked for
+	want time.Duration // the TTL wanted, and ...
+	ask  time.Duration // ... asked for, in whole seconds
 	clk  clock.Clock
 	wg   sync.WaitGroup
 	stop context.CancelFunc
 
 	mu       sync.Mutex
 	ttl      time.Duration // what is relied on: not more than was asked for
+	old      string        // the version of etcd, if its reads do not verify
 	deadline clock.Instant
 	pushed   chan struct{} // closed when deadline moves
 	verified clock.Instant // s of the last accepted renewal
@@ -92,7 +103,7 @@ func New(c *etcd.Client, ttl time.Duration) (*Lease, error) {
 		return nil, fmt.Errorf("a TTL of %v is impossible: %v <= ttl <= %v", ttl, MinTTL, MaxTTL)
 	}
 	return &Lease{
-		ID: newID(), c: c, ask: seconds(ttl), clk: clock.System{},
+		ID: newID(), c: c, want: ttl, ask: seconds(ttl), clk: clock.System{},
 		pushed: make(chan struct{}), lost: make(chan struct{}), stop: func() {},
 	}, nil
 }
@@ -132,6 +143,63 @@ func (l *Lease) Grant(ctx context.Context) error {
 	l.verified = sent
 	l.deadline = Deadline(sent, l.ttl)
 	return nil
+}
+
+// TooShort is the refusal of a TTL of which nothing is left for renewals on an
+// etcd whose reads do not verify them.
+type TooShort struct {
+	TTL, Least time.Duration
+	Version    string // of etcd
+}
+
+func (e *TooShort) Error() string {
+	return fmt.Sprintf("ttl %v is too short for etcd %s, whose reads cannot verify a renewal: ttl >= %v (or %s)", e.TTL, e.Version, e.Least, etcd.Verifying)
+}
+
+// Judge asks what etcd's reads are worth, and refuses a TTL that is too short
+// where they do not verify a renewal, with *TooShort. It may run beside Grant, so
+// that it costs no time. It answers for the member that it asked: should that be
+// replaced by an older one, deadlines are as much nearer from then on.
+func (l *Lease) Judge(ctx context.Context) error {
+	r, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (etcd.Release, error) {
+		return m.Release(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	return l.judge(r)
+}
+
+func (l *Lease) judge(r etcd.Release) error {
+	if r.Verifies {
+		return nil
+	}
+	if l.want < minUnverified {
+		return &TooShort{TTL: l.want, Least: minUnverified, Version: r.Version}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.old = r.Version
+	return nil
+}
+
+// Unverified returns how much of each renewal is given away because etcd's reads
+// do not verify it, and etcd's version; nothing, if they do. See Judge.
+func (l *Lease) Unverified() (margin time.Duration, version string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.old == "" {
+		return 0, ""
+	}
+	return unverified, l.old
+}
+
+// Usable returns how long after a renewal the lease can be used: TTL, less what
+// is given away where renewals are not verified. The interval of renewals and
+// the time to stop in are parts of it.
+func (l *Lease) Usable() time.Duration {
+	margin, _ := l.Unverified()
+	return l.TTL() - margin
 }
 
 // grantedTTL asks what an earlier attempt was granted.

@@ -22,6 +22,7 @@ type fixture struct {
 	*Lease
 	key   string
 	note  string
+	rev   int64
 	roads []*etcdtest.Proxy
 	admin *clientv3.Client
 }
@@ -51,9 +52,19 @@ func keep(t *testing.T, ttl time.Duration, servers ...*etcdtest.Server) *fixture
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Keep(f.key, r.Header.Revision, ttl/8)
+	f.rev = r.Header.Revision
+	f.Keep(f.key, f.rev, ttl/8)
 	t.Cleanup(f.Stop)
 	return f
+}
+
+// more is how much longer a TTL must be for as much to be usable on a server
+// whose reads do not verify renewals.
+func more(t *testing.T, s *etcdtest.Server) time.Duration {
+	if etcd.ReleaseOf(etcdtest.Version(t, s)).Verifies {
+		return 0
+	}
+	return minUnverified - MinTTL
 }
 
 func within(t *testing.T, d time.Duration) context.Context {
@@ -97,6 +108,62 @@ func TestTTLBounds(t *testing.T) {
 	}
 }
 
+// On an etcd whose reads do not verify a renewal a part of each is given away,
+// and a TTL of which too little remains is refused.
+func TestJudge(t *testing.T) {
+	old, sound := etcd.ReleaseOf("3.4.23"), etcd.ReleaseOf("3.4.42")
+	for _, c := range []struct {
+		on          etcd.Release
+		ttl, usable time.Duration // usable 0: refused
+	}{
+		{sound, 2 * time.Second, 2 * time.Second},
+		{sound, 3500 * time.Millisecond, 4 * time.Second},
+		{old, 2 * time.Second, 0},
+		{old, 3900 * time.Millisecond, 0},
+		{old, 4 * time.Second, 2500 * time.Millisecond},
+		{old, 4100 * time.Millisecond, 3500 * time.Millisecond},
+		{old, 300 * time.Second, 298500 * time.Millisecond},
+	} {
+		l, err := New(nil, c.ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.ttl = l.ask // as if granted
+		var short *TooShort
+		switch err := l.judge(c.on); {
+		case errors.As(err, &short):
+			if c.usable != 0 || short.Least != 4*time.Second || short.Version != "3.4.23" {
+				t.Errorf("%v on %s: %v", c.ttl, c.on.Version, err)
+			}
+		case err != nil || l.Usable() != c.usable:
+			t.Errorf("%v on %s: %v are usable, %v", c.ttl, c.on.Version, l.Usable(), err)
+		}
+	}
+}
+
+// What Judge says is usable is what the deadlines of renewals count on, whatever
+// the server.
+func TestUsable(t *testing.T) {
+	f := keep(t, 10*time.Second, etcdtest.Shared(t))
+	if err := f.Judge(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	before := clock.System{}.Now()
+	r, err := etcd.Do(within(t, 10*time.Second), f.c, func(ctx context.Context, m *etcd.Member) (renewal, error) {
+		return f.verify(ctx, m, f.key, f.rev)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.sent.Before(before) || r.deadline != Deadline(r.sent, f.Usable()) {
+		t.Errorf("sent %v after the beginning: %v until the deadline, with %v usable", r.sent.Sub(before), r.deadline.Sub(r.sent), f.Usable())
+	}
+	margin, version := f.Unverified()
+	if old := !etcd.ReleaseOf(etcdtest.Version(t, etcdtest.Shared(t))).Verifies; old != (margin > 0) || old != (version != "") {
+		t.Errorf("%v are given away on etcd %q", margin, version)
+	}
+}
+
 // The deadline counts from the send, and lies before the lease's end by the
 // clocks' error and the time that a kill takes.
 func TestDeadlineCountsFromTheSend(t *testing.T) {
@@ -113,7 +180,7 @@ func TestDeadlineCountsFromTheSend(t *testing.T) {
 }
 
 func TestLapsed(t *testing.T) {
-	f := keep(t, 2*time.Second, etcdtest.Shared(t))
+	f := keep(t, 2*time.Second+more(t, etcdtest.Shared(t)), etcdtest.Shared(t))
 	f.renewed(t, 1)
 	f.roads[0].Cut()
 	if l := f.loss(t); l.Kind != Lapsed || l.Silent <= 0 {
@@ -244,7 +311,7 @@ func TestMembers(t *testing.T) {
 	for _, s := range servers {
 		defer s.Close()
 	}
-	f := keep(t, 3*time.Second, servers...)
+	f := keep(t, 3*time.Second+more(t, servers[0]), servers...)
 	for i, s := range servers {
 		f.roads[i].Cut()
 		f.renewed(t, 3)

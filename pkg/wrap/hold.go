@@ -24,7 +24,7 @@ func (s *Session) Hold(ctx context.Context, t *hold.Turn) error {
 	switch {
 	case errors.Is(err, guard.ErrLost):
 		// The failsafe is armed, and half of the grace is enough for a word.
-		ctx, cancel := context.WithTimeout(ctx, guard.Grace(t.TTL(), s.KillAfter)/2)
+		ctx, cancel := context.WithTimeout(ctx, guard.Grace(t.Usable(), s.KillAfter)/2)
 		defer cancel()
 		why := t.Loss(ctx, s.Space)
 		s.sayLost(guard.Outcome{}, why)
@@ -51,7 +51,7 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 		return 0, err
 	}
 	// It stays armed after a loss: what is left to do then must not take longer.
-	grace := guard.Grace(t.TTL(), s.KillAfter)
+	grace := guard.Grace(t.Usable(), s.KillAfter)
 	var ended chan struct{}
 	for {
 		deadline, moved := t.Deadline()

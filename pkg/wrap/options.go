@@ -65,7 +65,7 @@ func Flags(f *cli.Flags) *Options {
 
 func (o *Options) turn(f *cli.Flags) {
 	f.Group("The turn")
-	f.Duration(&o.TTL, cli.Row{Name: "ttl", Default: "10s", Help: "how long the hold outlives a host that is gone; 2s to 300s"})
+	f.Duration(&o.TTL, cli.Row{Name: "ttl", Default: "10s", Help: "how long the hold outlives a host that is gone; 2s to 300s, and from 4s with etcd before 3.4.42, 3.5.28 and 3.6.9"})
 	f.Func(func(text string) error { return o.setLockDelay(text) }, cli.Row{Name: "lock-delay", Arg: "DURATION|ttl", Default: "1s",
 		Help: "how long to wait after a holder that did not release; ttl waits for its whole TTL, which excludes overlap even if etcd dropped its lease early"})
 	f.Duration(&o.Wait, cli.Row{Name: "wait", Short: "w", Help: "give up after this, connecting included, with status 75, or 69 if etcd has not even answered; 0 is --nonblock"})
@@ -95,7 +95,7 @@ func (o *Options) command(f *cli.Flags) {
 func (o *Options) reports(f *cli.Flags) {
 	f.Group("Reports")
 	f.Bool(&o.Quiet, cli.Row{Name: "quiet", Short: "q", Help: "say nothing about a turn that was not to be had, or was lost"})
-	f.Bool(&o.Verbose, cli.Row{Name: "verbose", Short: "v", Help: "a line on standard error for each transition"})
+	f.Bool(&o.Verbose, cli.Row{Name: "verbose", Short: "v", Help: "a line on standard error for each transition, and for a timing that had to be shortened"})
 	f.Enum(&o.LogFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of these lines"})
 	f.Int(&o.StatusFD, cli.Row{Name: "status-fd", Min: 0, Max: 1 << 20, Help: "a line of JSON for each transition, to this descriptor"})
 	f.String(&o.StatusFile, cli.Row{Name: "status-file", Arg: "FILE", Help: "the same, appended to a file"})
@@ -142,10 +142,10 @@ func (o *Options) Check() error {
 }
 
 // guard returns the guard for the command.
-func (o *Options) guard(ttl time.Duration) guard.Guard {
+func (o *Options) guard(usable time.Duration) guard.Guard {
 	return guard.Guard{
 		StopSignal: o.StopSignal, KillAfter: o.KillAfter, MaxRun: o.MaxRun,
-		LossGrace: guard.Grace(ttl, o.KillAfter),
+		LossGrace: guard.Grace(usable, o.KillAfter),
 	}
 }
 

@@ -145,7 +145,7 @@ func (o *Options) logFormat(stdio *cli.Stdio) string {
 
 // Say reports one event.
 func (r *Reporter) Say(e Event) {
-	e.Time, e.Tool, e.Name = time.Now().UTC().Truncate(time.Millisecond), r.tool, r.name
+	e.Time, e.Tool, e.Name = now(), r.tool, r.name
 	r.held.take(e)
 	r.later(func() {
 		if r.status != nil {
@@ -159,6 +159,18 @@ func (r *Reporter) Say(e Event) {
 		}
 	})
 }
+
+// Note tells the log alone of what is no transition.
+func (r *Reporter) Note(format string, args ...any) {
+	if r.log == nil {
+		return
+	}
+	e := Event{Event: "note", Time: now(), Tool: r.tool, Name: r.name, Reason: fmt.Sprintf(format, args...)}
+	r.later(func() { fmt.Fprintln(r.log, r.line(e)) })
+}
+
+// now is the time as events bear it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 func writeLine(w io.Writer, e Event) error {
 	b, err := json.Marshal(e)

@@ -130,7 +130,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	if err != nil {
 		return guard.Outcome{}, err
 	}
-	g := s.guard(t.TTL())
+	g := s.guard(t.Usable())
 	g.Signals = s.signals.C
 	g.Said = s.said
 	g.Started = func(tree *proc.Tree) {
@@ -222,7 +222,7 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	if err != nil {
 		return guard.Outcome{}, err
 	}
-	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.TTL(), s.KillAfter), Said: s.said, Signals: s.signals.C}
+	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said, Signals: s.signals.C}
 	o, err := g.Run(h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
 		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t.Token()),

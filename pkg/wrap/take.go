@@ -5,9 +5,11 @@ import (
 	"errors"
 	"time"
 
+	"conch/pkg/cli"
 	"conch/pkg/etcd"
 	"conch/pkg/guard"
 	"conch/pkg/hold"
+	"conch/pkg/lease"
 )
 
 // Join is how a turn is taken; it is hold.Join for an office.
@@ -41,6 +43,7 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 		return nil, s.refusal(err, line)
 	}
 	s.report.Say(Event{Event: "acquired", Rev: turn.Token().Rev})
+	s.noteTimings(turn)
 	if err := s.interruptible(ctx, s.skipIfDone); err != nil {
 		s.giveBack(ctx, turn, hold.After{})
 		return nil, s.Explain(err)
@@ -51,12 +54,22 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 func (s *Session) request(line *waitingLine) hold.Request {
 	return hold.Request{
 		Line: s.Line, Holder: hold.Self(s.Argv), TTL: s.TTL,
-		Renew:    guard.Renew(s.TTL, s.KillAfter),
+		Renew:    func(usable time.Duration) time.Duration { return guard.Renew(usable, s.KillAfter) },
 		NonBlock: s.NonBlock, LockDelay: s.LockDelay, Contact: s.DialTimeout,
 		OnWait: func(p hold.Place) {
 			s.report.Say(place(p))
 			line.show(p)
 		},
+	}
+}
+
+// noteTimings tells where the timings are not what was asked for.
+func (s *Session) noteTimings(t *hold.Turn) {
+	if margin, version := t.Unverified(); margin > 0 {
+		s.report.Note("etcd %s cannot verify a renewal, so %v of --ttl %v are given away (not with %s)", version, margin, s.TTL, etcd.Verifying)
+	}
+	if grace := guard.Grace(t.Usable(), s.KillAfter); grace < s.KillAfter {
+		s.report.Note("should the hold be lost, --kill-after is %v and not %v: half of what is usable of --ttl %v", grace, s.KillAfter, s.TTL)
 	}
 }
 
@@ -78,12 +91,15 @@ func (s *Session) skipIfDone(ctx context.Context) error {
 // refusal says why there is no turn.
 func (s *Session) refusal(err error, line *waitingLine) error {
 	var busy *hold.Busy
+	var short *lease.TooShort
 	switch {
 	case errors.Is(err, errDone):
 		return err
 	case errors.As(err, &busy):
 		s.report.Say(Event{Event: "busy", Reason: busy.Error()})
 		return s.conflict("%s: %w", s.Line.Name, err)
+	case errors.As(err, &short):
+		return cli.Errorf(cli.Config, "--%w", short)
 	case errors.Is(err, context.DeadlineExceeded):
 		s.report.Say(Event{Event: "busy", Reason: "waited " + s.Wait.String()})
 		return s.conflict("%s: no turn within %v%s", s.Line.Name, s.Wait, line.why())

@@ -25,6 +25,7 @@ var sections = []cli.Section{
 	{Title: "WHAT IS NOT PROMISED", Body: "Two COMMANDs can overlap if the older one, though killed, has not yet ended or its effects have not: \n\n" +
 		"- both of conch's processes were frozen past the deadline, by a hypervisor or a cgroup, and thawed\n" +
 		"- both were killed at the same instant, without `--contain`\n" +
+		"- etcd is older than 3.4.42, 3.5.28 or 3.6.9, and a process of it was paused, or its election timeout is set longer than a second\n" +
 		"- an operator revoked the lease, or a leader of etcd that had been frozen dropped it, while the holder was cut off from etcd, or its conch was stopped, for longer than `--lock-delay`; `--lock-delay ttl` excludes this\n" +
 		"- a process of COMMAND is in an uninterruptible sleep; or it changed its user, and conch may not kill it: then the hold is not released but left to lapse\n" +
 		"- bytes were already in socket buffers, or work had been handed to another daemon or host\n\n" +
