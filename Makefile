@@ -24,7 +24,7 @@ else
   TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
 endif
 
-.PHONY: all build links standalone etcd test test-binaries try gen check fmt vet staticcheck \
+.PHONY: all build links standalone etcd test test-binaries bench bare try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
@@ -49,6 +49,17 @@ test: ## run all tests against a real etcd; RACE=1 as above, ARGS=... to go test
 test-binaries: ## compile the tests of every package to BIN/tests
 	@mkdir -p $(BIN)/tests
 	$(TEST) -c -o $(BIN)/tests/ ./...
+
+bench: ## measure conch beside etcdctl, flock and a bare client: a table, three minutes
+	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build bare BIN=.cache/bench && \
+	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
+		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)
+
+# What conch is measured against is built as conch is, but has no entry of its own.
+bare: ENTRY =
+bare:
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN) ./proof/bench/bare ./proof/bench/stamp
 
 try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone again
 	@dev/try

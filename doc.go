@@ -28,6 +28,7 @@
 //	pkg/tool/...   one value for each tool; pkg/tool lists them
 //	cmd/...        one line each; cmd/conch is all of them in one binary
 //	pkg/etcdtest   for tests: a real etcd, and a road to it that can be cut
+//	proof/bench    what conch costs, beside its peers; make bench
 //
 // Tests that run the real binaries are scripts in testdata/script; the head of
 // script_test.go lists their commands. make help lists what can be made, and

@@ -55,8 +55,12 @@ var layers = []layer{
 	{"cmd/conch-cronrunner", "pkg/cli pkg/tool pkg/tool/cronrunner"},
 	{"cmd/conch-status", "pkg/cli pkg/tool pkg/tool/status"},
 
-	// For tests: nothing here may import it.
+	// For tests and proofs: nothing above may import it.
 	{"pkg/etcdtest", ""},
+
+	{"proof/bench", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold pkg/keys pkg/lease"},
+	{"proof/bench/bare", ""},
+	{"proof/bench/stamp", ""},
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +
@@ -153,7 +157,7 @@ type source struct {
 func sources(t *testing.T) []source {
 	t.Helper()
 	var all []source
-	for _, top := range []string{"cmd", "pkg"} {
+	for _, top := range []string{"cmd", "pkg", "proof"} {
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
