@@ -50,7 +50,7 @@ test-binaries: ## compile the tests of every package to BIN/tests
 	@mkdir -p $(BIN)/tests
 	$(TEST) -c -o $(BIN)/tests/ ./...
 
-bench: ## measure conch beside etcdctl, flock and a bare client: a table, three minutes
+bench: ## measure conch beside etcdctl, flock and a bare client: a table, two minutes
 	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build bare BIN=.cache/bench && \
 	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
 		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)
