@@ -26,7 +26,7 @@ else
   TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
 endif
 
-.PHONY: all build links standalone etcd test test-etcd test-binaries promises try gen check fmt vet staticcheck \
+.PHONY: all build links standalone etcd test test-etcd test-binaries promises bench bare try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
@@ -64,6 +64,17 @@ promises: build ## strike contenders and their etcd with faults; count overlaps;
 	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(GO) build -o .cache/promises ./proof/promises && \
 	.cache/promises --bin $(BIN) --seeds $(SEEDS) --for $(FOR) $(ARGS)
+
+bench: ## measure conch beside etcdctl, flock and a bare client: a table, two minutes
+	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build bare BIN=.cache/bench && \
+	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
+		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)
+
+# What conch is measured against is built as conch is, but has no entry of its own.
+bare: ENTRY =
+bare:
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN) ./proof/bench/bare ./proof/bench/stamp
 
 try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone again
 	@dev/try

@@ -28,6 +28,7 @@
 //	pkg/tool/...   one value for each tool; pkg/tool lists them
 //	cmd/...        one line each; cmd/conch is all of them in one binary
 //	pkg/etcdtest   for tests: a real etcd, and a road to it that can be cut
+//	proof/bench    what conch costs, beside its peers; make bench
 //	proof/model    the protocol, explored exhaustively
 //	proof/promises contenders, faults, and a judge who counts overlaps
 //

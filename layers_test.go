@@ -57,6 +57,9 @@ var layers = []layer{
 
 	// For tests: nothing above may import these.
 	{"pkg/etcdtest", ""},
+	{"proof/bench", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold pkg/keys pkg/lease"},
+	{"proof/bench/bare", ""},
+	{"proof/bench/stamp", ""},
 	{"proof/model", ""}, // the protocol, not the code
 	{"proof/promises", "pkg/cli pkg/etcdtest"},
 }

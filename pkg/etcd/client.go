@@ -50,6 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		}
 		c.members = append(c.members, &Member{Endpoint: e, index: i, client: c, spec: spec})
 	}
+	c.wg.Go(warm)
 	_, err = Do(ctx, c, func(ctx context.Context, m *Member) (struct{}, error) {
 		return struct{}{}, m.connect(ctx)
 	})

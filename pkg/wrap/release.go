@@ -36,7 +36,7 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 	}
 	s.report.leave()
 	rerr := s.giveBack(ctx, t, after)
-	o.Dismiss()
+	s.leaving.Go(o.Dismiss)
 	if err == nil && after.Done != "" && rerr != nil {
 		return s.Explain(fmt.Errorf("%s: the command succeeded, but --once %s could not be recorded: %w", s.Line.Name, s.Once, rerr))
 	}

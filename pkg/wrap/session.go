@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,6 +35,8 @@ type Session struct {
 	left       int    // processes that could not be proven dead
 	let        bool   // the caller's descriptors have been let go
 	ran        bool   // the command has been started, in this turn
+
+	leaving sync.WaitGroup // sentinels that have nothing left to do
 }
 
 // Open prepares a session: everything that can be found wrong is, before etcd
@@ -84,6 +87,7 @@ func (s *Session) connect(ctx context.Context) error {
 // Close ends the session, with what it came to, and returns that.
 func (s *Session) Close(err error) error {
 	s.Client.Close()
+	s.leaving.Wait()
 	s.hangUp()
 	return s.end(err)
 }

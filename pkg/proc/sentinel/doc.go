@@ -13,7 +13,7 @@
 // proc that fill an Arena are ordinary Go. Everything reached from Fork is not,
 // because it runs in the copy that a raw fork makes of a threaded process: one
 // thread, on a borrowed stack, with the runtime's locks in whatever state they
-// were and, once shed has run, without its heap. The rules there:
+// were and without its heap. The rules there:
 //
 //  1. Every function is nosplit, norace and nocheckptr, and calls only such
 //     functions. There is no stack to grow, no scheduler, no race detector. The

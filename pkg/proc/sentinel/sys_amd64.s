@@ -20,3 +20,23 @@ done:
 	MOVQ	AX, ret+40(FP)
 	MOVQ	CX, ret1+48(FP)
 	RET
+
+// func clone(flags, tls uintptr) (uintptr, syscall.Errno)
+TEXT ·clone(SB),NOSPLIT,$0-32
+	MOVQ	flags+0(FP), DI
+	XORQ	SI, SI
+	XORQ	DX, DX
+	XORQ	R10, R10
+	MOVQ	tls+8(FP), R8
+	MOVQ	$56, AX
+	SYSCALL
+	XORQ	CX, CX
+	CMPQ	AX, $-4095
+	JCS	done
+	NEGQ	AX
+	MOVQ	AX, CX
+	MOVQ	$-1, AX
+done:
+	MOVQ	AX, ret+16(FP)
+	MOVQ	CX, ret1+24(FP)
+	RET
