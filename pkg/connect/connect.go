@@ -9,8 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
+
+	"google.golang.org/grpc/grpclog"
 
 	"conch/pkg/cli"
 	"conch/pkg/etcd"
@@ -63,6 +66,10 @@ func (s *Settings) Open(ctx context.Context) (*etcd.Client, error) {
 	if s.DialTimeout < 10*time.Millisecond {
 		return nil, cli.Errorf(cli.Config, "--dial-timeout %v leaves etcd no time to answer: dial-timeout >= 10ms", s.DialTimeout)
 	}
+	// gRPC has one log for the whole process, on standard error, for what is
+	// reported as an error of ours where it matters. It is to be set before gRPC
+	// is used, which no package below can know.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	c, err := etcd.Open(ctx, s.Config)
 	return c, s.Explain(err)
 }

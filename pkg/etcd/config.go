@@ -203,7 +203,6 @@ func (c Config) spec(endpoint string) (*clientv3.Config, error) {
 		return nil, &ConfigError{Err: err}
 	}
 	cfg.Logger = zap.NewNop() // a library neither prints nor logs
-	cfg.PermitWithoutStream = true
-	cfg.MaxUnaryRetries = 2 // one more after a new token; the rest is for Do
+	cfg.MaxUnaryRetries = 2   // one more after a new token; the rest is for Do
 	return cfg, nil
 }

@@ -23,13 +23,14 @@ type brokenGuard struct {
 	name  string
 	edits []edit
 	fault string
+	ttl   time.Duration // long enough for the overlap to be longer than a stall
 }
 
 var brokenGuards = []brokenGuard{
 	{"never kills", []edit{
 		{"pkg/lease/lease.go", `return s\.Add\(ttl - ttl/100 - KillLatency\)`, "return s.Add(ttl + time.Hour)"},
 		{"pkg/guard/run.go", `(?s)(func \(r \*run\) lose\(\) \{\n).*?\n\}`, "$1}"},
-	}, "host cut off"},
+	}, "host cut off", 4 * time.Second},
 	// What the client library does: the keepalive alone, and the deadline counts
 	// from when its answer is read.
 	{"counts from the receipt", []edit{
@@ -37,7 +38,7 @@ var brokenGuards = []brokenGuard{
 		{"pkg/lease/keep.go", `(?s)\tget, err := m\.KV\(\)\.Get.*?l\.saw\(get\.Header\.Revision\)\n`, ""},
 		{"pkg/lease/keep.go", `(?s)\tcase ka\.GetHeader\(\).*?errMixed\n`, ""},
 		{"pkg/lease/keep.go", `\treturn renewal\{sent, Deadline`, "\tsent = l.clk.Now()\n$0"},
-	}, "answers late"},
+	}, "answers late, then cut off", 8 * time.Second},
 	// The turn is given up when the command has ended, and what it left behind
 	// is cleared away afterwards.
 	{"releases before the tree is empty", []edit{
@@ -46,7 +47,7 @@ var brokenGuards = []brokenGuard{
 		{"pkg/guard/guard.go", `Result: tree\.Result\(\)`, "Result: proc.Result{Status: tree.Status(), Empty: true}"},
 		{"pkg/guard/guard.go", `(\t+)o\.tree\.Dismiss\(\)`, "${1}time.Sleep(time.Second)\n${1}o.tree.Kill()\n${1}o.tree.Dismiss()"},
 		{"pkg/wrap/run.go", `WaitTree: s\.WaitTree`, "WaitTree: true"},
-	}, "command ends"},
+	}, "command ends", 4 * time.Second},
 }
 
 func TestBrokenGuardsAreCaught(t *testing.T) {
@@ -54,8 +55,8 @@ func TestBrokenGuardsAreCaught(t *testing.T) {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
 			r, err := run(t.Context(), config{
-				bin: build(t, g.edits), offices: 2, contenders: 2, max: 1, ttl: 6 * time.Second,
-				seed: 1, length: time.Minute, strikes: 1, only: g.fault, rootless: true, patience: 10 * time.Second, discard: true,
+				bin: build(t, g.edits), offices: 2, contenders: 2, max: 1, ttl: g.ttl,
+				seed: 1, length: time.Minute, strikes: 1, only: regexp.MustCompile("^" + g.fault + "$"), rootless: true, patience: 10 * time.Second, discard: true,
 			})
 			if err != nil {
 				t.Fatal(err)

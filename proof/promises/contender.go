@@ -83,6 +83,21 @@ func (c *contender) launch(n int) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// noise returns the lines on standard error that conch has not said.
+func (c *contender) noise() []string {
+	b, err := os.ReadFile(c.log)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var noise []string
+	for line := range strings.Lines(string(b)) {
+		if !strings.HasPrefix(line, filepath.Base(c.argv[0])+": ") {
+			noise = append(noise, c.name+" said: "+strings.TrimSpace(line))
+		}
+	}
+	return noise
+}
+
 // stop lets the present start be the last, and asks it to end.
 func (c *contender) stop(s syscall.Signal) {
 	c.mu.Lock()

@@ -146,7 +146,7 @@ func (e *experiment) strikeOffice(ctx, striking context.Context, o *office) {
 			if striking.Err() != nil || (e.strikes > 0 && n >= e.strikes) {
 				return
 			}
-			if f := &contenderFaults[i]; selected(e.only, f.name) {
+			if f := &contenderFaults[i]; e.selects(f) {
 				e.strike(ctx, draw, o, f)
 				n++
 			}
@@ -162,7 +162,7 @@ func (e *experiment) strikeCluster(ctx, striking context.Context) {
 		struck = false
 		for _, i := range draw.Perm(len(clusterFaults)) {
 			f := &clusterFaults[i]
-			if !selected(e.only, f.name) {
+			if !e.selects(f) {
 				continue
 			}
 			struck = true
@@ -177,18 +177,18 @@ func (e *experiment) strikeCluster(ctx, striking context.Context) {
 }
 
 // strike waits until an office is in good order, strikes its holder, and notes
-// what came of it.
+// what came of it. No fault of etcd comes in between.
 func (e *experiment) strike(ctx context.Context, draw *rand.Rand, o *office, f *fault) {
+	e.cluster.RLock()
+	defer e.cluster.RUnlock()
 	who, t, sup, err := e.settled(ctx, o)
 	if err != nil {
 		e.note(ctx, o, "before "+f.name, err)
 		return
 	}
-	e.cluster.RLock()
 	b := blow{fault: f, office: o, token: t.token, contained: who.contained, lockDelayTTL: o.lockDelayTTL, struck: boottime()}
 	err = f.strike(&scene{ctx: ctx, e: e, rand: draw, office: o, who: who, turn: t, pid: sup.pid, blow: &b})
 	b.healed = boottime()
-	e.cluster.RUnlock()
 	if errors.Is(err, errNoSentinel) { // the turn ended by itself just then
 		return
 	}
@@ -219,7 +219,14 @@ func (e *experiment) strikeAll(ctx context.Context, draw *rand.Rand, f *fault) {
 
 // finish notes a blow and whether the turn that was struck is still there.
 func (e *experiment) finish(ctx context.Context, b blow, err error) {
-	_, now, _, serr := e.settled(ctx, b.office)
+	var now turn
+	serr := until(ctx, e.patience, func() (err error) {
+		_, now, _, err = e.settled(ctx, b.office)
+		if err == nil && b.fault.ends && now.token == b.token && boottime() < b.healed+int64(10*time.Second) {
+			err = errors.New("the turn is slow to end")
+		}
+		return err
+	})
 	if serr != nil {
 		e.note(ctx, b.office, "after "+b.fault.name, serr)
 	}

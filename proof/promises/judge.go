@@ -19,6 +19,9 @@ func (e *experiment) judge() (*report, error) {
 		if err != nil {
 			return nil, err
 		}
+		for _, c := range o.contenders {
+			r.noise = append(r.noise, c.noise()...)
+		}
 		trial{turns: turns, runs: o.runs(), blows: e.blowsOn(o), max: e.max}.judge(r)
 	}
 	return r, nil

@@ -24,7 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -39,9 +39,9 @@ type config struct {
 	max        int           // slots: 1 is conch-elect
 	ttl        time.Duration // of every hold
 	seed       uint64
-	length     time.Duration // faults are struck for this long, ...
-	strikes    int           // ... or this many times for each office, if not 0
-	only       string        // faults whose names contain this
+	length     time.Duration  // faults are struck for this long, ...
+	strikes    int            // ... or this many times for each office, if not 0
+	only       *regexp.Regexp // faults whose names match this; nil: all
 	rootless   bool
 	patience   time.Duration // with what must come, before it is said not to
 	verbose    bool
@@ -88,7 +88,8 @@ func setup(isInside bool) func(*cli.Flags) cli.Run {
 		f.Int(&c.contenders, cli.Row{Name: "contenders", Default: "5", Env: cli.NoEnv, Help: "contenders for each turn"})
 		f.Int(&c.max, cli.Row{Name: "max", Default: "1", Env: cli.NoEnv, Help: "slots of each turn; more than 1 puts conch-sema to the test"})
 		f.Duration(&c.ttl, cli.Row{Name: "ttl", Default: "3s", Env: cli.NoEnv, Help: "TTL of each hold"})
-		f.String(&c.only, cli.Row{Name: "only", Arg: "TEXT", Env: cli.NoEnv, Help: "only faults whose names contain this"})
+		f.Func(func(text string) (err error) { c.only, err = regexp.Compile(text); return err },
+			cli.Row{Name: "only", Arg: "REGEXP", Env: cli.NoEnv, Help: "only faults whose names match"})
 		f.Bool(&c.rootless, cli.Row{Name: "rootless", Env: cli.NoEnv, Help: "without namespaces, as for an ordinary user"})
 		f.Bool(&c.keep, cli.Row{Name: "keep", Env: cli.NoEnv, Help: "keep what was said and written, also when all is well"})
 		f.Bool(&c.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "a line for each fault"})
@@ -118,6 +119,7 @@ func (c config) promises(ctx context.Context, stdio *cli.Stdio, seeds int) error
 			break
 		}
 		fmt.Fprintf(stdio.Out, "seed %d: %s\n", c.seed, r.summary())
+		r.printTrouble(stdio.Out)
 		all.add(r)
 		c.seed++
 	}
@@ -175,4 +177,4 @@ func between(r *rand.Rand, low, high time.Duration) time.Duration {
 	return low + time.Duration(r.Int64N(int64(high-low)+1))
 }
 
-func selected(only, name string) bool { return only == "" || strings.Contains(name, only) }
+func (c config) selects(f *fault) bool { return c.only == nil || c.only.MatchString(f.name) }

@@ -16,6 +16,7 @@ type report struct {
 	details      []string // overlaps and survivors
 	stuck        []string
 	feeble       []string      // faults that had no effect
+	noise        []string      // what is none of conch's messages
 	vacancy      time.Duration // the longest
 	vacancyAfter string        // the fault before it
 	histories    int           // that are not linearizable
@@ -55,6 +56,7 @@ func (r *report) add(o *report) {
 	r.details = append(r.details, o.details...)
 	r.stuck = append(r.stuck, o.stuck...)
 	r.feeble = append(r.feeble, o.feeble...)
+	r.noise = append(r.noise, o.noise...)
 	r.histories += o.histories
 	if o.vacancy > r.vacancy {
 		r.vacancy, r.vacancyAfter = o.vacancy, o.vacancyAfter
@@ -75,7 +77,7 @@ func (r *report) survivors() int { return r.total(func(w *row) int { return w.su
 // kept reports whether every promise was.
 func (r *report) kept() bool {
 	return r.acquisitions > 0 && r.overlaps() == 0 && r.survivors() == 0 &&
-		len(r.disorder) == 0 && len(r.stuck) == 0 && len(r.feeble) == 0 && r.histories == 0
+		len(r.disorder) == 0 && len(r.stuck) == 0 && len(r.feeble) == 0 && len(r.noise) == 0 && r.histories == 0
 }
 
 func (r *report) summary() string {
@@ -108,15 +110,20 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\nacquisitions %d, overlaps %d, survivors %d, tokens out of order %d, stuck %d, histories not linearizable %d\n",
 		r.acquisitions, r.overlaps(), r.survivors(), len(r.disorder), len(r.stuck), r.histories)
 	fmt.Fprintf(out, "longest vacancy %s, after: %s\n", round(r.vacancy), r.vacancyAfter)
-	for _, lines := range [][]string{r.details, r.disorder, r.stuck, r.feeble} {
-		for _, line := range lines {
-			fmt.Fprintln(out, line)
-		}
-	}
+	r.printTrouble(out)
 	if r.kept() {
 		fmt.Fprintln(out, "every promise was kept")
 	} else {
 		fmt.Fprintln(out, "PROMISES WERE BROKEN")
+	}
+}
+
+// printTrouble prints whatever should not have been, a line each.
+func (r *report) printTrouble(out io.Writer) {
+	for _, lines := range [][]string{r.details, r.disorder, r.stuck, r.feeble, r.noise} {
+		for _, line := range lines {
+			fmt.Fprintln(out, line)
+		}
 	}
 }
 
