@@ -25,6 +25,8 @@ type process struct {
 	in    io.WriteCloser // its pipe or terminal, or nil
 	ended chan struct{}
 	state *os.ProcessState // valid once ended is closed
+
+	printed chan struct{} // closed when a terminal's output is in its file; nil without one
 }
 
 // command makes a program ready to run as exec would: testscript gives its own
@@ -211,12 +213,14 @@ func startTTY(cmd *exec.Cmd, output string) (*process, error) {
 		f.Close()
 		return nil, err
 	}
+	printed := make(chan struct{})
 	go func() {
+		defer close(printed)
 		defer f.Close()
 		_, _ = io.Copy(f, tty) // ends with EIO when the last process has let go
 	}()
 	p := follow(cmd)
-	p.in = tty
+	p.in, p.printed = tty, printed
 	return p, nil
 }
 
@@ -308,6 +312,7 @@ func (s *script) reap(args []string) error {
 	}
 	select {
 	case <-p.ended:
+		p.drain()
 		err = p.expect(args[1])
 	case <-time.After(d):
 		err = fmt.Errorf("%s still runs after %v", args[0], d)
@@ -317,6 +322,19 @@ func (s *script) reap(args []string) error {
 		return nil
 	}
 	return fmt.Errorf("%w\n%s", err, s.outputOf(args[0]))
+}
+
+// drain waits until what was printed on a terminal is in its file, which the
+// end of the process does not say; and not for long, as somebody else may still
+// have that terminal open.
+func (p *process) drain() {
+	if p.printed == nil {
+		return
+	}
+	select {
+	case <-p.printed:
+	case <-time.After(2 * time.Second):
+	}
 }
 
 // outputOf returns what a process has printed, for the log.
