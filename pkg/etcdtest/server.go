@@ -27,6 +27,10 @@ type Options struct {
 	JWT  bool     // tokens of authenticated users are JWTs
 	Args []string // further flags of etcd
 
+	// AsShipped runs etcd as its users do: what it has answered is on the disk,
+	// and elections take their time. For measurements.
+	AsShipped bool
+
 	// Hosts, if not nil, are where the members of a cluster run, one each.
 	Hosts []Host
 }
@@ -137,9 +141,9 @@ func (s *Server) prepare(etcd string, peerPort int, initial string) error {
 		"--initial-advertise-peer-urls=" + peer,
 		"--initial-cluster=" + initial,
 		"--initial-cluster-token=" + initial,
-		"--unsafe-no-fsync",
-		"--heartbeat-interval=" + heartbeat,
-		"--election-timeout=" + election,
+	}
+	if !s.opts.AsShipped {
+		s.args = append(s.args, "--unsafe-no-fsync", "--heartbeat-interval="+heartbeat, "--election-timeout="+election)
 	}
 	if t := s.opts.TLS; t != nil {
 		s.args = append(s.args, "--client-cert-auth", "--trusted-ca-file="+t.CA,

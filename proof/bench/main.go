@@ -4,8 +4,7 @@
 // Times on a shared machine say little by themselves, so every figure is a
 // ratio to something that was measured in the same run, in turns, and times are
 // medians. A figure that is a count holds in each single run. etcd is a real one
-// on this machine that does not fsync: what it takes off its own share makes the
-// bounds harder.
+// on this machine, as it is shipped: what it has answered is on the disk.
 package main
 
 import (

@@ -43,7 +43,7 @@ func newWorld(o *options) (_ *world, err error) {
 	if w.dir, err = os.MkdirTemp("", "conch-bench-"); err != nil {
 		return nil, err
 	}
-	if w.srv, err = etcdtest.Start(etcdtest.Options{}); err == nil {
+	if w.srv, err = etcdtest.Start(etcdtest.Options{AsShipped: true}); err == nil {
 		w.client, err = w.srv.Client("", "")
 	}
 	if err != nil {
