@@ -22,8 +22,8 @@ const (
 	backoffMax = time.Second
 )
 
-type answer[T any] struct {
-	value  T
+type answer struct {
+	value  any
 	member int
 	err    error
 }
@@ -40,6 +40,16 @@ type answer[T any] struct {
 // deadline; the context's own error when it was cancelled; any other is etcd's
 // definite answer.
 func Do[T any](ctx context.Context, c *Client, f func(context.Context, *Member) (T, error)) (T, error) {
+	v, err := c.do(ctx, func(ctx context.Context, m *Member) (any, error) { return f(ctx, m) })
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return v.(T), nil
+}
+
+// do is Do without its type, of which the binary need not have a copy for each.
+func (c *Client) do(ctx context.Context, f func(context.Context, *Member) (any, error)) (any, error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(c.ctx, cancel)
@@ -49,20 +59,19 @@ func Do[T any](ctx context.Context, c *Client, f func(context.Context, *Member) 
 
 	n := len(c.members)
 	first := int(c.preferred.Load())
-	answers := make(chan answer[T])
+	answers := make(chan answer)
 	ask := func(i int) {
 		c.wg.Add(1)
 		go func() {
 			defer c.wg.Done()
 			v, err := call(inner, c.members[i], f)
 			select {
-			case answers <- answer[T]{v, i, err}:
+			case answers <- answer{v, i, err}:
 			case <-inner.Done():
 			}
 		}()
 	}
 
-	var zero T
 	var last failure
 	failed, backoff := 0, backoffMin
 	next := time.NewTimer(0) // when somebody is to be asked
@@ -81,7 +90,7 @@ func Do[T any](ctx context.Context, c *Client, f func(context.Context, *Member) 
 			}
 			err, retry := c.classify(a.err)
 			if !retry {
-				return zero, err
+				return nil, err
 			}
 			last.keep(c.members[a.member], err)
 			if failed++; failed%n != 0 {
@@ -89,12 +98,12 @@ func Do[T any](ctx context.Context, c *Client, f func(context.Context, *Member) 
 				continue
 			}
 			if err := probe.permanent(inner); err != nil {
-				return zero, err
+				return nil, err
 			}
 			next.Reset(backoff)
 			backoff = min(2*backoff, backoffMax)
 		case <-inner.Done():
-			return zero, c.unreachable(ctx, last, probe)
+			return nil, c.unreachable(ctx, last, probe)
 		}
 	}
 }
@@ -109,10 +118,9 @@ func patience(asked, n int) time.Duration {
 }
 
 // call connects m if need be and puts the question.
-func call[T any](ctx context.Context, m *Member, f func(context.Context, *Member) (T, error)) (T, error) {
+func call(ctx context.Context, m *Member, f func(context.Context, *Member) (any, error)) (any, error) {
 	if err := m.connect(ctx); err != nil {
-		var zero T
-		return zero, err
+		return nil, err
 	}
 	return f(ctx, m)
 }
