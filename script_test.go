@@ -68,7 +68,7 @@ import (
 // Overlap (script_beat_test.go)
 //
 //	beat [-for D] [-ignore] [-daemon] LOG   a program: says in LOG that CONCH_REV is at work
-//	overlap [-max N] LOG         no two (no more than N) were at work at once, and tokens rise
+//	overlap [-max N] LOG         no two were at work at once, and tokens rise; or no more than N were
 //
 // Programs (script_programs_test.go)
 //

@@ -91,6 +91,9 @@ func installLinks(tools []Tool) Tool {
 
 // linkAll makes the links that are missing, and says which it could not make.
 func linkAll(tools []Tool, self, dir string) error {
+	if _, err := os.Stat(dir); err != nil { // once, and not for each tool
+		return Errorf(Failed, "%w", err)
+	}
 	var failed []string
 	for _, t := range tools {
 		if err := link(self, filepath.Join(dir, t.Name)); err != nil {

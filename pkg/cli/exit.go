@@ -141,3 +141,6 @@ func OneLine(text string) string {
 	}
 	return b.String()
 }
+
+// No is the silent answer "no" to a question: status 1.
+var No = &Exit{Status: Failed}

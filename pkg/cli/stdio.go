@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"io"
 	"os"
 	"strings"
@@ -32,6 +33,16 @@ func (s *Stdio) Lookup(name string) (string, bool) {
 func (s *Stdio) Getenv(name string) string {
 	value, _ := s.Lookup(name)
 	return value
+}
+
+// JSON writes v to standard output, on one line.
+func (s *Stdio) JSON(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = s.Out.Write(append(b, '\n'))
+	return err
 }
 
 // Terminal reports whether a stream is a terminal.

@@ -74,6 +74,16 @@ func (s *Settings) Open(ctx context.Context) (*etcd.Client, error) {
 	return c, s.Explain(err)
 }
 
+// Ask connects, puts one question, and explains what comes of it.
+func (s *Settings) Ask(ctx context.Context, question func(context.Context, *etcd.Client) error) error {
+	c, err := s.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return s.Explain(question(ctx, c))
+}
+
 // Explain gives an error of package etcd its exit status and a hint.
 func (s *Settings) Explain(err error) error {
 	var unreachable *etcd.Unreachable

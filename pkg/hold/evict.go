@@ -26,22 +26,48 @@ func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line
 	if len(l.Candidates) == 0 {
 		return Candidate{}, ErrVacant
 	}
-	head := l.Candidates[0]
-	if head.State == Lingering { // there is nobody to tell, or to clear up
-		return head, lease.Revoke(ctx, c, head.Lease)
+	return l.Candidates[0], l.evict(ctx, c, space, l.Candidates[0], by)
+}
+
+// EvictAll does the same to every candidate that is meant, waiters included, and
+// returns who they were.
+func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line, meant func(Candidate) bool, by string) ([]Candidate, error) {
+	l, err := List(ctx, c, line)
+	if err != nil {
+		return nil, err
 	}
-	t := l.Token(head)
+	var evicted []Candidate
+	for _, who := range l.Candidates {
+		if !meant(who) {
+			continue
+		}
+		if err := l.evict(ctx, c, space, who, by); err != nil {
+			return evicted, err
+		}
+		evicted = append(evicted, who)
+	}
+	if len(evicted) == 0 {
+		return nil, ErrVacant
+	}
+	return evicted, nil
+}
+
+func (l Line) evict(ctx context.Context, c *etcd.Client, space keys.Space, who Candidate, by string) error {
+	if who.State == Lingering { // there is nobody to tell, or to clear up
+		return lease.Revoke(ctx, c, who.Lease)
+	}
+	t := l.Token(who)
 	ops := []clientv3.Op{clientv3.OpDelete(t.Key)}
 	if t.Lease != 0 {
 		ops = append(ops, clientv3.OpPut(space.Evict(t.Lease), by, clientv3.WithLease(clientv3.LeaseID(t.Lease))))
 	}
 	// That the comparison fails may mean that an earlier attempt succeeded. It
 	// is no reason to try the next in line: the one who was meant is gone.
-	_, err = etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(t.Compare()).Then(ops...).Commit()
 	})
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		err = nil
 	}
-	return head, err
+	return err
 }

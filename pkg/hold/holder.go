@@ -2,8 +2,10 @@ package hold
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/user"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,11 +27,13 @@ const maxCmd = 256
 type Holder struct {
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
-	Started time.Time `json:"started"`         // UTC, of the candidate's process
-	Cmd     string    `json:"cmd,omitempty"`   // at most 256 bytes
-	User    string    `json:"user,omitempty"`  // who runs it
-	State   string    `json:"state,omitempty"` // Waiting, Held or Lingering
-	Since   time.Time `json:"since,omitzero"`  // UTC, of the hold
+	Started time.Time `json:"started"`          // UTC, of the candidate's process
+	Cmd     string    `json:"cmd,omitempty"`    // at most 256 bytes
+	User    string    `json:"user,omitempty"`   // who runs it
+	State   string    `json:"state,omitempty"`  // Waiting, Held or Lingering
+	Since   time.Time `json:"since,omitzero"`   // UTC, of the hold
+	Slot    *int      `json:"slot,omitempty"`   // of a semaphore, while it holds one
+	Weight  int       `json:"weight,omitempty"` // how much of a semaphore it takes; 0: 1
 }
 
 // Self returns the Holder for this process and the command it is to run.
@@ -42,6 +46,14 @@ func Self(argv []string) Holder {
 		h.User = u.Username
 	}
 	return h
+}
+
+// Who names h where it acts on others: user@host (pid N).
+func (h Holder) Who() string {
+	if h.User == "" {
+		h.User = strconv.Itoa(os.Getuid())
+	}
+	return fmt.Sprintf("%s@%s (pid %d)", h.User, h.Host, h.PID)
 }
 
 // cut shortens s to n bytes at most, never inside a character.
@@ -93,6 +105,8 @@ type running struct {
 	Host  string `json:"host"`
 	PID   int    `json:"pid"`
 	TTL   int64  `json:"ttl"` // seconds; no deadline of the holder counts on more
+
+	Weight int `json:"weight,omitempty"` // of a semaphore's capacity; 0: 1
 }
 
 func (r running) line() string {
@@ -102,6 +116,18 @@ func (r running) line() string {
 	}
 	return string(b)
 }
+
+// parseRunning reads a record. One that is not ours weighs 1.
+func parseRunning(record []byte) running {
+	var r running
+	if err := json.Unmarshal(record, &r); err != nil {
+		return running{}
+	}
+	return r
+}
+
+// weight is what a candidate or a record takes of a semaphore.
+func weight(w int) int { return max(1, w) }
 
 // ttlOf returns the TTL of the holder that wrote the record, or unknown where it
 // cannot be read.

@@ -80,13 +80,18 @@ const (
 //
 // Errors: *Busy, *lease.TooShort, ctx's, and those of etcd.Do.
 func Join(ctx context.Context, c *etcd.Client, req Request) (*Turn, error) {
-	t, err := join(ctx, c, req)
+	return again(ctx, req, func(req Request) (*Turn, error) { return join(ctx, c, req) })
+}
+
+// again joins until that does not fail for a place that was lost in line.
+func again(ctx context.Context, req Request, join func(Request) (*Turn, error)) (*Turn, error) {
+	t, err := join(req)
 	req.Contact = 0
 	for errors.Is(err, errOusted) {
 		if err := pause(ctx); err != nil {
 			return nil, err
 		}
-		t, err = join(ctx, c, req)
+		t, err = join(req)
 	}
 	return t, err
 }
@@ -98,10 +103,19 @@ type candidacy struct {
 	lease *lease.Lease
 	key   string
 	token fence.Token
-	run   string // the running record, if it becomes ours
+	run   string     // the running record, if it becomes ours, ...
+	runAt string     // ... and where it lies then
+	pool  *keys.Pool // of a semaphore
+	slot  int        // its slot, from the turn on
 
 	told bool // OnWait has been, ...
 	last Place
+}
+
+func newCandidacy(c *etcd.Client, req Request, l *lease.Lease) *candidacy {
+	me := &candidacy{c: c, req: req, lease: l, key: req.Line.Candidate(l.ID)}
+	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(l.Asked() / time.Second), req.Holder.Weight}.line()
+	return me
 }
 
 func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error) {
@@ -109,23 +123,18 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	if err != nil {
 		return nil, err
 	}
-	me := &candidacy{c: c, req: req, lease: l, key: req.Line.Candidate(l.ID)}
-	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(l.Asked() / time.Second)}.line()
+	me := newCandidacy(c, req, l)
+	me.runAt = req.Line.Run
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)
 		}
 	}()
-	first, err := me.contact(ctx)
+	first, err := contact(ctx, me, me.enter)
 	if err != nil {
 		return nil, err
 	}
-	me.token = first.token
-	interval := l.Usable() / 4
-	if req.Renew != nil {
-		interval = req.Renew(l.Usable())
-	}
-	l.Keep(me.key, me.token.Rev, interval)
+	me.keep(first.token)
 	if first.acquired {
 		return newTurn(me), nil
 	}
@@ -136,15 +145,25 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	return t, err
 }
 
+// keep begins to keep the lease for our key.
+func (me *candidacy) keep(t fence.Token) {
+	me.token = t
+	interval := me.lease.Usable() / 4
+	if me.req.Renew != nil {
+		interval = me.req.Renew(me.lease.Usable())
+	}
+	me.lease.Keep(me.key, t.Rev, interval)
+}
+
 // contact enters within the time that the request gives etcd, and completes a
 // refusal with who is in the way.
-func (me *candidacy) contact(ctx context.Context) (entry, error) {
+func contact[E any](ctx context.Context, me *candidacy, enter func(context.Context) (E, error)) (E, error) {
 	if me.req.Contact > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, me.req.Contact)
 		defer cancel()
 	}
-	e, err := me.enter(ctx)
+	e, err := enter(ctx)
 	var busy *Busy
 	if errors.As(err, &busy) {
 		if line, qerr := List(ctx, me.c, me.req.Line); qerr == nil && len(line.Candidates) > 0 {
@@ -166,8 +185,11 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	if errors.As(why, new(*Busy)) || err != nil {
 		return
 	}
+	run := me.runAt
+	if run == "" {
+		return
+	}
 	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		run := me.req.Line.Run
 		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(run), "=", me.run)).Then(clientv3.OpDelete(run)).Commit()
 	})
 }
@@ -237,13 +259,13 @@ func (me *candidacy) joinTxn(t clientv3.Txn) clientv3.Txn {
 	line := me.req.Line
 	empty := clientv3.Compare(clientv3.CreateRevision(line.Dir), "=", 0).WithPrefix()
 	idle := clientv3.Compare(clientv3.CreateRevision(line.Run), "=", 0)
-	enter := clientv3.OpPut(me.key, me.req.Holder.in(Waiting).line(), me.lease.With())
+	enter := clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With())
 	orElse := []clientv3.Op{enter}
 	if me.req.NonBlock { // a record alone is a dead holder's: its delay is short
 		orElse = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{enter}, nil)}
 	}
 	acquire := clientv3.OpTxn([]clientv3.Cmp{empty, idle}, []clientv3.Op{
-		clientv3.OpPut(me.key, me.req.Holder.held().line(), me.lease.With()),
+		clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()),
 		clientv3.OpPut(line.Run, me.run),
 	}, orElse)
 	newest := clientv3.OpGet(line.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2))
@@ -294,4 +316,16 @@ func (me *candidacy) recordIn(r *pb.RangeResponse) (ours bool, foreign []byte) {
 
 func rangeOf(r *clientv3.TxnResponse, i int) *pb.RangeResponse {
 	return r.Responses[i].GetResponseRange()
+}
+
+// holder is who we are, in that state.
+func (me *candidacy) holder(state string) Holder {
+	h := me.req.Holder.in(state)
+	if state == Held {
+		h = me.req.Holder.held()
+	}
+	if me.pool != nil && state != Waiting {
+		h.Slot = &me.slot
+	}
+	return h
 }

@@ -28,17 +28,33 @@ const (
 
 // Turn is a turn that we have. It must be given up with Release or Abandon, also
 // after it was lost.
-type Turn struct{ me *candidacy }
+type Turn struct {
+	me   *candidacy
+	also *also // a second turn that this one rests on, or nil
+}
 
 // newTurn makes a turn of a candidacy whose running record is written.
-func newTurn(me *candidacy) *Turn { return &Turn{me} }
+func newTurn(me *candidacy) *Turn { return &Turn{me: me} }
 
 // Lost is closed when the turn is known to be gone.
-func (t *Turn) Lost() <-chan struct{} { return t.me.lease.Lost() }
+func (t *Turn) Lost() <-chan struct{} {
+	if t.also != nil {
+		return t.also.lost
+	}
+	return t.me.lease.Lost()
+}
 
 // Deadline returns the instant by which everything under the turn must have
 // ended, and a channel that is closed when it moves.
-func (t *Turn) Deadline() (clock.Instant, <-chan struct{}) { return t.me.lease.Deadline() }
+func (t *Turn) Deadline() (clock.Instant, <-chan struct{}) {
+	d, moved := t.me.lease.Deadline()
+	if t.also != nil {
+		if other, othersMoved := t.also.turn.Deadline(); other.Before(d) {
+			return other, othersMoved
+		}
+	}
+	return d, moved
+}
 
 // Token returns the fencing token.
 func (t *Turn) Token() fence.Token { return t.me.token }
@@ -58,8 +74,11 @@ func (t *Turn) Unverified() (margin time.Duration, version string) { return t.me
 // that is not lost yet it says what it is being lost by: silence. Everything
 // under the turn must have ended before.
 func (t *Turn) Loss(ctx context.Context, space keys.Space) error {
+	if t.also != nil && t.also.first(t) {
+		return t.also.turn.Loss(ctx, space)
+	}
 	select {
-	case <-t.Lost():
+	case <-t.me.lease.Lost():
 	default:
 		return t.me.lease.Silence()
 	}
@@ -83,35 +102,48 @@ type After struct {
 func (t *Turn) Release(ctx context.Context, after After) error {
 	d, _ := t.Deadline()
 	left := min(max(d.Sub(clock.System{}.Now()), lateTimeout), releaseTimeout)
+	all := ctx
 	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	key, unlinger, err := t.leave(ctx, after)
+	stay, unlinger, err := t.leave(ctx, after)
 	if err == nil {
-		err = t.Remains().clear(ctx, t.me.c, key, after)
+		err = t.Remains().clear(ctx, t.me.c, stay, after)
 	}
 	t.me.lease.Stop()
+	if t.also != nil {
+		err = errors.Join(err, t.also.release(all, After{Linger: after.Linger}))
+	}
 	return errors.Join(err, unlinger)
 }
 
 // Abandon gives the turn up without a word to etcd: the lease lapses, and the
 // running record stays. It is for a command that could not be proven dead.
-func (t *Turn) Abandon() { t.me.lease.Stop() }
+func (t *Turn) Abandon() {
+	t.me.lease.Stop()
+	if t.also != nil {
+		t.also.stop()
+		t.also.turn.Abandon()
+	}
+}
 
-// leave returns the operation with which the key stays or goes. A place that
-// cannot be kept is given up: unlinger says why.
-func (t *Turn) leave(ctx context.Context, after After) (op clientv3.Op, unlinger, _ error) {
-	gone := clientv3.OpDelete(t.me.key)
+// leave returns the operations with which the place is kept, or none where it is
+// given up. One that cannot be kept is given up: unlinger says why.
+func (t *Turn) leave(ctx context.Context, after After) (stay []clientv3.Op, unlinger, _ error) {
 	if after.Linger <= 0 {
-		return gone, nil, nil
+		return nil, nil, nil
 	}
 	l, err := lease.New(t.me.c, min(max(after.Linger, lease.MinTTL), lease.MaxTTL))
 	if err == nil {
 		err = l.Grant(ctx)
 	}
 	if err != nil {
-		return gone, fmt.Errorf("the place could not be kept: %w", err), nil
+		return nil, fmt.Errorf("the place could not be kept: %w", err), nil
 	}
-	return clientv3.OpPut(t.me.key, t.me.req.Holder.in(Lingering).line(), l.With()), nil, nil
+	stay = []clientv3.Op{clientv3.OpPut(t.me.key, t.me.holder(Lingering).line(), l.With())}
+	if r := t.Remains(); r.SlotKey != "" {
+		stay = append(stay, clientv3.OpPut(r.SlotKey, r.Run, l.With()))
+	}
+	return stay, nil, nil
 }
 
 // Remains is what a holder leaves in etcd, for a helper process that clears it
@@ -121,16 +153,41 @@ type Remains struct {
 	Lease  int64  `json:"lease"`
 	RunKey string `json:"run_key"`
 	Run    string `json:"run"`
+
+	// Of a semaphore: the slot, whose value is that of the running record; and
+	// the capacity, which goes with the last in line.
+	SlotKey string `json:"slot_key,omitempty"`
+	CapKey  string `json:"cap_key,omitempty"`
+	Dir     string `json:"dir,omitempty"`
+	Rev     int64  `json:"rev,omitempty"` // create-revision of Key
+
+	Also *Remains `json:"also,omitempty"` // of the turn that this one rests on
 }
 
 // Remains returns what this turn would leave behind.
 func (t *Turn) Remains() Remains {
-	return Remains{Key: t.me.key, Lease: t.me.lease.ID, RunKey: t.me.req.Line.Run, Run: t.me.run}
+	me := t.me
+	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run}
+	if me.pool != nil {
+		r.SlotKey, r.CapKey, r.Dir, r.Rev = me.pool.Slot(me.slot), me.pool.Cap(), me.pool.Dir, me.token.Rev
+	}
+	if t.also != nil {
+		also := t.also.turn.Remains()
+		r.Also = &also
+	}
+	return r
 }
+
+// Slot returns the number of the slot that the turn has of a semaphore.
+func (t *Turn) Slot() (n int, ok bool) { return t.me.slot, t.me.pool != nil }
 
 // Clear removes the remains as a release would have.
 func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
-	return r.clear(ctx, c, clientv3.OpDelete(r.Key), After{})
+	err := r.clear(ctx, c, nil, After{})
+	if r.Also != nil {
+		err = errors.Join(err, r.Also.Clear(ctx, c))
+	}
+	return err
 }
 
 // errPassed means that somebody else has taken over, so that a done-marker is no
@@ -138,18 +195,14 @@ func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
 var errPassed = errors.New("the turn has passed on")
 
 // clear deletes the record and puts the done-marker, provided that the record is
-// ours: so long, nobody has taken over. It does key, provided that the key
-// exists: after an eviction it does not. Otherwise it makes sure only that the
-// key is gone. The revoke comes after that, so that key and record go in one
-// revision and the next in line need not wait for the record; where etcd is far
-// it is sent close behind. A key that is to linger must have its new lease first.
-func (r Remains) clear(ctx context.Context, c *etcd.Client, key clientv3.Op, after After) error {
-	exists := clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)
-	then := []clientv3.Op{clientv3.OpDelete(r.RunKey), clientv3.OpTxn([]clientv3.Cmp{exists}, []clientv3.Op{key}, nil)}
-	var orElse []clientv3.Op
-	if key.IsDelete() { // else this may be the second time of asking, and the key shall linger
-		orElse = append(orElse, key)
-	}
+// ours: so long, nobody has taken over. It deletes the key, or does what makes it
+// stay, provided that the key exists: after an eviction it does not. Otherwise it
+// makes sure only that the key is gone. The revoke comes after that, so that key
+// and record go in one revision and the next in line need not wait for the
+// record; where etcd is far it is sent close behind. A key that is to stay must
+// have its new lease first.
+func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, after After) error {
+	then, orElse := r.going(stay)
 	if after.Done != "" {
 		then = append(then, clientv3.OpPut(after.Done, after.Value))
 		orElse = append(orElse, clientv3.OpGet(after.Done))
@@ -164,7 +217,7 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, key clientv3.Op, aft
 		}
 		return err
 	}
-	if c.RoundTrip() < farAway || !key.IsDelete() {
+	if c.RoundTrip() < farAway || stay != nil {
 		err := left()
 		if err != nil && err != errPassed {
 			return err
@@ -179,4 +232,23 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, key clientv3.Op, aft
 		return err
 	}
 	return revoked
+}
+
+// going returns what a release does if the record is ours, and else.
+func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
+	exists := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)}
+	then = []clientv3.Op{clientv3.OpDelete(r.RunKey)}
+	if stay != nil { // else this may be the second time of asking, and the key shall stay
+		return append(then, clientv3.OpTxn(exists, stay, nil)), nil
+	}
+	gone := clientv3.OpDelete(r.Key)
+	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
+	if r.SlotKey != "" {
+		ours := clientv3.Compare(clientv3.Value(r.SlotKey), "=", r.Run)
+		last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
+		then = append(then,
+			clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(r.SlotKey)}, nil),
+			clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.CapKey)}, nil))
+	}
+	return then, []clientv3.Op{gone}
 }

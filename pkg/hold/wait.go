@@ -66,7 +66,8 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 }
 
 // follow watches the key in front until it goes, and reports whether it had the
-// turn, so that we are the head now. False means: look again. That is also what
+// turn, so that we are the head now; in the line of a semaphore it does so as soon
+// as that has its turn. False means: look again. That is also what
 // it returns after a TTL, in case the deletion was missed: old servers lose
 // events.
 func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
@@ -85,7 +86,7 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 			}
 			gone, marked := scan(r)
 			held = held || marked
-			if gone {
+			if gone || held && me.pool != nil {
 				return held, nil
 			}
 		case <-moved:
@@ -209,7 +210,7 @@ func (me *candidacy) mark(ctx context.Context, guard clientv3.Cmp) (entry, error
 	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (entry, error) {
 		r, err := m.KV().Txn(ctx).If(me.token.Compare(), guard).Then(
 			clientv3.OpPut(me.req.Line.Run, me.run),
-			clientv3.OpPut(me.key, me.req.Holder.held().line(), me.lease.With()),
+			clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()),
 		).Else(clientv3.OpGet(me.key), clientv3.OpGet(me.req.Line.Run)).Commit()
 		if err != nil {
 			return entry{}, err

@@ -6,12 +6,18 @@
 //
 //	/conch/v1/elect/<name>/<lease hex>  one key per candidate; the lowest create-revision is the head
 //	/conch/v1/elect-run/<name>          whose command may be alive (no lease)
+//	/conch/v1/sema/<name>/<lease hex>   one key per holder or waiter of a semaphore, oldest first
+//	/conch/v1/sema-state/<name>/cap     its capacity, while in use (no lease)
+//	/conch/v1/sema-state/<name>/slot/<n>  who has slot n (the holder's lease)
+//	/conch/v1/sema-state/<name>/run/<n>   whose command may be alive in it (no lease)
+//	/conch/v1/sema-host/<name>/<host>/<lease hex>  with --spread, who may stand in line for a host
 //	/conch/v1/evict/<lease hex>         who evicted the hold of that lease (same lease)
 //	/conch/v1/once/<name>/<key>         a thing done once and for ever (no lease)
 package keys
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -74,6 +80,61 @@ func (s Space) OfficeOf(key string) (name string, ok bool) {
 	}
 	name, _, ok = strings.Cut(rest, "/")
 	return name, ok && name != ""
+}
+
+// A Pool is a Line in which several have a turn at the same time: a semaphore.
+// All that changes when somebody's turn begins or ends lies under State, so that
+// it can be read, watched and compared as one.
+type Pool struct {
+	Line
+	State string // ends in a slash
+}
+
+// Pool returns the semaphore called name. The name must have passed CheckName.
+func (s Space) Pool(name string) Pool {
+	return Pool{
+		Line:  Line{Name: name, Dir: s.Pools() + name + "/"},
+		State: string(s) + "/sema-state/" + name + "/",
+	}
+}
+
+// Pools returns the prefix under which the candidates of all semaphores lie.
+func (s Space) Pools() string { return string(s) + "/sema/" }
+
+// PoolHost returns the line in which candidates of one host, or of one value of
+// another label, stand for the semaphore called name. All must have passed
+// CheckName.
+func (s Space) PoolHost(name, host string) Line {
+	return Line{
+		Name: name,
+		Dir:  string(s) + "/sema-host/" + name + "/" + host + "/",
+		Run:  string(s) + "/sema-host-run/" + name + "/" + host,
+	}
+}
+
+// Cap returns the key of the capacity.
+func (p Pool) Cap() string { return p.State + "cap" }
+
+// Slot returns the key of who has slot n.
+func (p Pool) Slot(n int) string { return p.State + slotPart + strconv.Itoa(n) }
+
+// RunIn returns the key of the running record of slot n.
+func (p Pool) RunIn(n int) string { return p.State + runPart + strconv.Itoa(n) }
+
+const slotPart, runPart = "slot/", "run/"
+
+// SlotOf and RunOf return the number of the slot whose key, or running record,
+// this is.
+func (p Pool) SlotOf(key string) (n int, ok bool) { return number(key, p.State+slotPart) }
+func (p Pool) RunOf(key string) (n int, ok bool)  { return number(key, p.State+runPart) }
+
+func number(key, prefix string) (int, bool) {
+	rest, ok := strings.CutPrefix(key, prefix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(rest)
+	return n, err == nil && n >= 0
 }
 
 // Evict returns the key of the note that says who evicted the hold with lease

@@ -4,11 +4,12 @@ package tool
 import (
 	"conch/pkg/cli"
 	"conch/pkg/tool/elect"
+	"conch/pkg/tool/sema"
 	"conch/pkg/wrap"
 )
 
 // All are the tools, in the order in which help lists them.
-func All() []cli.Tool { return []cli.Tool{elect.Tool} }
+func All() []cli.Tool { return []cli.Tool{elect.Tool, sema.Tool} }
 
 // Internal are the entries that conch starts itself.
 func Internal() []cli.Tool { return []cli.Tool{wrap.Release} }

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"conch/pkg/cli"
-	"conch/pkg/fence"
+	"conch/pkg/hold"
 	"conch/pkg/proc"
 )
 
@@ -20,14 +21,17 @@ var outputs = []string{"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY"
 
 // environ is the environment of a command: what was inherited, and at its end
 // what it may know of the hold.
-func environ(inherited []string, kind, name string, t fence.Token, extra ...string) []string {
+func environ(inherited []string, kind, name string, t *hold.Turn) []string {
 	env := slices.DeleteFunc(slices.Clone(inherited), func(entry string) bool {
 		key, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(outputs, key)
 	})
 	env = append(env, "CONCH_KIND="+kind, "CONCH_NAME="+name)
-	env = append(env, t.Env()...)
-	return append(env, extra...)
+	env = append(env, t.Token().Env()...)
+	if slot, ok := t.Slot(); ok {
+		env = append(env, "CONCH_SLOT="+strconv.Itoa(slot))
+	}
+	return env
 }
 
 // Argv returns the command line, which -c makes a shell's.

@@ -139,7 +139,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 		s.letGo()
 	}
 	s.signals.Ready()
-	env := environ(s.stdio.Env, s.kind, s.Line.Name, t.Token())
+	env := environ(s.stdio.Env, s.kind, s.Line.Name, t)
 	if s.Notify != "" && s.Notify != "child" {
 		env = without(env, "NOTIFY_SOCKET")
 	}
@@ -225,7 +225,7 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said, Signals: s.signals.C}
 	o, err := g.Run(h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
-		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t.Token()),
+		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t),
 		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release,
 	})
 	o.Dismiss()

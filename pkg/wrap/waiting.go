@@ -78,15 +78,16 @@ func (l *waitingLine) draw(p hold.Place) {
 	}
 }
 
-// rank is the place in line of the candidate with that revision: 1 is directly
-// behind the holder.
+// rank is the place of the candidate with that revision among those who wait: 1
+// is the next to have a turn.
 func rank(l hold.Line, rev int64) int {
-	for i, c := range l.Candidates {
-		if c.Rev == rev {
-			return i
+	n := 1
+	for _, c := range l.Candidates {
+		if c.Rev < rev && c.State == hold.Waiting {
+			n++
 		}
 	}
-	return len(l.Candidates)
+	return n
 }
 
 func ordinal(n int) string {

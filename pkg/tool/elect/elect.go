@@ -32,7 +32,7 @@ var Tool = cli.Tool{
 	Examples: examples,
 	Sections: sections,
 	Statuses: statuses(),
-	SeeAlso:  []string{"conch(7)", "etcdctl(1)", "flock(1)"},
+	SeeAlso:  []string{"conch-sema(1)", "etcdctl(1)", "flock(1)", "conch(7)"},
 	Shape:    cli.NameCommand,
 	Setup:    setup,
 	Raise:    proc.Raise,

@@ -2,12 +2,9 @@ package elect
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -23,14 +20,9 @@ import (
 // query is what is done instead of a command.
 type query func(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error
 
-// ask connects, puts the question, and gives errors their exit status.
+// ask puts the question.
 func (o *options) ask(ctx context.Context, stdio *cli.Stdio, office keys.Line, q query) error {
-	c, err := o.Open(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return o.Explain(q(ctx, stdio, c, office))
+	return o.Ask(ctx, func(ctx context.Context, c *etcd.Client) error { return q(ctx, stdio, c, office) })
 }
 
 // list reads the line within --dial-timeout.
@@ -39,9 +31,6 @@ func (o *options) list(ctx context.Context, c *etcd.Client, office keys.Line) (h
 	defer cancel()
 	return hold.List(ctx, c, office)
 }
-
-// no is the silent answer "no".
-var no = &cli.Exit{Status: cli.Failed}
 
 // holderJSON is a holder in --json output. The first four fields are as the
 // reference has them.
@@ -77,15 +66,6 @@ func text(office string, h hold.Candidate) string {
 	return cli.OneLine(fmt.Sprintf("%s %s pid=%d since=%s rev=%d", office, h.Host, h.PID, since, h.Rev))
 }
 
-func printJSON(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(b, '\n'))
-	return err
-}
-
 func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
 	l, err := o.list(ctx, c, office)
 	if err != nil {
@@ -94,9 +74,9 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 	h, ok := l.Holder()
 	switch {
 	case !ok:
-		return no
+		return cli.No
 	case o.json:
-		return printJSON(stdio.Out, describe(office.Name, l, h))
+		return stdio.JSON(describe(office.Name, l, h))
 	}
 	_, err = fmt.Fprintln(stdio.Out, text(office.Name, h))
 	return err
@@ -120,7 +100,7 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 			return nil
 		case !ok && o.json:
 			said = 0
-			return printJSON(stdio.Out, vacant{Office: office.Name})
+			return stdio.JSON(vacant{Office: office.Name})
 		case !ok:
 			said = 0
 			_, err := fmt.Fprintln(stdio.Out, office.Name, "-")
@@ -128,7 +108,7 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		}
 		said = h.Rev
 		if o.json {
-			return printJSON(stdio.Out, describe(office.Name, l, h))
+			return stdio.JSON(describe(office.Name, l, h))
 		}
 		_, err := fmt.Fprintln(stdio.Out, text(office.Name, h))
 		return err
@@ -159,12 +139,12 @@ func (o *options) sayAssert(ctx context.Context, stdio *cli.Stdio, c *etcd.Clien
 	}
 	a.Held = a.Held && uint64(h.Rev) >= o.minRev
 	if o.json {
-		if err := printJSON(stdio.Out, a); err != nil {
+		if err := stdio.JSON(a); err != nil {
 			return err
 		}
 	}
 	if !a.Held {
-		return no
+		return cli.No
 	}
 	return nil
 }
@@ -172,28 +152,17 @@ func (o *options) sayAssert(ctx context.Context, stdio *cli.Stdio, c *etcd.Clien
 func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	who, err := hold.Evict(ctx, c, o.Space, office, me())
+	who, err := hold.Evict(ctx, c, o.Space, office, hold.Self(nil).Who())
 	switch {
 	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s: nobody holds it", office.Name)
 	case err != nil:
 		return err
 	case o.json:
-		return printJSON(stdio.Out, describe(office.Name, hold.Line{Candidates: []hold.Candidate{who}}, who))
+		return stdio.JSON(describe(office.Name, hold.Line{Candidates: []hold.Candidate{who}}, who))
 	}
 	_, err = fmt.Fprintf(stdio.Out, "%s: evicted %s\n", office.Name, cli.OneLine(who.String()))
 	return err
-}
-
-// me is who evicts: user@host (pid N).
-func me() string {
-	h := hold.Self(nil)
-	if h.User == "" {
-		if u, err := user.Current(); err == nil {
-			h.User = u.Uid
-		}
-	}
-	return fmt.Sprintf("%s@%s (pid %d)", h.User, h.Host, h.PID)
 }
 
 // names proposes the offices that somebody holds, to the shell's completion.

@@ -1,0 +1,296 @@
+package hold
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+	"conch/pkg/fence"
+	"conch/pkg/keys"
+	"conch/pkg/lease"
+)
+
+// Share says how much of which semaphore is wanted. The Line of the Request and
+// the weight of its Holder are set from it.
+type Share struct {
+	Pool   keys.Pool
+	Max    int // the capacity that the caller takes it to have, at least 1
+	Weight int // how much of it the turn takes, 1 to Max
+}
+
+// InUse is the refusal of a Share whose Max is not that of those who use the
+// semaphore.
+type InUse struct {
+	Cap, Max int
+	By       Candidate // the oldest of them
+}
+
+func (e *InUse) Error() string {
+	s := fmt.Sprintf("in use with a capacity of %d, and not %d", e.Cap, e.Max)
+	if e.By.Key != "" {
+		s += ", by " + e.By.String()
+	}
+	return s
+}
+
+// JoinPool takes a place in line for a share of a semaphore and waits for it. The
+// line is strictly first come first served: whoever is in front waits for its
+// whole share, and nobody passes. Only the first who waits watches what is given
+// back, everybody else whoever is in front of him.
+//
+// Errors: those of Join, and *InUse.
+func JoinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (*Turn, error) {
+	req.Line = s.Pool.Line
+	req.Holder.Weight = s.Weight
+	return again(ctx, req, func(req Request) (*Turn, error) { return joinPool(ctx, c, req, s) })
+}
+
+// poolCandidacy is one place in the line of a semaphore.
+type poolCandidacy struct {
+	*candidacy
+	Share
+	dirt map[string]clock.Instant // when a record without a holder was first seen, by its key and value
+}
+
+func joinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (_ *Turn, err error) {
+	l, err := lease.New(c, req.TTL)
+	if err != nil {
+		return nil, err
+	}
+	me := &poolCandidacy{candidacy: newCandidacy(c, req, l), Share: s, dirt: map[string]clock.Instant{}}
+	me.pool = &s.Pool
+	defer func() {
+		if err != nil {
+			me.abandon(ctx, err)
+		}
+	}()
+	first, err := contact(ctx, me.candidacy, me.enter)
+	if err != nil {
+		return nil, err
+	}
+	me.keep(first.token)
+	if first.acquired {
+		return newTurn(me.candidacy), nil
+	}
+	t, err := me.wait(ctx, first)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return t, err
+}
+
+// poolEntry is what a transaction found: who is directly in front, and how the
+// semaphore stood.
+type poolEntry struct {
+	entry
+	poolState
+	slot int // ours, if it is acquired
+}
+
+// enter grants the lease, reads how things stand at the same time, and joins,
+// with the turn if there is room and nobody waits.
+func (me *poolCandidacy) enter(ctx context.Context) (poolEntry, error) {
+	granted := make(chan error, 1)
+	go func() { granted <- me.lease.Grant(ctx) }()
+	e, err := me.peek(ctx)
+	if gerr := <-granted; gerr != nil {
+		return e, gerr
+	}
+	for err == nil && e.token.Rev == 0 {
+		if err = me.agreed(ctx, e); err != nil {
+			return e, err
+		}
+		slot, room := me.room(e)
+		switch {
+		case !room || e.ahead.State == Waiting:
+			if me.req.NonBlock {
+				return e, &Busy{}
+			}
+			slot = -1
+		}
+		e, err = me.join(ctx, e, slot) // without success if we may not wait and somebody was faster
+	}
+	if err == nil {
+		err = me.agreed(ctx, e)
+	}
+	if e.acquired {
+		me.settle(e.slot)
+	}
+	return e, err
+}
+
+// settle notes which slot is ours, or will be if an attempt succeeds.
+func (me *poolCandidacy) settle(slot int) { me.slot, me.runAt = slot, me.Pool.RunIn(slot) }
+
+// peek reads the newest in line and the state of the semaphore.
+func (me *poolCandidacy) peek(ctx context.Context) (poolEntry, error) {
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
+		r, err := m.KV().Txn(ctx).Then(me.newest(), me.state()).Commit()
+		if err != nil {
+			return poolEntry{}, err
+		}
+		e := poolEntry{entry: entry{rev: r.Header.Revision, known: true}, poolState: me.parse(rangeOf(r, 1))}
+		if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
+			e.ahead = candidate(ahead.Kvs[0])
+		}
+		return e, nil
+	})
+}
+
+func (me *poolCandidacy) newest() clientv3.Op {
+	return clientv3.OpGet(me.Pool.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1))
+}
+
+func (me *poolCandidacy) state() clientv3.Op {
+	return clientv3.OpGet(me.Pool.State, clientv3.WithPrefix())
+}
+
+// unchanged is the comparison that nothing has been put below a prefix since a
+// revision. That something was deleted it does not notice.
+func unchanged(prefix string, since int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(prefix), "<", since+1).WithPrefix()
+}
+
+// agreed returns *InUse if others use the semaphore with another capacity. In a
+// line that is empty the newest caller's counts.
+func (me *poolCandidacy) agreed(ctx context.Context, e poolEntry) error {
+	if e.acquired || e.ahead.Key == "" || e.capacity == 0 || e.capacity == me.Max {
+		return nil
+	}
+	busy := &InUse{Cap: e.capacity, Max: me.Max}
+	if line, err := List(ctx, me.c, me.req.Line); err == nil && len(line.Candidates) > 0 {
+		busy.By = line.Candidates[0]
+	}
+	return busy
+}
+
+// join puts our key, unless an earlier attempt did: with the slot if that is not
+// negative and nothing has happened since e was read, and otherwise to wait, or
+// not at all.
+func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolEntry, error) {
+	enter := []clientv3.Op{clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With()), me.agree(e)}
+	if me.req.NonBlock {
+		enter = nil
+	}
+	if slot >= 0 {
+		me.settle(slot)
+		as := []clientv3.Cmp{unchanged(me.Pool.Dir, e.rev), unchanged(me.Pool.State, e.rev)}
+		enter = []clientv3.Op{clientv3.OpTxn(as, append(me.take(e), me.agree(e)), enter)}
+	}
+	then := append([]clientv3.Op{me.newest(), me.state()}, enter...)
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
+		r, err := m.KV().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(me.key), "=", 0)).
+			Then(then...).
+			Else(clientv3.OpGet(me.key), me.state()).Commit()
+		if err != nil {
+			return poolEntry{}, err
+		}
+		return me.read(r, slot)
+	})
+}
+
+// agree is the operation that puts our capacity where there is none or, in a line
+// that is empty, where nothing has happened since e was read.
+func (me *poolCandidacy) agree(e poolEntry) clientv3.Op {
+	as := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(me.Pool.Cap()), "=", 0)}
+	if e.capacity != 0 && e.capacity != me.Max {
+		as = []clientv3.Cmp{unchanged(me.Pool.Dir, e.rev), unchanged(me.Pool.State, e.rev)}
+	}
+	return clientv3.OpTxn(as, []clientv3.Op{clientv3.OpPut(me.Pool.Cap(), strconv.Itoa(me.Max))}, nil)
+}
+
+// read makes sense of the join's answer. What it read it read before it put.
+func (me *poolCandidacy) read(r *clientv3.TxnResponse, tried int) (poolEntry, error) {
+	e := poolEntry{entry: entry{rev: r.Header.Revision}, poolState: me.parse(rangeOf(r, 1))}
+	slot, ours := me.ourSlot(e.poolState)
+	if !r.Succeeded { // sent before, and answered now
+		e.token = fence.Of(r.Header, me.key, rangeOf(r, 0).Kvs[0].CreateRevision, me.lease.ID)
+		e.acquired, e.slot = ours, slot
+		return e, nil
+	}
+	if ours { // an earlier attempt acquired, and its key was deleted
+		return e, &etcd.Final{Err: errOusted}
+	}
+	e.known = true
+	if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
+		e.ahead = candidate(ahead.Kvs[0])
+	}
+	e.acquired, e.slot = tried >= 0 && r.Responses[2].GetResponseTxn().Succeeded, tried
+	if e.acquired || !me.req.NonBlock {
+		e.token = fence.Of(r.Header, me.key, r.Header.Revision, me.lease.ID)
+	}
+	return e, nil
+}
+
+// ourSlot returns the slot that is ours in s.
+func (me *poolCandidacy) ourSlot(s poolState) (int, bool) {
+	for n, record := range s.runs {
+		if record == me.run {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// take are the operations that make us a holder, in me.slot.
+func (me *poolCandidacy) take(e poolEntry) []clientv3.Op {
+	ops := []clientv3.Op{
+		clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()),
+		clientv3.OpPut(me.Pool.Slot(me.slot), me.run, me.lease.With()),
+		clientv3.OpPut(me.runAt, me.run),
+	}
+	for n := range e.runs {
+		if _, held := e.slots[n]; !held && n != me.slot && me.swept(e.poolState, n) {
+			ops = append(ops, clientv3.OpDelete(me.Pool.RunIn(n)))
+		}
+	}
+	return ops
+}
+
+// Resize changes the capacity of a semaphore that is in use, and returns what it
+// was. More admits whoever waits at once; with less, holders finish. ErrVacant
+// means that nobody uses it.
+func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (was int, _ error) {
+	text := strconv.Itoa(capacity)
+	for {
+		now, rev, err := readCapacity(ctx, c, pool)
+		if err == nil && now == 0 {
+			err = ErrVacant
+		}
+		if err != nil || now == capacity {
+			return now, err
+		}
+		// An attempt that comes late changes nothing: the revision is another then.
+		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(pool.Cap()), "=", rev)).
+				Then(clientv3.OpPut(pool.Cap(), text)).Commit()
+		})
+		if err != nil || r.Succeeded {
+			return now, err
+		}
+	}
+}
+
+// readCapacity returns the capacity and its mod-revision; 0 if nobody stands in
+// line.
+func readCapacity(ctx context.Context, c *etcd.Client, pool keys.Pool) (capacity int, rev int64, _ error) {
+	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).Then(clientv3.OpGet(pool.Cap()), clientv3.OpGet(pool.Dir, clientv3.WithPrefix(), clientv3.WithLimit(1))).Commit()
+	})
+	if err != nil || len(rangeOf(r, 0).Kvs) == 0 || len(rangeOf(r, 1).Kvs) == 0 {
+		return 0, 0, err
+	}
+	kv := rangeOf(r, 0).Kvs[0]
+	n, err := strconv.Atoi(string(kv.Value))
+	return n, kv.ModRevision, err
+}
+
+// Capacity returns the capacity of a semaphore, 0 if nobody uses it.
+func Capacity(ctx context.Context, c *etcd.Client, pool keys.Pool) (int, error) {
+	n, _, err := readCapacity(ctx, c, pool)
+	return n, err
+}

@@ -1,0 +1,343 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+)
+
+// poolWorld is a client and a semaphore of the test's own.
+type poolWorld struct {
+	*world
+	pool keys.Pool
+}
+
+func newPoolWorld(t *testing.T) *poolWorld {
+	w := newWorld(t)
+	p := space.Pool(t.Name())
+	w.line = p.Line
+	return &poolWorld{w, p}
+}
+
+func (w *poolWorld) share(max, weight int) Share { return Share{w.pool, max, weight} }
+
+func (w *poolWorld) take(s Share) *Turn {
+	w.t.Helper()
+	t, err := JoinPool(within(w.t, 30*time.Second), w.c, w.request(), s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return t
+}
+
+func (w *poolWorld) later(s Share) <-chan *Turn {
+	w.t.Helper()
+	turns := make(chan *Turn, 1)
+	waiting := make(chan struct{}, 100)
+	r := w.request()
+	r.OnWait = func(Place) { waiting <- struct{}{} }
+	go func() {
+		t, err := JoinPool(within(w.t, 60*time.Second), w.c, r, s)
+		if err != nil {
+			w.t.Error(err)
+		}
+		turns <- t
+	}()
+	<-waiting
+	return turns
+}
+
+func (w *poolWorld) empty() {
+	w.t.Helper()
+	for _, prefix := range []string{w.pool.Dir, w.pool.State} {
+		r, err := w.admin.Get(within(w.t, 10*time.Second), prefix, clientv3.WithPrefix())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, kv := range r.Kvs {
+			w.t.Errorf("left behind: %s %s", kv.Key, kv.Value)
+		}
+	}
+}
+
+func slotOf(t *Turn) int {
+	n, _ := t.Slot()
+	return n
+}
+
+// A slot in the middle is given to the head of the line at once: the reference
+// starts C only when A has ended.
+func TestPoolConservesWork(t *testing.T) {
+	w := newPoolWorld(t)
+	a, b := w.take(w.share(2, 1)), w.take(w.share(2, 1))
+	c, d := w.later(w.share(2, 1)), w.later(w.share(2, 1))
+	w.release(b)
+	third := <-c
+	if !none(d) {
+		t.Fatal("three of two")
+	}
+	if slotOf(a) != 0 || slotOf(third) != slotOf(b) || slotOf(b) != 1 {
+		t.Errorf("slots %d, %d, %d", slotOf(a), slotOf(b), slotOf(third))
+	}
+	if !(a.Token().Rev < b.Token().Rev && b.Token().Rev < third.Token().Rev) {
+		t.Error("tokens do not rise")
+	}
+	w.release(a)
+	fourth := <-d
+	if slotOf(fourth) != 0 {
+		t.Errorf("not the lowest free slot, but %d", slotOf(fourth))
+	}
+	w.release(third)
+	w.release(fourth)
+	w.empty()
+}
+
+// A heavy waiter at the head is not passed by light ones.
+func TestPoolWeights(t *testing.T) {
+	w := newPoolWorld(t)
+	a, b := w.take(w.share(3, 1)), w.take(w.share(3, 1))
+	heavy := w.later(w.share(3, 3))
+	light := w.later(w.share(3, 1))
+	w.release(a)
+	if !none(heavy) || !none(light) {
+		t.Fatal("somebody has passed")
+	}
+	w.release(b)
+	h := <-heavy
+	if !none(light) {
+		t.Fatal("four of three")
+	}
+	w.release(h)
+	w.release(<-light)
+	w.empty()
+}
+
+func TestPoolNonBlock(t *testing.T) {
+	w := newPoolWorld(t)
+	a := w.take(w.share(2, 1))
+	r := w.request()
+	r.NonBlock = true
+	b, err := JoinPool(within(t, 10*time.Second), w.c, r, w.share(2, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var busy *Busy
+	if _, err := JoinPool(within(t, 10*time.Second), w.c, r, w.share(2, 1)); !errors.As(err, &busy) || busy.Holder.Key == "" {
+		t.Errorf("%v", err)
+	}
+	w.release(a)
+	w.release(b)
+	w.empty()
+}
+
+// One capacity while it is in use; idle, the newest caller's counts.
+func TestPoolCapacity(t *testing.T) {
+	w := newPoolWorld(t)
+	a := w.take(w.share(2, 1))
+	var use *InUse
+	if _, err := JoinPool(within(t, 10*time.Second), w.c, w.request(), w.share(3, 1)); !errors.As(err, &use) || use.Cap != 2 || use.By.Key != a.Token().Key {
+		t.Errorf("%v", err)
+	}
+	w.release(a)
+	w.empty()
+	b := w.take(w.share(3, 1))
+	a2, c := w.take(w.share(3, 1)), w.later(w.share(3, 3))
+	w.release(b)
+	w.release(a2)
+	w.release(<-c)
+	w.empty()
+}
+
+// Growing admits at once, shrinking lets holders finish.
+func TestPoolResize(t *testing.T) {
+	w := newPoolWorld(t)
+	a := w.take(w.share(1, 1))
+	b, c := w.later(w.share(1, 1)), w.later(w.share(1, 1))
+	w.resize(3, 1)
+	second, third := <-b, <-c
+	w.resize(1, 3)
+	d := w.later(w.share(1, 1))
+	w.release(a)
+	w.release(second)
+	if !none(d) {
+		t.Error("two of one")
+	}
+	w.release(third)
+	w.release(<-d)
+	w.empty()
+	if _, err := Resize(within(t, 10*time.Second), w.c, w.pool, 2); !errors.Is(err, ErrVacant) {
+		t.Errorf("%v", err)
+	}
+}
+
+func (w *poolWorld) resize(n, was int) {
+	w.t.Helper()
+	if old, err := Resize(within(w.t, 10*time.Second), w.c, w.pool, n); err != nil || old != was {
+		w.t.Fatalf("%d, %v", old, err)
+	}
+}
+
+// A holder that died without a word takes its share until the lock-delay is over,
+// and only its own.
+func TestPoolDirt(t *testing.T) {
+	w := newPoolWorld(t)
+	a, b := w.take(w.share(2, 1)), w.take(w.share(2, 1))
+	r := w.request()
+	r.LockDelay = 2 * time.Second
+	waiting := make(chan Place, 100)
+	r.OnWait = func(p Place) { waiting <- p }
+	turns := make(chan *Turn, 2)
+	for range 2 {
+		go func() {
+			c, err := JoinPool(within(t, 60*time.Second), w.c, r, w.share(2, 1))
+			if err != nil {
+				t.Error(err)
+			}
+			turns <- c
+		}()
+		<-waiting
+	}
+	began := time.Now()
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(a.Token().Lease)); err != nil {
+		t.Fatal(err)
+	}
+	w.release(b)
+	first := <-turns
+	if slotOf(first) != 1 {
+		t.Errorf("slot %d, whose last holder may be alive", slotOf(first))
+	}
+	second := <-turns
+	if d := time.Since(began); d < r.LockDelay {
+		t.Errorf("the lock-delay was cut short to %v", d)
+	}
+	if slotOf(second) != 0 {
+		t.Errorf("slot %d", slotOf(second))
+	}
+	w.release(first)
+	w.release(second)
+	w.empty()
+}
+
+// Whoever comes and goes, however: no more is held than there is, no slot twice,
+// tokens rise, and while somebody waits nothing that he could have is idle.
+func TestPoolAtRandom(t *testing.T) {
+	w := newPoolWorld(t)
+	const capacity, clients, rounds = 3, 12, 8
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	var mu sync.Mutex
+	used, held, last := 0, map[int]bool{}, map[int]int64{}
+	begin := func(turn *Turn, weight int) {
+		mu.Lock()
+		defer mu.Unlock()
+		used += weight
+		slot := slotOf(turn)
+		if used > capacity || held[slot] || slot >= capacity {
+			t.Errorf("%d of %d are held; slot %d is taken: %v", used, capacity, slot, held[slot])
+		}
+		held[slot] = true
+		if turn.Token().Rev <= last[slot] {
+			t.Errorf("token %d after %d in slot %d", turn.Token().Rev, last[slot], slot)
+		}
+		last[slot] = turn.Token().Rev
+	}
+	end := func(turn *Turn, weight int) {
+		mu.Lock()
+		defer mu.Unlock()
+		used -= weight
+		delete(held, slotOf(turn))
+	}
+	var wg sync.WaitGroup
+	for i := range clients {
+		draw := rand.New(rand.NewPCG(seed, uint64(i)))
+		wg.Go(func() {
+			for range rounds {
+				if err := w.visit(draw, begin, end); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	w.release(w.take(w.share(capacity, capacity))) // sweeps up after who died last
+	w.empty()
+}
+
+// visit is one arrival: it waits for its turn, or loses patience, and leaves or
+// dies.
+func (w *poolWorld) visit(draw *rand.Rand, begin, end func(*Turn, int)) error {
+	weight := 1 + draw.IntN(3)*draw.IntN(2)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if draw.IntN(4) == 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Duration(draw.IntN(40))*time.Millisecond)
+		defer stop()
+	}
+	r := w.request()
+	r.LockDelay = 50 * time.Millisecond
+	r.NonBlock = draw.IntN(5) == 0
+	turn, err := JoinPool(ctx, w.c, r, w.share(3, weight))
+	var busy *Busy
+	var unreachable *etcd.Unreachable
+	switch {
+	case errors.As(err, &busy), errors.Is(err, context.DeadlineExceeded), errors.As(err, &unreachable):
+		return nil
+	case err != nil:
+		return fmt.Errorf("weight %d: %w", weight, err)
+	}
+	begin(turn, weight)
+	time.Sleep(time.Duration(draw.IntN(10)) * time.Millisecond) // its work
+	end(turn, weight)
+	if draw.IntN(6) == 0 { // dies
+		turn.Abandon()
+		_, err := w.admin.Revoke(ctx, clientv3.LeaseID(turn.Token().Lease))
+		if ctx.Err() != nil {
+			err = nil
+		}
+		return err
+	}
+	return turn.Release(context.Background(), After{})
+}
+
+// One waiter wakes for each slot that is given back, and a hand-over is two
+// commits, however many wait.
+func TestPoolWakesOne(t *testing.T) {
+	w := newPoolWorld(t)
+	turns := []*Turn{w.take(w.share(2, 1)), w.take(w.share(2, 1))}
+	var line []<-chan *Turn
+	for range 10 {
+		line = append(line, w.later(w.share(2, 1)))
+	}
+	for _, next := range line {
+		before := w.revision()
+		w.release(turns[0])
+		turns = append(turns[1:], <-next)
+		// A release and a claim; the revoke of a lease without keys is none.
+		if n := w.revision() - before; n != 2 {
+			t.Errorf("%d commits for a hand-over", n)
+		}
+	}
+	for _, turn := range turns {
+		w.release(turn)
+	}
+	w.empty()
+}
+
+func (w *poolWorld) revision() int64 {
+	r, err := w.admin.Get(within(w.t, 10*time.Second), "x")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r.Header.Revision
+}

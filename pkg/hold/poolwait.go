@@ -1,0 +1,269 @@
+package hold
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+	"conch/pkg/lease"
+)
+
+// poolState is what lies below a Pool's State.
+type poolState struct {
+	capacity int            // 0: not in use
+	slots    map[int]string // who has which slot: as its running record, ...
+	runs     map[int]string // ... which outlives a holder that died
+}
+
+func (me *poolCandidacy) parse(r *pb.RangeResponse) poolState {
+	s := poolState{slots: map[int]string{}, runs: map[int]string{}}
+	for _, kv := range r.Kvs {
+		me.put(&s, kv)
+	}
+	return s
+}
+
+// put and drop apply a change of one key.
+func (me *poolCandidacy) put(s *poolState, kv *mvccpb.KeyValue) {
+	key, value := string(kv.Key), string(kv.Value)
+	if n, ok := me.Pool.SlotOf(key); ok {
+		s.slots[n] = value
+	} else if n, ok := me.Pool.RunOf(key); ok {
+		s.runs[n] = value
+	} else if key == me.Pool.Cap() {
+		s.capacity, _ = strconv.Atoi(value) // what is no number is no capacity
+	}
+}
+
+func (me *poolCandidacy) drop(s *poolState, key string) {
+	if n, ok := me.Pool.SlotOf(key); ok {
+		delete(s.slots, n)
+	} else if n, ok := me.Pool.RunOf(key); ok {
+		delete(s.runs, n)
+	} else if key == me.Pool.Cap() {
+		s.capacity = 0
+	}
+}
+
+// room returns the lowest free slot, if what is not taken is enough for us. A
+// record without a holder takes its share until the lock-delay is over.
+func (me *poolCandidacy) room(e poolEntry) (slot int, ok bool) {
+	s, capacity := e.poolState, e.capacity
+	if capacity == 0 || me.token.Rev == 0 && e.ahead.Key == "" { // idle: ours counts
+		capacity = me.Max
+	}
+	taken := map[int]bool{}
+	used := 0
+	for n, holder := range s.slots {
+		taken[n] = true
+		used += weight(parseRunning([]byte(holder)).Weight)
+	}
+	for n, record := range s.runs {
+		if !taken[n] && !me.swept(s, n) {
+			taken[n] = true
+			used += weight(parseRunning([]byte(record)).Weight)
+		}
+	}
+	if used+weight(me.Weight) > capacity {
+		return 0, false
+	}
+	for taken[slot] {
+		slot++
+	}
+	return slot, true
+}
+
+// swept reports whether the lock-delay for the record of slot n, which nobody
+// holds, is over.
+func (me *poolCandidacy) swept(s poolState, n int) bool { return me.delayOf(s, n) <= 0 }
+
+// delayOf returns what is left of it, counted from when we first saw it.
+func (me *poolCandidacy) delayOf(s poolState, n int) time.Duration {
+	record := s.runs[n]
+	id := fmt.Sprintf("%d %s", n, record)
+	seen, ok := me.dirt[id]
+	if !ok {
+		seen = clock.Least{}.Now()
+		me.dirt[id] = seen
+	}
+	d := me.req.LockDelay
+	if d == LockDelayTTL {
+		ttl := ttlOf([]byte(record), lease.MaxTTL)
+		d = ttl + ttl/100
+	}
+	return seen.Add(d).Sub(clock.Least{}.Now())
+}
+
+// nextSweep returns how long it is until a record may be swept away, if there is
+// one.
+func (me *poolCandidacy) nextSweep(s poolState) (next time.Duration, any bool) {
+	for n := range s.runs {
+		if _, held := s.slots[n]; held {
+			continue
+		}
+		if d := me.delayOf(s, n); d > 0 && (!any || d < next) {
+			next, any = d, true
+		}
+	}
+	return next, any
+}
+
+// wait waits in line from what the join found, until all in front have their
+// turns, and then for room.
+func (me *poolCandidacy) wait(ctx context.Context, e poolEntry) (*Turn, error) {
+	for {
+		if !e.known {
+			var err error
+			if e, err = me.look(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if e.ahead.State != Waiting {
+			return me.contend(ctx, e)
+		}
+		me.tell(Place{Ahead: e.ahead, Joined: me.token})
+		if _, err := me.follow(ctx, e.entry); err != nil {
+			return nil, err
+		}
+		e.known = false
+	}
+}
+
+// look reads who is directly in front, how the semaphore stands, and that we are
+// still in line.
+func (me *poolCandidacy) look(ctx context.Context) (poolEntry, error) {
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
+		r, err := m.KV().Txn(ctx).If(me.token.Compare()).Then(
+			clientv3.OpGet(me.Pool.Dir, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(me.token.Rev-1),
+				clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1)),
+			me.state()).Commit()
+		if err != nil {
+			return poolEntry{}, err
+		}
+		if !r.Succeeded {
+			return poolEntry{}, &etcd.Final{Err: errOusted}
+		}
+		e := poolEntry{entry: entry{rev: r.Header.Revision, known: true}, poolState: me.parse(rangeOf(r, 1))}
+		if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
+			e.ahead = candidate(ahead.Kvs[0])
+		}
+		return e, nil
+	})
+}
+
+// contend waits for room as the first who waits, and takes it.
+func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error) {
+	for {
+		slot, room := me.room(e)
+		var err error
+		switch {
+		case !e.known:
+			e, err = me.look(ctx)
+		case room:
+			e, err = me.claim(ctx, e, slot)
+		default:
+			delay, _ := me.nextSweep(e.poolState)
+			me.tell(Place{Ahead: e.ahead, Delay: delay, Joined: me.token})
+			e, err = me.await(ctx, e)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e.acquired {
+			// The deadline must not have passed while this process slept.
+			if d, _ := me.lease.Deadline(); !(clock.System{}).Now().Before(d) {
+				return nil, errOusted
+			}
+			me.settle(e.slot)
+			return newTurn(me.candidacy), nil
+		}
+	}
+}
+
+// await returns when the state of the semaphore has changed, with what it has
+// become, or when it is time to look at it again.
+func (me *poolCandidacy) await(ctx context.Context, e poolEntry) (poolEntry, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m, moved := me.c.Preferred()
+	changes := m.Watch(ctx, me.Pool.State, clientv3.WithPrefix(), clientv3.WithRev(e.rev+1))
+	again := time.NewTimer(me.lease.TTL()) // in case an event was lost
+	defer again.Stop()
+	sweep := make(<-chan time.Time)
+	if d, any := me.nextSweep(e.poolState); any {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		sweep = t.C
+	}
+	unknown := poolEntry{}
+	for {
+		select {
+		case r, ok := <-changes:
+			if !ok || r.Err() != nil {
+				return unknown, pause(ctx)
+			}
+			if len(r.Events) == 0 {
+				continue
+			}
+			me.apply(&e, r)
+			return e, nil
+		case <-sweep:
+			return e, nil
+		case <-moved:
+			return unknown, nil
+		case <-again.C:
+			return unknown, nil
+		case <-me.lease.Lost():
+			return unknown, errOusted
+		case <-ctx.Done():
+			return unknown, ctx.Err()
+		}
+	}
+}
+
+// apply brings e to the revision of r, which may hold more than one.
+func (me *poolCandidacy) apply(e *poolEntry, r clientv3.WatchResponse) {
+	for _, ev := range r.Events {
+		e.rev = max(e.rev, ev.Kv.ModRevision)
+		if ev.Type == mvccpb.Event_DELETE {
+			me.drop(&e.poolState, string(ev.Kv.Key))
+		} else {
+			me.put(&e.poolState, ev.Kv)
+		}
+	}
+}
+
+// claim becomes a holder: one transaction, which is also the proof that our own
+// key is still there and that nothing was taken since e was seen.
+func (me *poolCandidacy) claim(ctx context.Context, e poolEntry, slot int) (poolEntry, error) {
+	me.settle(slot)
+	take := me.take(e)
+	if e.capacity == 0 {
+		take = append(take, me.agree(e))
+	}
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
+		r, err := m.KV().Txn(ctx).If(me.token.Compare(), unchanged(me.Pool.State, e.rev)).
+			Then(take...).
+			Else(clientv3.OpGet(me.key), me.state()).Commit()
+		if err != nil {
+			return poolEntry{}, err
+		}
+		now := poolEntry{entry: entry{rev: r.Header.Revision, known: true, ahead: e.ahead, acquired: r.Succeeded}, slot: slot}
+		if r.Succeeded {
+			return now, nil
+		}
+		if own := rangeOf(r, 0); len(own.Kvs) == 0 || own.Kvs[0].CreateRevision != me.token.Rev {
+			return now, &etcd.Final{Err: errOusted}
+		}
+		now.poolState = me.parse(rangeOf(r, 1))
+		now.slot, now.acquired = me.ourSlot(now.poolState)
+		return now, nil
+	})
+}

@@ -1,0 +1,97 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+)
+
+// JoinSpread takes a share of a semaphore of which each host, or whatever the
+// line stands for, may have one turn only: it first stands in that line, and in
+// the semaphore's only with a turn there. So a host that already holds one does
+// not stand in the way of others.
+//
+// Errors: those of JoinPool. A Busy may be about either line.
+func JoinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
+	return again(ctx, req, func(req Request) (*Turn, error) { return joinSpread(ctx, c, req, s, line) })
+}
+
+func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
+	ours := req
+	ours.Line = line
+	alone, err := Join(ctx, c, ours)
+	if err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := whenLost(alone, cancel)
+	t, err := JoinPool(waiting, c, req, s)
+	stop()
+	if err != nil {
+		if ctx.Err() == nil && waiting.Err() != nil {
+			err = errOusted
+		}
+		// The caller's context may have ended; a release has a time of its own.
+		return nil, errors.Join(err, alone.Release(context.WithoutCancel(ctx), After{}))
+	}
+	t.also = alongside(t, alone)
+	return t, nil
+}
+
+// also is a second turn that another rests on.
+type also struct {
+	turn *Turn
+	lost chan struct{} // closed when either is lost
+	stop func()        // ends what waits for that
+}
+
+func alongside(t, other *Turn) *also {
+	a := &also{turn: other, lost: make(chan struct{})}
+	var once sync.Once
+	lose := func() { once.Do(func() { close(a.lost) }) }
+	one, two := whenLost(t, lose), whenLost(other, lose)
+	a.stop = func() { one(); two() }
+	return a
+}
+
+// whenLost calls f if t is lost, unless stop is called before, which returns when
+// f will not be called any more.
+func whenLost(t *Turn, f func()) (stop func()) {
+	var wg sync.WaitGroup
+	over := make(chan struct{})
+	lost := t.me.lease.Lost()
+	wg.Go(func() {
+		select {
+		case <-lost:
+			f()
+		case <-over:
+		}
+	})
+	return func() {
+		close(over)
+		wg.Wait()
+	}
+}
+
+// first reports whether the other turn is lost, or will be before t.
+func (a *also) first(t *Turn) bool {
+	select {
+	case <-a.turn.Lost():
+		return true
+	case <-t.me.lease.Lost():
+		return false
+	default:
+	}
+	other, _ := a.turn.Deadline()
+	d, _ := t.me.lease.Deadline()
+	return other.Before(d)
+}
+
+func (a *also) release(ctx context.Context, after After) error {
+	a.stop()
+	return a.turn.Release(ctx, after)
+}

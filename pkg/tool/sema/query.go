@@ -1,0 +1,242 @@
+package sema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/cli"
+	"conch/pkg/etcd"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+)
+
+// query is what is done instead of a command.
+type query func(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error
+
+// memberJSON is a holder or a waiter in --json output.
+type memberJSON struct {
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Cmd     string    `json:"cmd"`
+	User    string    `json:"user"`
+	State   string    `json:"state"` // held, lingering, waiting
+	Since   time.Time `json:"since"` // of the hold or, for a waiter, of the wait
+	Slot    *int      `json:"slot"`  // null: waits
+	Rank    int       `json:"rank"`  // among those who wait, from 1; 0: holds
+	Weight  int       `json:"weight"`
+	Rev     int64     `json:"rev"`
+	Lease   string    `json:"lease"`
+	Key     string    `json:"key"`
+}
+
+// semaphoreJSON is --who --json.
+type semaphoreJSON struct {
+	Name    string       `json:"name"`
+	Max     int          `json:"max"` // 0: not in use
+	Holders []memberJSON `json:"holders"`
+	Waiters []memberJSON `json:"waiters"`
+}
+
+// eventJSON is a line of --watch --json.
+type eventJSON struct {
+	Name  string `json:"name"`
+	Event string `json:"event"` // held, waiting, gone
+	memberJSON
+}
+
+func waits(c hold.Candidate) bool { return c.State == hold.Waiting }
+
+// members are all of a line with their ranks.
+func members(l hold.Line) []memberJSON {
+	var all []memberJSON
+	rank := 0
+	for _, c := range l.Candidates {
+		m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Slot, 0, max(1, c.Weight), c.Rev, keys.Hex(c.Lease), c.Key}
+		switch {
+		case waits(c):
+			rank++
+			m.Rank = rank
+		case m.State == "":
+			m.State = hold.Held
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// text is m as one line for people.
+func (m memberJSON) text(name string) string {
+	what := "HELD"
+	if m.Slot != nil {
+		what += fmt.Sprintf(" slot=%d", *m.Slot)
+	}
+	if m.Rank > 0 {
+		what = fmt.Sprintf("WAIT rank=%d", m.Rank)
+	}
+	if m.Weight > 1 {
+		what += fmt.Sprintf(" weight=%d", m.Weight)
+	}
+	return cli.OneLine(fmt.Sprintf("%s %s %s pid=%d since=%s rev=%d", name, what, m.Host, m.PID, m.Since.Format(time.RFC3339), m.Rev))
+}
+
+func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	l, err := hold.List(ctx, c, pool.Line)
+	if err != nil {
+		return err
+	}
+	all := members(l)
+	if o.json {
+		capacity, err := hold.Capacity(ctx, c, pool)
+		if err != nil {
+			return err
+		}
+		s := semaphoreJSON{Name: pool.Name, Max: capacity, Holders: []memberJSON{}, Waiters: []memberJSON{}}
+		for _, m := range all {
+			if m.Rank > 0 {
+				s.Waiters = append(s.Waiters, m)
+			} else {
+				s.Holders = append(s.Holders, m)
+			}
+		}
+		if err := stdio.JSON(s); err != nil {
+			return err
+		}
+	}
+	for _, m := range all {
+		if o.json {
+			break
+		}
+		if _, err := fmt.Fprintln(stdio.Out, m.text(pool.Name)); err != nil {
+			return err
+		}
+	}
+	if len(all) == 0 {
+		return cli.No
+	}
+	return nil
+}
+
+// sayWatch prints who is there, and then what changes: who waits, who holds, who
+// has gone.
+func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
+	first, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	_, err := hold.List(first, c, pool.Line) // the first answer is bounded
+	cancel()
+	if err != nil {
+		return err
+	}
+	known := map[int64]memberJSON{}
+	return hold.Watch(ctx, c, pool.Line, func(l hold.Line) error {
+		now := map[int64]memberJSON{}
+		for _, m := range members(l) {
+			now[m.Rev] = m
+			if old, ok := known[m.Rev]; !ok || old.State != m.State {
+				if err := o.sayChange(stdio, pool.Name, m.State, m); err != nil {
+					return err
+				}
+			}
+		}
+		for rev, m := range known {
+			if _, ok := now[rev]; !ok {
+				if err := o.sayChange(stdio, pool.Name, "gone", m); err != nil {
+					return err
+				}
+			}
+		}
+		known = now
+		return nil
+	})
+}
+
+func (o *options) sayChange(stdio *cli.Stdio, name, event string, m memberJSON) error {
+	if o.json {
+		return stdio.JSON(eventJSON{name, event, m})
+	}
+	line := m.text(name)
+	if event == "gone" {
+		line = cli.OneLine(fmt.Sprintf("%s GONE %s pid=%d rev=%d", name, m.Host, m.PID, m.Rev))
+	}
+	_, err := fmt.Fprintln(stdio.Out, line)
+	return err
+}
+
+func (o *options) setCapacity(ctx context.Context, _ *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	_, err := hold.Resize(ctx, c, pool, o.resize)
+	if errors.Is(err, hold.ErrVacant) {
+		return cli.Errorf(cli.Failed, "%s is not in use: the first who uses it says its --max", pool.Name)
+	}
+	return err
+}
+
+func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
+	meant, err := target(o.evict)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	evicted, err := hold.EvictAll(ctx, c, o.Space, pool.Line, meant, hold.Self(nil).Who())
+	for _, who := range evicted {
+		if o.json {
+			err = errors.Join(err, stdio.JSON(members(hold.Line{Candidates: []hold.Candidate{who}})[0]))
+		} else {
+			_, perr := fmt.Fprintf(stdio.Out, "%s: evicted %s\n", pool.Name, cli.OneLine(who.String()))
+			err = errors.Join(err, perr)
+		}
+	}
+	if errors.Is(err, hold.ErrVacant) {
+		return cli.Errorf(cli.Failed, "%s: there is nobody like %s", pool.Name, o.evict)
+	}
+	return err
+}
+
+// target reads who is to be evicted: a slot's number, HOST:PID, or all.
+func target(text string) (func(hold.Candidate) bool, error) {
+	if text == "all" {
+		return func(hold.Candidate) bool { return true }, nil
+	}
+	if slot, err := strconv.Atoi(text); err == nil && slot >= 0 {
+		return func(c hold.Candidate) bool { return c.Slot != nil && *c.Slot == slot }, nil
+	}
+	if i := strings.LastIndexByte(text, ':'); i > 0 {
+		if pid, err := strconv.Atoi(text[i+1:]); err == nil {
+			return func(c hold.Candidate) bool { return c.Host == text[:i] && c.PID == pid }, nil
+		}
+	}
+	return nil, cli.Usagef("--evict: %q is neither HOST:PID, nor the number of a slot, nor all", text)
+}
+
+// names proposes the semaphores that are in use, to the shell's completion.
+func (o *options) names(ctx context.Context, _ *cli.Stdio, words []string, prefix string) []string {
+	if len(words) > 0 {
+		return nil
+	}
+	var found []string
+	_ = o.Ask(ctx, func(ctx context.Context, c *etcd.Client) error {
+		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+			return m.KV().Get(ctx, o.Space.Pools()+prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1000))
+		})
+		if err != nil {
+			return err
+		}
+		for _, kv := range r.Kvs {
+			rest := strings.TrimPrefix(string(kv.Key), o.Space.Pools())
+			if n, _, ok := strings.Cut(rest, "/"); ok && n != "" && (len(found) == 0 || found[len(found)-1] != n) {
+				found = append(found, n)
+			}
+		}
+		return nil
+	})
+	return found
+}

@@ -1,0 +1,212 @@
+// Package sema is conch-sema: a command that runs on a few hosts of a cluster at
+// a time, and no more.
+package sema
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"conch/pkg/cli"
+	"conch/pkg/etcd"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+	"conch/pkg/proc"
+	"conch/pkg/wrap"
+)
+
+const name = "conch-sema"
+
+// maxSlots is the largest capacity: a semaphore is read and compared as a whole.
+const maxSlots = 10000
+
+// Tool is conch-sema.
+var Tool = cli.Tool{
+	Name:  name,
+	Brief: "run a command on N hosts of a cluster at a time",
+	Usage: []string{
+		"NAME --max N [FLAGS] [--] COMMAND [ARG]...",
+		"[FLAGS] --max N NAME -c 'SHELL COMMAND'",
+		"NAME --max N --hold",
+		"NAME --who | --watch",
+		"NAME --resize N",
+		"NAME --evict HOST:PID|SLOT|all",
+	},
+	Examples: examples,
+	Sections: sections,
+	Statuses: statuses(),
+	SeeAlso:  []string{"conch-elect(1)", "conch(7)"},
+	Shape:    cli.NameCommand,
+	Setup:    setup,
+	Raise:    proc.Raise,
+}
+
+// options are the settings of one run.
+type options struct {
+	*wrap.Options
+	max      int
+	weight   int
+	spread   bool
+	spreadBy string
+	hold     bool
+	who      bool
+	watch    bool
+	resize   int
+	evict    string
+	json     bool
+	given    func(flag string) bool
+}
+
+func setup(f *cli.Flags) cli.Run {
+	o := &options{given: f.Set}
+	f.Group("The semaphore")
+	f.Int(&o.max, cli.Row{Name: "max", Min: 1, Max: maxSlots, Help: "how many may run at a time; all who use NAME must say the same"})
+	f.Int(&o.weight, cli.Row{Name: "weight", Arg: "K", Min: 1, Max: maxSlots, Default: "1", Help: "take K of the N"})
+	f.Bool(&o.spread, cli.Row{Name: "spread", Help: "at most one on each host"})
+	f.String(&o.spreadBy, cli.Row{Name: "spread-by", Arg: "LABEL", Help: "at most one for each LABEL, such as a rack or a zone, in the place of the host's name"})
+	o.Options = wrap.Flags(f)
+	f.Group("Instead of a command")
+	f.Bool(&o.hold, cli.Row{Name: "hold", Env: cli.NoEnv, Help: "hold without a command: print the token, and release when standard input ends"})
+	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds, and who waits; status 1 if nobody does"})
+	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "the same, and then a line for each change"})
+	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
+	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|all", Env: cli.NoEnv, Help: "take the hold, or the place in line, away from somebody; the command there is killed"})
+	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict: JSON, one object a line"})
+	f.Complete(o.names)
+	return o.run
+}
+
+// run is the whole tool: a question, a hold, or a command under one.
+func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
+	argv := o.Argv(args.Command)
+	mode, err := o.mode(args, argv)
+	if err != nil {
+		return err
+	}
+	pool := o.Space.Pool(args.Name)
+	switch {
+	case mode != nil:
+		return o.Ask(ctx, func(ctx context.Context, c *etcd.Client) error { return mode(ctx, stdio, c, pool) })
+	case o.Plain && !o.Configured():
+		return o.Exec(argv, stdio)
+	}
+	return o.wrap(ctx, stdio, pool, argv)
+}
+
+// wrap is the path of a command: the way to etcd, the turn, the command under
+// it, the release.
+func (o *options) wrap(ctx context.Context, stdio *cli.Stdio, pool keys.Pool, argv []string) error {
+	join, err := o.join(pool)
+	if err != nil {
+		return err
+	}
+	s, err := wrap.Open(ctx, o.Options, name, "sema", pool.Line, argv, stdio)
+	if err != nil {
+		return err
+	}
+	return s.Close(s.Loop(func() error {
+		turn, err := s.Take(ctx, join)
+		if err != nil {
+			return err
+		}
+		if o.hold {
+			return s.Hold(ctx, turn)
+		}
+		outcome, err := s.Run(turn)
+		return s.Release(ctx, turn, outcome, err)
+	}))
+}
+
+// join is how a turn is taken.
+func (o *options) join(pool keys.Pool) (wrap.Join, error) {
+	share := hold.Share{Pool: pool, Max: o.max, Weight: o.weight}
+	join := func(ctx context.Context, c *etcd.Client, r hold.Request) (*hold.Turn, error) {
+		t, err := hold.JoinPool(ctx, c, r, share)
+		return t, explain(err, pool.Name)
+	}
+	if !o.spread && o.spreadBy == "" {
+		return join, nil
+	}
+	label := o.spreadBy
+	if label == "" {
+		var err error
+		if label, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	if err := keys.CheckName(label); err != nil {
+		return nil, cli.Usagef("--spread-by: %w", err)
+	}
+	line := o.Space.PoolHost(pool.Name, label)
+	return func(ctx context.Context, c *etcd.Client, r hold.Request) (*hold.Turn, error) {
+		t, err := hold.JoinSpread(ctx, c, r, share, line)
+		return t, explain(err, pool.Name)
+	}, nil
+}
+
+// explain gives the refusal of a capacity its status and a hint.
+func explain(err error, name string) error {
+	var use *hold.InUse
+	if !errors.As(err, &use) {
+		return err
+	}
+	return cli.Hint(cli.Errorf(cli.Usage, "%s: %w", name, use), "--max %d, or change it for all: conch-sema %s --resize %d", use.Cap, name, use.Max)
+}
+
+// mode finds the one thing to do instead of a command, nil for a command, and
+// refuses a line that asks for two things or for none.
+func (o *options) mode(args cli.Args, argv []string) (query, error) {
+	var mode query
+	var asked []string
+	for _, m := range []struct {
+		flag string
+		on   bool
+		do   query
+	}{
+		{"--hold", o.hold, nil},
+		{"--who", o.who, o.sayWho},
+		{"--watch", o.watch, o.sayWatch},
+		{"--resize", o.given("resize"), o.setCapacity},
+		{"--evict", o.given("evict"), o.sayEvict},
+	} {
+		if m.on {
+			asked = append(asked, m.flag)
+			mode = m.do
+		}
+	}
+	if !args.HasName {
+		return nil, cli.Usagef("the NAME of the semaphore is missing")
+	}
+	if err := keys.CheckName(args.Name); err != nil {
+		return nil, &cli.Exit{Status: cli.Usage, Err: err}
+	}
+	switch {
+	case len(asked) > 1:
+		return nil, cli.Usagef("%s ask for different things; use one of them", strings.Join(asked, " and "))
+	case len(asked) == 1 && len(argv) > 0:
+		return nil, cli.Usagef("%s runs no command, but one is given: %s", asked[0], argv[0])
+	case len(asked) == 0 && len(argv) == 0:
+		return nil, cli.Usagef("no command is given")
+	case o.json && mode == nil:
+		return nil, cli.Usagef("--json goes with --who, --watch and --evict")
+	case mode != nil:
+		return mode, nil
+	}
+	return nil, o.checkTurn()
+}
+
+// checkTurn refuses a turn that cannot be.
+func (o *options) checkTurn() error {
+	switch {
+	case o.max == 0:
+		return cli.Usagef("--max N is missing: how many may run at a time")
+	case o.weight > o.max:
+		return cli.Usagef("--weight %d can never be had: weight <= max, which is %d", o.weight, o.max)
+	case o.hold && o.Plain:
+		return cli.Usagef("--if-configured is about a command and --hold runs none; use one of them")
+	case o.hold && (o.Restart || o.Once != "" || o.MaxRun > 0 || o.OnAcquire != "" || o.OnLose != "" || o.WaitTree || o.Contain):
+		return cli.Usagef("--hold runs no command; --restart, --once, --max-run, --wait-tree, --contain and hooks are about one")
+	}
+	return nil
+}

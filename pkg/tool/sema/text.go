@@ -1,0 +1,24 @@
+package sema
+
+import "conch/pkg/cli"
+
+var examples = []cli.Example{
+	{Text: "At most three at a time in the cluster, on whichever hosts", Command: "xargs -P8 -I{} conch-sema --max 3 encode ffmpeg -i {}"},
+	{Text: "Restart a fleet two at a time, one for each rack", Command: "conch-sema restarts --max 2 --spread-by \"$RACK\" -- ./restart"},
+	{Text: "A big job takes half of what there is", Command: "conch-sema gpu --max 8 --weight 4 -- ./train"},
+	{Text: "Who holds, who waits?", Command: "conch-sema encode --who"},
+	{Text: "Let five run from now on", Command: "conch-sema encode --resize 5"},
+}
+
+func statuses() []cli.Status {
+	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --evict, --resize: nobody is there"})
+}
+
+var sections = []cli.Section{
+	{Title: "DESCRIPTION", Body: "`conch-sema` waits until fewer than N hold NAME, runs COMMAND, and gives its place up when COMMAND and everything that it started have ended. All that use the same NAME with the same etcd and the same `--prefix` stand in one line, first come first served: whoever is at its head starts as soon as any holder ends, and nobody passes.\n\n" +
+		"COMMAND runs under a lease in etcd and is dead before the lease can end, as under `conch-elect`, whose manual has the rest: signals, streams, descriptors and exit status are COMMAND's here too.\n\n" +
+		"One capacity counts for a NAME. While it is in use, another `--max` is refused, with who uses it; when nobody does, the newest caller's counts. `--resize` changes it for all."},
+	{Title: "THE COMMAND'S ENVIRONMENT", Body: "= CONCH_SLOT: 0 to N-1: no other holder has the same number at the same time\n= CONCH_KIND: `sema`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal"},
+	{Title: "WHAT IS NOT PROMISED", Body: "More than N COMMANDs can be alive in the cases that conch(7) lists, and in no other."},
+	{Title: "KEYS IN ETCD", Body: "= /conch/v1/sema/NAME/LEASE: one for each holder and waiter, under its own lease; lower create-revisions come first\n= /conch/v1/sema-state/NAME/cap: the capacity, while in use\n= /conch/v1/sema-state/NAME/slot/N: who has slot N, under the holder's lease\n= /conch/v1/sema-state/NAME/run/N: whose command may be alive in it; deleted with the release\n= /conch/v1/sema-host/NAME/LABEL/LEASE: with `--spread`, who stands in line for a host\n\nAn etcd user needs readwrite on the prefix."},
+}
