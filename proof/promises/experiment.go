@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,13 +40,14 @@ type experiment struct {
 // office is one turn that is contended for.
 type office struct {
 	name         string
+	kind         string // of key: elect, sema
 	ttl          time.Duration
 	lockDelayTTL bool
 	ledger       string
 	contenders   []*contender
 }
 
-func (o *office) dir() string { return prefix + "/elect/" + o.name + "/" }
+func (o *office) dir() string { return prefix + "/" + o.kind + "/" + o.name + "/" }
 
 func newExperiment(c config, w world, dir string) (*experiment, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -70,7 +72,10 @@ func newExperiment(c config, w world, dir string) (*experiment, error) {
 // newOffice makes an office and its contenders. Every third office is careful:
 // it waits for the whole TTL of a holder that was lost.
 func (e *experiment) newOffice(i int) *office {
-	o := &office{name: "office" + strconv.Itoa(i), ttl: e.ttl, lockDelayTTL: i%3 == 2, ledger: filepath.Join(e.dir, "ledger")}
+	o := &office{name: "office" + strconv.Itoa(i), kind: "elect", ttl: e.ttl, lockDelayTTL: i%3 == 2, ledger: filepath.Join(e.dir, "ledger")}
+	if e.max > 1 {
+		o.kind = "sema"
+	}
 	draw := random(e.seed, o.name+" contenders")
 	for j := range e.contenders {
 		o.contenders = append(o.contenders, e.newContender(o, i, j, draw))
@@ -252,7 +257,7 @@ func (e *experiment) note(ctx context.Context, o *office, when string, err error
 	e.stuck = append(e.stuck, fmt.Sprintf("%s %s: %v", o.name, when, err))
 }
 
-// settled waits until an office is held, its command and its daemon are at
+// settled waits until every slot of an office is held, commands and daemons are at
 // work, and somebody waits, all this for longer than it takes to end somebody
 // and to notice that he is not at work any more. It returns the newest holder.
 func (e *experiment) settled(ctx context.Context, o *office) (*contender, turn, supervisor, error) {
@@ -263,7 +268,7 @@ func (e *experiment) settled(ctx context.Context, o *office) (*contender, turn, 
 	err := until(ctx, e.patience, func() error {
 		before := t.token
 		var err error
-		if who, t, sup, err = o.holder(); err != nil {
+		if who, t, sup, err = o.holder(e.max); err != nil {
 			return err
 		}
 		if t.token != before {
@@ -275,7 +280,7 @@ func (e *experiment) settled(ctx context.Context, o *office) (*contender, turn, 
 		ask, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		line, err := e.admin.Get(ask, o.dir(), clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err == nil && line.Count < min(2, int64(e.contenders)) {
+		if err == nil && line.Count < int64(min(e.max+1, e.contenders)) {
 			err = errors.New("nobody waits in line")
 		}
 		return err
@@ -283,24 +288,30 @@ func (e *experiment) settled(ctx context.Context, o *office) (*contender, turn, 
 	return who, t, sup, err
 }
 
-// holder returns the newest turn that is at work, and whose it is.
-func (o *office) holder() (*contender, turn, supervisor, error) {
+// holder returns the newest turn that is at work, and whose it is, if at least so
+// many are.
+func (o *office) holder(slots int) (who *contender, newest turn, sup supervisor, _ error) {
 	turns, err := o.turns()
 	if err != nil {
 		return nil, turn{}, supervisor{}, err
 	}
-	for i := len(turns) - 1; i >= 0; i-- {
-		t := turns[i]
+	n := 0
+	for _, t := range slices.Backward(turns) {
 		if !t.alive(roleCommand) || !t.alive(roleDaemon) {
 			continue
 		}
 		for _, c := range o.contenders {
-			if sup, ok := c.running(t.run); ok {
-				return c, t, sup, nil
+			if s, ok := c.running(t.run); ok {
+				if n++; n == 1 {
+					who, newest, sup = c, t, s
+				}
 			}
 		}
 	}
-	return nil, turn{}, supervisor{}, errors.New("nobody is at work")
+	if n < slots {
+		err = fmt.Errorf("%d of %d are at work", n, slots)
+	}
+	return who, newest, sup, err
 }
 
 // serveAll shows that nobody is stuck: each contender has one more turn.
@@ -309,7 +320,7 @@ func (e *experiment) serveAll(ctx context.Context, o *office) {
 	for len(served) < len(o.contenders) && ctx.Err() == nil {
 		var who *contender
 		err := until(ctx, e.patience, func() (err error) {
-			if who, _, _, err = o.holder(); err == nil && served[who] {
+			if who, _, _, err = o.holder(1); err == nil && served[who] {
 				err = fmt.Errorf("%s is still at work", who.name)
 			}
 			return err

@@ -63,7 +63,9 @@ type trial struct {
 func (t trial) judge(r *report) {
 	r.acquisitions += len(t.turns)
 	for i, turn := range t.turns {
-		if i > 0 && turn.token <= t.turns[i-1].token {
+		// Of two that are admitted together the later may be the first to begin;
+		// the histories say whether that could be.
+		if t.max == 1 && i > 0 && turn.token <= t.turns[i-1].token {
 			r.disorder = append(r.disorder, fmt.Sprintf("token %d began after %d", turn.token, t.turns[i-1].token))
 		}
 		t.overlaps(r, i)
@@ -79,26 +81,32 @@ func (t trial) judge(r *report) {
 }
 
 // overlaps looks for processes of earlier turns that were alive when the i-th
-// began: with as many turns as there are slots, that is one too many.
+// began: with as many turns as there are slots, that is one too many. Those that
+// a named fault explains make up for others that did nothing wrong.
 func (t trial) overlaps(r *report, i int) {
 	next := t.turns[i]
-	var beside []process
-	var broken []turn
+	var excused, others []turn
 	for _, old := range t.turns[:i] {
-		if old.to() >= next.from() {
-			broken = append(broken, old)
-			for _, p := range old.processes {
-				if p.to >= next.from() {
-					beside = append(beside, p)
-				}
-			}
+		beside := old.after(next.from())
+		switch {
+		case len(beside.processes) == 0:
+		case !slices.ContainsFunc(beside.processes, func(p process) bool { return !t.within(old, p) }):
+			excused = append(excused, beside)
+		default:
+			others = append(others, beside)
 		}
 	}
-	if len(broken) < t.max {
+	if len(excused)+len(others) < t.max {
 		return
 	}
-	for _, p := range beside {
-		t.accuse(r, "overlap", broken[0], p, time.Duration(p.to-next.from()))
+	accused := excused
+	if len(others) >= t.max {
+		accused = append(accused, others...)
+	}
+	for _, old := range accused {
+		for _, p := range old.processes {
+			t.accuse(r, "overlap", old, p, time.Duration(p.to-next.from()))
+		}
 	}
 }
 
@@ -125,7 +133,7 @@ func (t trial) accuse(r *report, what string, turn turn, p process, by time.Dura
 		name = b.fault.name
 	}
 	row := r.row(name)
-	if ok && b.fault.within != nil && b.token == turn.token && b.fault.within(b, p) {
+	if t.within(turn, p) {
 		row.named++
 		row.namedFor = max(row.namedFor, by)
 		return
@@ -138,6 +146,13 @@ func (t trial) accuse(r *report, what string, turn turn, p process, by time.Dura
 	r.details = append(r.details, fmt.Sprintf("%s: %s: the %s of token %d (%s) for %v", name, what, p.role, turn.token, turn.run, by.Round(time.Millisecond)))
 }
 
+// within reports whether a fault that conch names has struck the turn, and the
+// process ended within the bound.
+func (t trial) within(turn turn, p process) bool {
+	b, ok := t.cause(turn, p)
+	return ok && b.fault.within != nil && b.fault.within(b, p)
+}
+
 // cause returns the last blow on a turn before its process ended.
 func (t trial) cause(turn turn, p process) (blow, bool) {
 	for i := len(t.blows) - 1; i >= 0; i-- {
@@ -148,16 +163,22 @@ func (t trial) cause(turn turn, p process) (blow, bool) {
 	return blow{}, false
 }
 
-// vacancies looks for the longest time that nobody was at work between two
-// turns.
+// vacancies looks for the longest time that a slot was empty, between the first
+// time that all were taken and the last beginning.
 func (t trial) vacancies(r *report) {
-	var end int64
+	var ends []int64 // of those at work
+	full := false
 	for _, turn := range t.turns {
-		if gap := time.Duration(turn.from() - end); end != 0 && gap > r.vacancy {
-			r.vacancy = gap
-			r.vacancyAfter = t.lastBlow(turn.from())
+		for full && len(ends) > 0 && ends[0] < turn.from() {
+			if gap := time.Duration(turn.from() - ends[0]); gap > r.vacancy {
+				r.vacancy, r.vacancyAfter = gap, t.lastBlow(turn.from())
+			}
+			ends = ends[1:]
+			break // one beginning fills one slot
 		}
-		end = max(end, turn.to())
+		ends = append(ends, turn.to())
+		slices.Sort(ends)
+		full = full || len(ends) >= t.max
 	}
 }
 

@@ -35,6 +35,12 @@ func (t turn) to() int64 {
 	return slices.MaxFunc(t.processes, func(a, b process) int { return int(a.to - b.to) }).to
 }
 
+// after returns t with only those of its processes that were alive then.
+func (t turn) after(then int64) turn {
+	t.processes = slices.DeleteFunc(slices.Clone(t.processes), func(p process) bool { return p.to < then })
+	return t
+}
+
 // lately is how old a sign of life may be on a busy machine.
 const lately = 200 * time.Millisecond
 
