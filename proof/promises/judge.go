@@ -163,22 +163,20 @@ func (t trial) cause(turn turn, p process) (blow, bool) {
 	return blow{}, false
 }
 
-// vacancies looks for the longest time that a slot was empty, between the first
-// time that all were taken and the last beginning.
+// vacancies looks for the longest time that a slot was empty before a beginning,
+// once all had been taken.
 func (t trial) vacancies(r *report) {
-	var ends []int64 // of those at work
-	full := false
+	var ends []int64 // the latest, as many as there are slots
 	for _, turn := range t.turns {
-		for full && len(ends) > 0 && ends[0] < turn.from() {
-			if gap := time.Duration(turn.from() - ends[0]); gap > r.vacancy {
+		if len(ends) == t.max {
+			// The earliest of them is when there were too few.
+			if gap := time.Duration(turn.from() - slices.Min(ends)); gap > r.vacancy {
 				r.vacancy, r.vacancyAfter = gap, t.lastBlow(turn.from())
 			}
-			ends = ends[1:]
-			break // one beginning fills one slot
 		}
 		ends = append(ends, turn.to())
 		slices.Sort(ends)
-		full = full || len(ends) >= t.max
+		ends = ends[max(0, len(ends)-t.max):]
 	}
 }
 

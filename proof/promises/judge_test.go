@@ -59,6 +59,24 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestVacancies(t *testing.T) {
+	for _, c := range []struct {
+		max   int
+		turns []turn
+		empty int64
+	}{
+		{1, []turn{under(1, 1, 2, 2), under(2, 5, 6, 6), under(3, 7, 9, 9)}, 3},
+		{2, []turn{under(1, 1, 2, 2), under(2, 1, 9, 9), under(3, 5, 6, 6), under(4, 7, 9, 9)}, 3},
+		{2, []turn{under(1, 1, 4, 4), under(2, 1, 20, 20), under(3, 3, 8, 8), under(4, 9, 20, 20)}, 1}, // three of two for a while
+	} {
+		r := newReport()
+		trial{turns: c.turns, max: c.max}.vacancies(r)
+		if r.vacancy != time.Duration(c.empty)*time.Second {
+			t.Errorf("%d slots: empty for %v, not %ds", c.max, r.vacancy, c.empty)
+		}
+	}
+}
+
 // A history is what the contenders saw; what happened between call and return
 // is not known.
 func TestLinearizable(t *testing.T) {
