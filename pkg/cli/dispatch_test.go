@@ -187,7 +187,7 @@ func TestDispatch(t *testing.T) {
 		{"conch elect --version", 0, "conch-elect ", ""},
 		{"conch elect die", 128 + 15, "", ""},
 		{"conch install-links", 64, "", "conch: one directory is needed\n"},
-		{"conch install-links /does/not/exist", 1, "", "conch: symlink "},
+		{"conch install-links /does/not/exist", 1, "", "conch: stat /does/not/exist: no such file or directory\n"},
 	} {
 		stdout, stderr, state := start(t, "dispatch", strings.Fields(tt.argv)...)
 		if shellStatus(state) != tt.status || !strings.HasPrefix(stdout, tt.stdout) || !strings.HasPrefix(stderr, tt.stderr) ||

@@ -185,12 +185,16 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	if errors.As(why, new(*Busy)) || err != nil {
 		return
 	}
-	run := me.runAt
-	if run == "" {
-		return
+	var ops []clientv3.Op
+	if me.runAt != "" {
+		ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(me.runAt), "=", me.run)}
+		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(me.runAt)}, nil))
+	}
+	if me.pool != nil {
+		ops = append(ops, unagree(me.pool.Dir, me.pool.Cap()))
 	}
 	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(run), "=", me.run)).Then(clientv3.OpDelete(run)).Commit()
+		return m.KV().Txn(ctx).Then(ops...).Commit()
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/etcd"
+	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
 )
 
@@ -155,6 +156,25 @@ func TestPoolCapacity(t *testing.T) {
 	w.release(a2)
 	w.release(<-c)
 	w.empty()
+}
+
+// Over a long road the revoke travels beside the release and may come first.
+func TestPoolFarAway(t *testing.T) {
+	w := newPoolWorld(t)
+	road := etcdtest.Road(t, etcdtest.Shared(t))
+	road.Delay(10 * time.Millisecond)
+	w.c = connect(t, "http://"+road.Addr())
+	for range 20 {
+		a := w.take(w.share(2, 1))
+		ctx, cancel := context.WithCancel(context.Background())
+		r := w.request()
+		r.OnWait = func(Place) { cancel() }
+		if _, err := JoinPool(ctx, w.c, r, w.share(2, 2)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		w.release(a)
+		w.empty()
+	}
 }
 
 // Growing admits at once, shrinking lets holders finish.

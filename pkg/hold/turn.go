@@ -248,7 +248,15 @@ func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 		last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
 		then = append(then,
 			clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(r.SlotKey)}, nil),
-			clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.CapKey)}, nil))
+			// The revoke may have come first, and our key be gone.
+			clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.CapKey)}, []clientv3.Op{unagree(r.Dir, r.CapKey)}))
 	}
 	return then, []clientv3.Op{gone}
+}
+
+// unagree is the operation that deletes the capacity of a semaphore in whose line
+// there is nobody.
+func unagree(dir, capKey string) clientv3.Op {
+	empty := clientv3.Compare(clientv3.CreateRevision(dir), "=", 0).WithPrefix()
+	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{clientv3.OpDelete(capKey)}, nil)
 }
