@@ -1,5 +1,5 @@
-// Package hold is who has a turn and who waits: offices, first come first
-// served.
+// Package hold is who has a turn and who waits: offices, which one has at a time,
+// and semaphores, first come first served.
 //
 // It does not stop anything: a Turn tells when it is lost and until when it may
 // be relied on, and whoever acts under it must have stopped by then (package
@@ -17,4 +17,10 @@
 // acquisition, deleted with the release once the command is proven dead. Who
 // comes to the head and finds one that is not its own takes over from a holder
 // that may still be alive, and waits for the lock-delay first.
+//
+// A semaphore (JoinPool) has such a record for each of its slots, beside a key
+// under the holder's lease. Who takes a slot compares that nothing below their
+// common prefix has been put since it was read: so the capacity is kept whatever
+// the line looks like, and the line only says who may try. That is the first who
+// waits; everybody behind him watches the key in front until it is held.
 package hold
