@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -37,7 +38,7 @@ func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, line keys.L
 		return nil, err
 	}
 	var evicted []Candidate
-	for _, who := range l.Candidates {
+	for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
 		if !meant(who) {
 			continue
 		}

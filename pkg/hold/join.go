@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -105,6 +106,7 @@ type candidacy struct {
 	token fence.Token
 	run   string     // the running record, if it becomes ours, ...
 	runAt string     // ... and where it lies then
+	tried []string   // where an attempt may have put it
 	pool  *keys.Pool // of a semaphore
 	slot  int        // its slot, from the turn on
 
@@ -118,13 +120,21 @@ func newCandidacy(c *etcd.Client, req Request, l *lease.Lease) *candidacy {
 	return me
 }
 
+// settleAt notes where the running record lies, or will if an attempt succeeds.
+func (me *candidacy) settleAt(key string) {
+	me.runAt = key
+	if !slices.Contains(me.tried, key) {
+		me.tried = append(me.tried, key)
+	}
+}
+
 func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error) {
 	l, err := lease.New(c, req.TTL)
 	if err != nil {
 		return nil, err
 	}
 	me := newCandidacy(c, req, l)
-	me.runAt = req.Line.Run
+	me.settleAt(req.Line.Run)
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)
@@ -182,13 +192,13 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
 	err := me.lease.Revoke(ctx) // else it lapses
-	if errors.As(why, new(*Busy)) || err != nil {
+	if errors.As(why, new(*Busy)) && me.pool == nil || err != nil {
 		return
 	}
 	var ops []clientv3.Op
-	if me.runAt != "" {
-		ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(me.runAt), "=", me.run)}
-		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(me.runAt)}, nil))
+	for _, key := range me.tried {
+		ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", me.run)}
+		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key)}, nil))
 	}
 	if me.pool != nil {
 		ops = append(ops, unagree(me.pool.Dir, me.pool.Cap()))

@@ -76,6 +76,14 @@ func joinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (_ *Tur
 	if first.acquired {
 		return newTurn(me.candidacy), nil
 	}
+	if !first.known { // the answer that would have said who is in front was lost
+		if first, err = me.look(ctx); err == nil {
+			err = me.agreed(ctx, first)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	t, err := me.wait(ctx, first)
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -95,7 +103,7 @@ type poolEntry struct {
 // with the turn if there is room and nobody waits.
 func (me *poolCandidacy) enter(ctx context.Context) (poolEntry, error) {
 	granted := make(chan error, 1)
-	go func() { granted <- me.lease.Grant(ctx) }()
+	go func() { granted <- me.grant(ctx) }()
 	e, err := me.peek(ctx)
 	if gerr := <-granted; gerr != nil {
 		return e, gerr
@@ -106,11 +114,13 @@ func (me *poolCandidacy) enter(ctx context.Context) (poolEntry, error) {
 		}
 		slot, room := me.room(e)
 		switch {
-		case !room || e.ahead.State == Waiting:
-			if me.req.NonBlock {
-				return e, &Busy{}
-			}
-			slot = -1
+		case room && e.ahead.State != Waiting:
+		case !me.req.NonBlock:
+			slot = inLine
+		case e.ahead.State != Waiting && me.fits(e, false):
+			slot = behindDirt
+		default:
+			return e, &Busy{}
 		}
 		e, err = me.join(ctx, e, slot) // without success if we may not wait and somebody was faster
 	}
@@ -123,8 +133,15 @@ func (me *poolCandidacy) enter(ctx context.Context) (poolEntry, error) {
 	return e, err
 }
 
+// In the place of a slot: stand in line; or only if nothing happens meanwhile, so
+// that nothing but a lock-delay is waited for.
+const inLine, behindDirt = -1, -2
+
 // settle notes which slot is ours, or will be if an attempt succeeds.
-func (me *poolCandidacy) settle(slot int) { me.slot, me.runAt = slot, me.Pool.RunIn(slot) }
+func (me *poolCandidacy) settle(slot int) {
+	me.slot = slot
+	me.settleAt(me.Pool.RunIn(slot))
+}
 
 // peek reads the newest in line and the state of the semaphore.
 func (me *poolCandidacy) peek(ctx context.Context) (poolEntry, error) {
@@ -176,10 +193,14 @@ func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolE
 	if me.req.NonBlock {
 		enter = nil
 	}
-	if slot >= 0 {
+	as := []clientv3.Cmp{unchanged(me.Pool.Dir, e.rev), unchanged(me.Pool.State, e.rev)}
+	switch {
+	case slot >= 0:
 		me.settle(slot)
-		as := []clientv3.Cmp{unchanged(me.Pool.Dir, e.rev), unchanged(me.Pool.State, e.rev)}
 		enter = []clientv3.Op{clientv3.OpTxn(as, append(me.take(e), me.agree(e)), enter)}
+	case slot == behindDirt:
+		wait := clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With())
+		enter = []clientv3.Op{clientv3.OpTxn(as, []clientv3.Op{wait, me.agree(e)}, nil)}
 	}
 	then := append([]clientv3.Op{me.newest(), me.state()}, enter...)
 	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
@@ -215,12 +236,18 @@ func (me *poolCandidacy) read(r *clientv3.TxnResponse, tried int) (poolEntry, er
 	if ours { // an earlier attempt acquired, and its key was deleted
 		return e, &etcd.Final{Err: errOusted}
 	}
-	e.known = true
 	if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
 		e.ahead = candidate(ahead.Kvs[0])
 	}
-	e.acquired, e.slot = tried >= 0 && r.Responses[2].GetResponseTxn().Succeeded, tried
-	if e.acquired || !me.req.NonBlock {
+	// Whoever joins an empty line changes the capacity that was read.
+	e.known = e.ahead.Key != "" || e.capacity == me.Max
+	entered := !me.req.NonBlock
+	if tried != inLine {
+		done := r.Responses[2].GetResponseTxn().Succeeded
+		entered = entered || done
+		e.acquired, e.slot = done && tried >= 0, tried
+	}
+	if entered {
 		e.token = fence.Of(r.Header, me.key, r.Header.Revision, me.lease.ID)
 	}
 	return e, nil
@@ -236,6 +263,9 @@ func (me *poolCandidacy) ourSlot(s poolState) (int, bool) {
 	return 0, false
 }
 
+// maxSweep keeps a transaction well below what etcd takes, 128 operations.
+const maxSweep = 64
+
 // take are the operations that make us a holder, in me.slot.
 func (me *poolCandidacy) take(e poolEntry) []clientv3.Op {
 	ops := []clientv3.Op{
@@ -244,6 +274,9 @@ func (me *poolCandidacy) take(e poolEntry) []clientv3.Op {
 		clientv3.OpPut(me.runAt, me.run),
 	}
 	for n := range e.runs {
+		if len(ops) == maxSweep { // whoever comes next sweeps on
+			break
+		}
 		if _, held := e.slots[n]; !held && n != me.slot && me.swept(e.poolState, n) {
 			ops = append(ops, clientv3.OpDelete(me.Pool.RunIn(n)))
 		}

@@ -247,6 +247,91 @@ func TestPoolDirt(t *testing.T) {
 	w.empty()
 }
 
+// die leaves the record of a turn behind, as a host does that loses its power.
+func (w *poolWorld) die(t *Turn) {
+	w.t.Helper()
+	t.Abandon()
+	if _, err := w.admin.Revoke(within(w.t, 10*time.Second), clientv3.LeaseID(t.Token().Lease)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Who must not wait for others waits for a lock-delay that is due: else nobody of
+// that kind would ever have a turn again.
+func TestPoolNonBlockAfterDeath(t *testing.T) {
+	w := newPoolWorld(t)
+	w.die(w.take(w.share(1, 1)))
+	r := w.request()
+	r.NonBlock = true
+	next, err := JoinPool(within(t, 20*time.Second), w.c, r, w.share(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.release(next)
+	w.empty()
+}
+
+// A capacity that replaces that of the dead counts at once, for more and for less.
+func TestPoolCapacityAfterDeath(t *testing.T) {
+	for _, c := range []struct{ before, after int }{{2, 1}, {1, 3}} {
+		w := newPoolWorld(t)
+		w.die(w.take(w.share(c.before, 1)))
+		r := w.request()
+		r.LockDelay = 1500 * time.Millisecond
+		r.TTL = 30 * time.Second // nobody is to be saved by looking again
+		began := time.Now()
+		next, err := JoinPool(within(t, 20*time.Second), w.c, r, w.share(c.after, c.after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d < r.LockDelay {
+			t.Errorf("%d, then %d: started after %v beside somebody who may be alive", c.before, c.after, d)
+		}
+		if slotOf(next) != 0 {
+			t.Errorf("slot %d of %d", slotOf(next), c.after)
+		}
+		w.release(next)
+		w.empty()
+	}
+}
+
+// More records than one transaction can take away.
+func TestPoolManyDead(t *testing.T) {
+	w := newPoolWorld(t)
+	for n := range 150 {
+		if _, err := w.admin.Put(within(t, 10*time.Second), w.pool.RunIn(n), running{Owner: "dead"}.line()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := w.request()
+	r.LockDelay = 0
+	for range 4 {
+		next, err := JoinPool(within(t, 20*time.Second), w.c, r, w.share(150, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.release(next)
+	}
+	w.empty()
+}
+
+// A place that is kept with --hold-for leaves nothing when it lapses.
+func TestPoolLingers(t *testing.T) {
+	w := newPoolWorld(t)
+	a := w.take(w.share(2, 1))
+	if err := a.Release(context.Background(), After{Linger: 2 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	b := w.take(w.share(2, 1))
+	if slotOf(b) != 1 {
+		t.Errorf("slot %d is not free", slotOf(b))
+	}
+	c := w.later(w.share(2, 2))
+	w.release(b)
+	w.release(<-c)
+	w.empty()
+}
+
 // Whoever comes and goes, however: no more is held than there is, no slot twice,
 // tokens rise, and while somebody waits nothing that he could have is idle.
 func TestPoolAtRandom(t *testing.T) {

@@ -55,29 +55,36 @@ func (me *poolCandidacy) drop(s *poolState, key string) {
 // room returns the lowest free slot, if what is not taken is enough for us. A
 // record without a holder takes its share until the lock-delay is over.
 func (me *poolCandidacy) room(e poolEntry) (slot int, ok bool) {
+	if !me.fits(e, true) {
+		return 0, false
+	}
+	for {
+		_, taken := e.slots[slot]
+		_, dirty := e.runs[slot]
+		if !taken && !(dirty && !me.swept(e.poolState, slot)) {
+			return slot, true
+		}
+		slot++
+	}
+}
+
+// fits reports whether what is not taken is enough for us. Dirt is the records
+// without a holder whose lock-delay is not over.
+func (me *poolCandidacy) fits(e poolEntry, withDirt bool) bool {
 	s, capacity := e.poolState, e.capacity
 	if capacity == 0 || me.token.Rev == 0 && e.ahead.Key == "" { // idle: ours counts
 		capacity = me.Max
 	}
-	taken := map[int]bool{}
 	used := 0
-	for n, holder := range s.slots {
-		taken[n] = true
+	for _, holder := range s.slots {
 		used += weight(parseRunning([]byte(holder)).Weight)
 	}
 	for n, record := range s.runs {
-		if !taken[n] && !me.swept(s, n) {
-			taken[n] = true
+		if _, held := s.slots[n]; !held && withDirt && !me.swept(s, n) {
 			used += weight(parseRunning([]byte(record)).Weight)
 		}
 	}
-	if used+weight(me.Weight) > capacity {
-		return 0, false
-	}
-	for taken[slot] {
-		slot++
-	}
-	return slot, true
+	return used+weight(me.Weight) <= capacity
 }
 
 // swept reports whether the lock-delay for the record of slot n, which nobody
@@ -177,11 +184,11 @@ func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error
 			return nil, err
 		}
 		if e.acquired {
+			me.settle(e.slot)
 			// The deadline must not have passed while this process slept.
 			if d, _ := me.lease.Deadline(); !(clock.System{}).Now().Before(d) {
 				return nil, errOusted
 			}
-			me.settle(e.slot)
 			return newTurn(me.candidacy), nil
 		}
 	}

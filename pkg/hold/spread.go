@@ -26,6 +26,7 @@ func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line 
 	if err != nil {
 		return nil, err
 	}
+	req.Contact = 0 // etcd has been there; from now on the turn says how long it may be away
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := whenLost(alone, cancel)

@@ -238,14 +238,18 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, 
 func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 	exists := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)}
 	then = []clientv3.Op{clientv3.OpDelete(r.RunKey)}
+	last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
 	if stay != nil { // else this may be the second time of asking, and the key shall stay
-		return append(then, clientv3.OpTxn(exists, stay, nil)), nil
+		then = append(then, clientv3.OpTxn(exists, stay, nil))
+		if r.SlotKey != "" { // nobody will be there to take it away; who comes puts it again
+			then = append(then, clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.CapKey)}, nil))
+		}
+		return then, nil
 	}
 	gone := clientv3.OpDelete(r.Key)
 	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
 	if r.SlotKey != "" {
 		ours := clientv3.Compare(clientv3.Value(r.SlotKey), "=", r.Run)
-		last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
 		then = append(then,
 			clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(r.SlotKey)}, nil),
 			// The revoke may have come first, and our key be gone.

@@ -201,6 +201,8 @@ func (o *options) checkTurn() error {
 	switch {
 	case o.max == 0:
 		return cli.Usagef("--max N is missing: how many may run at a time")
+	case o.given("spread-by") && o.spreadBy == "":
+		return cli.Usagef("--spread-by is empty; it needs a LABEL")
 	case o.weight > o.max:
 		return cli.Usagef("--weight %d can never be had: weight <= max, which is %d", o.weight, o.max)
 	case o.hold && o.Plain:
