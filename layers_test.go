@@ -61,7 +61,7 @@ var layers = []layer{
 	{"proof/bench/bare", ""},
 	{"proof/bench/stamp", ""},
 	{"proof/model", ""}, // the protocol, not the code
-	{"proof/promises", "pkg/cli pkg/etcdtest"},
+	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest"},
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +

@@ -16,6 +16,7 @@ type fault struct {
 	name   string
 	strike func(*scene) error
 	ends   bool // no hold survives it; one that does shows that the fault was none
+	pauses bool // a process of etcd
 
 	// within, if not nil, makes this one of the faults that conch names as the
 	// limits of what it promises. It reports whether a process of the turn that
@@ -80,10 +81,10 @@ var contenderFaults = []fault{
 // clusterFaults strike etcd, and every office feels them.
 var clusterFaults = []fault{
 	{name: "leader killed", strike: func(s *scene) error { return s.leaderDown(s.long()) }},
-	{name: "leader stopped, short", strike: func(s *scene) error { return s.leaderStopped(s.short(), false) }},
-	{name: "leader stopped, long", strike: func(s *scene) error { return s.leaderStopped(s.long(), false) }},
+	{name: "leader stopped, short", pauses: true, strike: func(s *scene) error { return s.leaderStopped(s.short(), false) }},
+	{name: "leader stopped, long", pauses: true, strike: func(s *scene) error { return s.leaderStopped(s.long(), false) }},
 	{name: "leader cut off", strike: (*scene).leaderCutOff},
-	{name: "leader resumed, then cut off", strike: func(s *scene) error { return s.leaderStopped(s.short(), true) }},
+	{name: "leader resumed, then cut off", pauses: true, strike: func(s *scene) error { return s.leaderStopped(s.short(), true) }},
 	{name: "members restarted in turn", strike: (*scene).restartMembers},
 }
 
