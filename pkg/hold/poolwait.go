@@ -185,11 +185,7 @@ func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error
 		}
 		if e.acquired {
 			me.settle(e.slot)
-			// The deadline must not have passed while this process slept.
-			if d, _ := me.lease.Deadline(); !(clock.System{}).Now().Before(d) {
-				return nil, errOusted
-			}
-			return newTurn(me.candidacy), nil
+			return me.begin()
 		}
 	}
 }

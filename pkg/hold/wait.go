@@ -147,13 +147,18 @@ func (me *candidacy) claim(ctx context.Context, e entry) (*Turn, error) {
 			return nil, err
 		}
 		if e.acquired {
-			// The deadline must not have passed while this process slept.
-			if d, _ := me.lease.Deadline(); !(clock.System{}).Now().Before(d) {
-				return nil, errOusted
-			}
-			return newTurn(me), nil
+			return me.begin()
 		}
 	}
+}
+
+// begin makes a turn of a claim that has succeeded. The deadline must not have
+// passed while this process slept.
+func (me *candidacy) begin() (*Turn, error) {
+	if d, _ := me.lease.Deadline(); !(clock.System{}).Now().Before(d) {
+		return nil, errOusted
+	}
+	return newTurn(me), nil
 }
 
 // idle is the comparison that no running record exists.

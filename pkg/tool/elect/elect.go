@@ -143,49 +143,37 @@ func nameOf(argv []string) string {
 // mode finds the one thing to do instead of a command, nil for a command, and
 // refuses a line that asks for two things or for none.
 func (o *options) mode(args cli.Args, argv []string) (query, error) {
-	var mode query
-	var asked []string
-	for _, m := range []struct {
-		flag string
-		on   bool
-		do   query
-	}{
-		{"--hold", o.hold, nil},
-		{"--who", o.who, o.sayWho},
-		{"--watch", o.watch, o.sayWatch},
-		{"--assert", o.assert, o.sayAssert},
-		{"--evict", o.evict, o.sayEvict},
-		{"--fenced-put", o.given("fenced-put"), o.putFenced},
-		{"--fenced-file", o.given("fenced-file"), o.writeFenced},
-	} {
-		if m.on {
-			asked = append(asked, m.flag)
-			mode = m.do
+	mode, err := wrap.PickMode([]wrap.Mode[query]{
+		{Flag: "--hold", On: o.hold},
+		{Flag: "--who", On: o.who, Do: o.sayWho},
+		{Flag: "--watch", On: o.watch, Do: o.sayWatch},
+		{Flag: "--assert", On: o.assert, Do: o.sayAssert},
+		{Flag: "--evict", On: o.evict, Do: o.sayEvict},
+		{Flag: "--fenced-put", On: o.given("fenced-put"), Do: o.putFenced},
+		{Flag: "--fenced-file", On: o.given("fenced-file"), Do: o.writeFenced},
+	}, argv)
+	if err != nil {
+		return nil, err
+	}
+	if mode.On && !args.HasName {
+		return nil, cli.Usagef("%s needs the NAME it is about", mode.Flag)
+	}
+	if o.hold {
+		if err := o.CheckHold(); err != nil {
+			return nil, err
 		}
 	}
 	switch {
-	case len(asked) > 1:
-		return nil, cli.Usagef("%s ask for different things; use one of them", strings.Join(asked, " and "))
-	case len(asked) == 1 && len(argv) > 0:
-		return nil, cli.Usagef("%s runs no command, but one is given: %s", asked[0], argv[0])
-	case len(asked) == 1 && !args.HasName:
-		return nil, cli.Usagef("%s needs the NAME it is about", asked[0])
-	case len(asked) == 0 && len(argv) == 0:
-		return nil, cli.Usagef("no command is given")
 	case o.given("fenced-put") && o.fencedPut == "":
 		return nil, cli.Usagef("--fenced-put needs a KEY")
 	case o.given("fenced-file") && o.fencedFile == "":
 		return nil, cli.Usagef("--fenced-file needs a PATH")
-	case o.hold && o.Plain:
-		return nil, cli.Usagef("--if-configured is about a command and --hold runs none; use one of them")
-	case o.hold && (o.Restart || o.Once != "" || o.MaxRun > 0 || o.OnAcquire != "" || o.OnLose != "" || o.WaitTree || o.Contain):
-		return nil, cli.Usagef("--hold runs no command; --restart, --once, --max-run, --wait-tree, --contain and hooks are about one")
-	case o.json && (len(asked) == 0 || o.hold):
+	case o.json && mode.Do == nil:
 		return nil, cli.Usagef("--json goes with --who, --watch, --assert and --evict")
 	case o.minRev > 0 && !o.assert:
 		return nil, cli.Usagef("--min-rev goes with --assert")
 	case o.token > 0 && !o.assert && !o.given("fenced-put") && !o.given("fenced-file"):
 		return nil, cli.Usagef("--token goes with --assert, --fenced-put and --fenced-file")
 	}
-	return mode, nil
+	return mode.Do, nil
 }

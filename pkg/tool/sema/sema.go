@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 
 	"conch/pkg/cli"
 	"conch/pkg/etcd"
@@ -157,41 +156,26 @@ func explain(err error, name string) error {
 // mode finds the one thing to do instead of a command, nil for a command, and
 // refuses a line that asks for two things or for none.
 func (o *options) mode(args cli.Args, argv []string) (query, error) {
-	var mode query
-	var asked []string
-	for _, m := range []struct {
-		flag string
-		on   bool
-		do   query
-	}{
-		{"--hold", o.hold, nil},
-		{"--who", o.who, o.sayWho},
-		{"--watch", o.watch, o.sayWatch},
-		{"--resize", o.given("resize"), o.setCapacity},
-		{"--evict", o.given("evict"), o.sayEvict},
-	} {
-		if m.on {
-			asked = append(asked, m.flag)
-			mode = m.do
-		}
-	}
 	if !args.HasName {
 		return nil, cli.Usagef("the NAME of the semaphore is missing")
 	}
 	if err := keys.CheckName(args.Name); err != nil {
 		return nil, &cli.Exit{Status: cli.Usage, Err: err}
 	}
+	mode, err := wrap.PickMode([]wrap.Mode[query]{
+		{Flag: "--hold", On: o.hold},
+		{Flag: "--who", On: o.who, Do: o.sayWho},
+		{Flag: "--watch", On: o.watch, Do: o.sayWatch},
+		{Flag: "--resize", On: o.given("resize"), Do: o.setCapacity},
+		{Flag: "--evict", On: o.given("evict"), Do: o.sayEvict},
+	}, argv)
 	switch {
-	case len(asked) > 1:
-		return nil, cli.Usagef("%s ask for different things; use one of them", strings.Join(asked, " and "))
-	case len(asked) == 1 && len(argv) > 0:
-		return nil, cli.Usagef("%s runs no command, but one is given: %s", asked[0], argv[0])
-	case len(asked) == 0 && len(argv) == 0:
-		return nil, cli.Usagef("no command is given")
-	case o.json && mode == nil:
+	case err != nil:
+		return nil, err
+	case mode.Do != nil:
+		return mode.Do, nil
+	case o.json:
 		return nil, cli.Usagef("--json goes with --who, --watch and --evict")
-	case mode != nil:
-		return mode, nil
 	}
 	return nil, o.checkTurn()
 }
@@ -205,10 +189,8 @@ func (o *options) checkTurn() error {
 		return cli.Usagef("--spread-by is empty; it needs a LABEL")
 	case o.weight > o.max:
 		return cli.Usagef("--weight %d can never be had: weight <= max, which is %d", o.weight, o.max)
-	case o.hold && o.Plain:
-		return cli.Usagef("--if-configured is about a command and --hold runs none; use one of them")
-	case o.hold && (o.Restart || o.Once != "" || o.MaxRun > 0 || o.OnAcquire != "" || o.OnLose != "" || o.WaitTree || o.Contain):
-		return cli.Usagef("--hold runs no command; --restart, --once, --max-run, --wait-tree, --contain and hooks are about one")
+	case o.hold:
+		return o.CheckHold()
 	}
 	return nil
 }
