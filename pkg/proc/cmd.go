@@ -30,6 +30,9 @@ type Cmd struct {
 	// exited.
 	WaitTree bool
 
+	// Prepared is what Prepare made of this Cmd, or nil: then Start prepares.
+	Prepared *Prepared
+
 	// Epilogue is what the sentinel becomes when the supervisor has died and
 	// the tree has been emptied; nil: nothing.
 	Epilogue *Epilogue

@@ -34,6 +34,7 @@ type plan struct {
 	Journal  string // events are written here, one JSON object a line
 	Ballast  int    // bytes of live heap
 	Root     string // the supervisor's root directory
+	Await    string // prepare, and wait for ever; "old" without pidfds
 }
 
 // event is what a supervisor writes to its journal.
@@ -76,6 +77,20 @@ func supervise(text string) int {
 	say := func(e event) { _ = json.NewEncoder(journal).Encode(e) }
 	ballast := bytes.Repeat([]byte{1}, p.Ballast)
 	c := p.cmd()
+	if p.Await != "" {
+		prepared := new(Prepared)
+		if err := prepared.open(c); err != nil {
+			panic(err)
+		}
+		if p.Await == "old" {
+			prepared.arena.Parent = -1
+		}
+		if err := prepared.fork(c); err != nil {
+			panic(err)
+		}
+		say(event{Sentinel: prepared.tree.sentinel})
+		select {}
+	}
 	t, err := Start(c)
 	if err != nil {
 		say(event{Err: err.Error()})

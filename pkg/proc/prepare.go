@@ -26,8 +26,9 @@ func pidVars(env []string) (rest, vars []string) {
 	return rest, vars
 }
 
-// shed finds what the sentinel can do without: the mappings of the Go heap.
-// Else its size would grow with ours, as pages that we write become its own.
+// shed finds what the sentinel can do without: all that this process has written
+// to, but for the stack that it is forked on. Else its size would grow with ours,
+// as pages that we write become its own, and each would cost us a fault.
 //
 // Under a race detector or with cgo they stay. The C library's thread-local
 // storage is among them, and the kernel writes to it (rseq).
@@ -40,7 +41,7 @@ func shed(a *sentinel.Arena) {
 		return
 	}
 	from, to := a.Span()
-	spans, ok := anonymous(text)
+	spans, ok := written(text)
 	if !ok {
 		return
 	}
@@ -51,12 +52,11 @@ func shed(a *sentinel.Arena) {
 	}
 }
 
-// anonymous returns the private, writable, anonymous mappings in text, without
-// the bss: that is the one that continues a mapping of the program's file. It
-// returns false if the process is not made of Go alone.
-func anonymous(text []byte) (spans [][2]uintptr, ok bool) {
+// written returns the private writable mappings in text, without the first
+// thread's stack: Go's heap, and the program's variables. It returns false if the
+// process is not made of Go alone.
+func written(text []byte) (spans [][2]uintptr, ok bool) {
 	var program []byte // the file with the code
-	var end uintptr    // of the last mapping of a file
 	for line := range bytes.Lines(text) {
 		f := bytes.Fields(line)
 		if len(f) < 5 {
@@ -75,11 +75,7 @@ func anonymous(text []byte) (spans [][2]uintptr, ok bool) {
 		case code:
 			program = path
 		}
-		if file {
-			end = to
-		}
-		anon := !file && (path == nil || bytes.HasPrefix(path, []byte("[anon:")))
-		if anon && from != end && string(f[1]) == "rw-p" {
+		if (file || path == nil || bytes.HasPrefix(path, []byte("[anon:"))) && string(f[1]) == "rw-p" {
 			spans = append(spans, [2]uintptr{from, to})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -132,7 +133,7 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestAnonymous(t *testing.T) {
+func TestWritten(t *testing.T) {
 	const maps = `00400000-00500000 r-xp 00000000 08:01 12 /bin/x
 00500000-00600000 rw-p 00100000 08:01 12 /bin/x
 00600000-00700000 rw-p 00000000 00:00 0
@@ -142,15 +143,17 @@ c000400000-c004000000 ---p 00000000 00:00 0 [anon: Go: heap reservation]
 7f0000200000-7f0000300000 rw-s 00000000 00:01 9 /dev/zero (deleted)
 7ffc00000000-7ffc00100000 rw-p 00000000 00:00 0 [stack]
 `
-	spans, ok := anonymous([]byte(maps))
-	if !ok || len(spans) != 2 || spans[0] != [2]uintptr{0xc000000000, 0xc000400000} || spans[1] != [2]uintptr{0x7f0000000000, 0x7f0000100000} {
+	spans, ok := written([]byte(maps))
+	if !ok || !slices.Equal(spans, [][2]uintptr{
+		{0x500000, 0x600000}, {0x600000, 0x700000}, {0xc000000000, 0xc000400000}, {0x7f0000000000, 0x7f0000100000},
+	}) {
 		t.Errorf("%x, %v", spans, ok)
 	}
 	for _, more := range []string{
 		"7f1000000000-7f1000100000 r-xp 00000000 08:01 13 /lib/libc.so.6\n",
 		"01000000-01100000 rw-p 00000000 00:00 0 [heap]\n",
 	} {
-		if _, ok := anonymous([]byte(maps + more)); ok {
+		if _, ok := written([]byte(maps + more)); ok {
 			t.Errorf("taken for Go alone: %s", more)
 		}
 	}

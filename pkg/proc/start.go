@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"conch/pkg/clock"
 	"conch/pkg/proc/entry"
@@ -12,27 +13,88 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start starts c under a sentinel of its own, and returns when the command has
-// been exec'ed. A command that cannot be gives a *StartError, and leaves nothing.
-func Start(c *Cmd) (*Tree, error) {
-	if len(c.Args) == 0 || len(c.Paths) == 0 || c.Deadline == 0 {
-		return nil, fmt.Errorf("proc: a command needs Args, Paths and a Deadline")
+// Prepared is a sentinel that waits for the word to start its command. It costs
+// a fork ahead of time, and saves it when the time has come.
+type Prepared struct {
+	arena *sentinel.Arena
+	fds   []int // descriptors to be closed
+	tree  *Tree
+	used  bool
+
+	ctl, report, run     [2]int // pipes
+	timer, child, parent int
+	clock                clock.System
+	group                subgroup
+	groupFDs             [3]int // its directory, cgroup.kill, cgroup.events
+}
+
+// Prepare does all of what Start does that needs no Env, Epilogue or Deadline.
+// The result is for the Prepared of the same Cmd. What is not started must be
+// dropped.
+func Prepare(c *Cmd) (_ *Prepared, err error) {
+	if len(c.Args) == 0 || len(c.Paths) == 0 {
+		return nil, fmt.Errorf("proc: a command needs Args and Paths")
 	}
 	// Orphans of a dead sentinel are to become ours.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("proc: %w", os.NewSyscallError("prctl", err))
 	}
-	l := new(launch)
-	defer l.close()
-	if err := l.open(c); err != nil {
+	p := new(Prepared)
+	defer p.close() // the ends that are the sentinel's: what is left open here gives no end of file
+	if err := p.open(c); err != nil {
 		return nil, fmt.Errorf("proc: %w", err)
 	}
-	t, err := l.fork(c)
-	if err != nil {
+	if err := p.fork(c); err != nil {
 		return nil, err
 	}
-	l.close() // the ends that are the sentinel's: what is left open here gives no end of file
-	err = l.exec(c, t)
+	return p, nil
+}
+
+// Drop ends a sentinel that was not told to start anything. It may be called of
+// one that was, and more than once.
+func (p *Prepared) Drop() {
+	if p == nil || p.used {
+		return
+	}
+	p.used = true
+	unix.Close(p.run[0])
+	close(p.tree.ready)
+	p.tree.order(sentinel.OrderDismiss)
+	p.tree.wake()
+	<-p.tree.left
+}
+
+// dead reports whether the sentinel is no more: somebody has killed it.
+func (p *Prepared) dead() bool {
+	select {
+	case <-p.tree.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Start starts c under a sentinel of its own, and returns when the command has
+// been exec'ed. A command that cannot be gives a *StartError, and leaves nothing.
+func Start(c *Cmd) (*Tree, error) {
+	if c.Deadline == 0 {
+		return nil, fmt.Errorf("proc: a command needs a Deadline")
+	}
+	p := c.Prepared
+	if p == nil || p.used || p.dead() {
+		p.Drop()
+		var err error
+		if p, err = Prepare(c); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.complete(c); err != nil {
+		p.Drop()
+		return nil, err
+	}
+	t := p.tree
+	p.used = true
+	err := p.exec(c)
 	close(t.ready)
 	if err != nil {
 		t.Kill()
@@ -42,99 +104,98 @@ func Start(c *Cmd) (*Tree, error) {
 	return t, nil
 }
 
-// launch is what exists only until the command runs.
-type launch struct {
-	arena *sentinel.Arena
-	fds   []int // descriptors to be closed
-
-	ctl, report, run     [2]int // pipes
-	timer, child, parent int
-	deadline             clock.Instant
-	clock                clock.System
-	userSpaced           bool
-	group                subgroup
-	groupFDs             [3]int // its directory, cgroup.kill, cgroup.events
+// complete tells a waiting sentinel what Prepare did not know.
+func (p *Prepared) complete(c *Cmd) error {
+	late := &sentinel.Late{}
+	late.Env, late.PidVars = pidVars(c.Env)
+	if e := c.Epilogue; e != nil {
+		late.Epilogue, late.EpilogueEnv = append([]string{e.Path}, e.Args...), e.Env
+		p.tree.stay = e.Stay
+	}
+	if err := p.arena.Complete(late); err != nil {
+		return &StartError{c.Args[0], err}
+	}
+	if err := setTimer(p.timer, p.clock, c.Deadline); err != nil {
+		return err
+	}
+	p.tree.deadline = c.Deadline
+	return nil
 }
 
-func (l *launch) close() {
-	for _, fd := range l.fds {
+// close closes what is not the tree's; without a tree, all.
+func (p *Prepared) close() {
+	for _, fd := range p.fds {
 		unix.Close(fd)
 	}
-	l.fds = nil
-	if l.arena != nil {
-		l.arena.Free()
-		l.arena = nil
+	p.fds = nil
+	if p.tree == nil && p.arena != nil {
+		p.arena.Free()
+		p.group.remove()
 	}
-	l.group.remove()
-	l.group = ""
 }
 
 // open makes the descriptors that the two processes talk through, and the
 // Arena that they share.
-func (l *launch) open(c *Cmd) error {
-	for _, p := range []*[2]int{&l.ctl, &l.report, &l.run} {
-		if err := l.pipe(p); err != nil {
+func (p *Prepared) open(c *Cmd) error {
+	for _, ends := range []*[2]int{&p.ctl, &p.report, &p.run} {
+		if err := p.pipe(ends); err != nil {
 			return os.NewSyscallError("pipe", err)
 		}
 	}
 	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	if l.timer, err = l.above2(fd, err); err != nil {
+	if p.timer, err = p.above2(fd, err); err != nil {
 		return os.NewSyscallError("timerfd_create", err)
 	}
-	l.fds = append(l.fds, l.timer)
-	l.deadline = c.Deadline
-	if err := setTimer(l.timer, l.clock, c.Deadline); err != nil {
-		return err
-	}
+	p.fds = append(p.fds, p.timer)
 	chld := unix.Sigset_t{}
 	chld.Val[0] = 1 << (unix.SIGCHLD - 1)
 	fd, err = unix.Signalfd(-1, &chld, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
-	if l.child, err = l.above2(fd, err); err != nil {
+	if p.child, err = p.above2(fd, err); err != nil {
 		return os.NewSyscallError("signalfd", err)
 	}
-	l.fds = append(l.fds, l.child)
+	p.fds = append(p.fds, p.child)
 	// A pidfd tells of our death even while another child of ours, between
 	// fork and exec, holds the control pipe open. Before Linux 5.3 there is none.
 	fd, err = unix.PidfdOpen(os.Getpid(), 0)
-	if l.parent, err = l.above2(fd, err); err == nil {
-		l.fds = append(l.fds, l.parent)
+	if p.parent, err = p.above2(fd, err); err == nil {
+		p.fds = append(p.fds, p.parent)
 	} else {
-		l.parent = -1
+		p.parent = -1
 	}
 	if !c.Contain { // with it the tree has something stronger
-		l.openGroup()
+		p.openGroup()
 	}
-	return l.fill(c)
+	return p.fill(c)
 }
 
 // openGroup makes a cgroup for the tree where that can be done.
-func (l *launch) openGroup() {
-	l.group = sentinels.subgroup()
-	if l.group == "" {
+func (p *Prepared) openGroup() {
+	p.group = sentinels.subgroup()
+	if p.group == "" {
 		return
 	}
 	for i, f := range []struct {
 		name string
 		mode int
 	}{{"", unix.O_DIRECTORY | unix.O_RDONLY}, {"/cgroup.kill", unix.O_WRONLY}, {"/cgroup.events", unix.O_RDONLY}} {
-		fd, err := unix.Open(string(l.group)+f.name, f.mode|unix.O_CLOEXEC, 0)
-		if l.groupFDs[i], err = l.above2(fd, err); err != nil {
-			l.group.remove() // before Linux 5.14 there is no cgroup.kill
-			l.group = ""
+		fd, err := unix.Open(string(p.group)+f.name, f.mode|unix.O_CLOEXEC, 0)
+		if p.groupFDs[i], err = p.above2(fd, err); err != nil {
+			p.group.remove() // before Linux 5.14 there is no cgroup.kill
+			p.group = ""
 			return
 		}
-		l.fds = append(l.fds, l.groupFDs[i])
+		p.fds = append(p.fds, p.groupFDs[i])
 	}
 }
 
-func (l *launch) pipe(p *[2]int) (err error) {
-	if err = unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+func (p *Prepared) pipe(ends *[2]int) (err error) {
+	if err = unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return err
 	}
 	var first, second error
-	p[0], first = l.above2(p[0], nil)
-	p[1], second = l.above2(p[1], nil)
-	l.fds = append(l.fds, p[0], p[1])
+	ends[0], first = p.above2(ends[0], nil)
+	ends[1], second = p.above2(ends[1], nil)
+	p.fds = append(p.fds, ends[0], ends[1])
 	if first != nil {
 		return first
 	}
@@ -142,7 +203,7 @@ func (l *launch) pipe(p *[2]int) (err error) {
 }
 
 // above2 moves fd out of the way of the command's streams.
-func (l *launch) above2(fd int, err error) (int, error) {
+func (p *Prepared) above2(fd int, err error) (int, error) {
 	if err != nil || fd > 2 {
 		return fd, err
 	}
@@ -152,20 +213,18 @@ func (l *launch) above2(fd int, err error) (int, error) {
 }
 
 // fork makes the sentinel.
-func (l *launch) fork(c *Cmd) (*Tree, error) {
-	pid, err := l.clone(c)
+func (p *Prepared) fork(c *Cmd) error {
+	pid, userSpaced, err := p.clone(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t := &Tree{
 		sentinel: pid,
-		arena:    l.arena,
-		ctl:      l.ctl[1],
-		timer:    l.timer,
-		report:   os.NewFile(uintptr(l.report[0]), "report"),
-		deadline: l.deadline,
-		stay:     c.Epilogue != nil && c.Epilogue.Stay,
-		group:    l.group,
+		arena:    p.arena,
+		ctl:      p.ctl[1],
+		timer:    p.timer,
+		report:   os.NewFile(uintptr(p.report[0]), "report"),
+		group:    p.group,
 		ready:    make(chan struct{}),
 		left:     make(chan struct{}),
 		exited:   make(chan struct{}),
@@ -173,56 +232,49 @@ func (l *launch) fork(c *Cmd) (*Tree, error) {
 		changes:  make(chan Change, 1),
 	}
 	t.born = born(pid)
-	l.keep(t)
+	p.fds = slices.DeleteFunc(p.fds, func(fd int) bool {
+		return fd == t.ctl || fd == t.timer || fd == p.report[0] || fd == p.run[0]
+	})
+	p.tree = t
 	t.begin()
-	return t, nil
-}
-
-// keep leaves to t what is t's.
-func (l *launch) keep(t *Tree) {
-	left := l.fds[:0]
-	for _, fd := range l.fds {
-		if fd != t.ctl && fd != t.timer && fd != l.report[0] && fd != l.run[0] {
-			left = append(left, fd)
+	if userSpaced {
+		if err := mapUser(pid); err != nil {
+			p.Drop()
+			return &StartError{c.Args[0], fmt.Errorf("cannot be contained: %w", err)}
 		}
 	}
-	l.fds, l.arena, l.group = left, nil, ""
+	return nil
 }
 
 // clone forks with the namespaces asked for. A process that may not make a pid
 // namespace by itself makes a user namespace around it.
-func (l *launch) clone(c *Cmd) (int, error) {
+func (p *Prepared) clone(c *Cmd) (pid int, userSpaced bool, _ error) {
 	if !c.Contain {
-		pid, errno := sentinels.fork(l.arena, 0)
+		pid, errno := sentinels.fork(p.arena, 0)
 		if errno != 0 {
-			return 0, &StartError{c.Args[0], os.NewSyscallError("fork", errno)}
+			return 0, false, &StartError{c.Args[0], os.NewSyscallError("fork", errno)}
 		}
-		return pid, nil
+		return pid, false, nil
 	}
-	l.arena.Init = 1
-	pid, errno := sentinels.fork(l.arena, unix.CLONE_NEWPID)
+	p.arena.Init = 1
+	pid, errno := sentinels.fork(p.arena, unix.CLONE_NEWPID)
 	if errno == unix.EPERM {
-		l.userSpaced = true
-		l.arena.Gated = 1
-		pid, errno = sentinels.fork(l.arena, unix.CLONE_NEWPID|unix.CLONE_NEWUSER)
+		userSpaced = true
+		pid, errno = sentinels.fork(p.arena, unix.CLONE_NEWPID|unix.CLONE_NEWUSER)
 	}
 	if errno != 0 {
-		return 0, &StartError{c.Args[0], fmt.Errorf("cannot be contained: a pid namespace is refused here: %w", errno)}
+		return 0, false, &StartError{c.Args[0], fmt.Errorf("cannot be contained: a pid namespace is refused here: %w", errno)}
 	}
-	return pid, nil
+	return pid, userSpaced, nil
 }
 
-// exec lets a waiting sentinel go, and waits for the command's exec: it closes
-// the last writing end of the run pipe.
-func (l *launch) exec(c *Cmd, t *Tree) error {
-	run := os.NewFile(uintptr(l.run[0]), "run")
+// exec lets the sentinel go, and waits for the command's exec: it closes the
+// last writing end of the run pipe.
+func (p *Prepared) exec(c *Cmd) error {
+	run := os.NewFile(uintptr(p.run[0]), "run")
 	defer run.Close()
-	if l.userSpaced {
-		if err := mapUser(t.sentinel); err != nil {
-			return &StartError{c.Args[0], fmt.Errorf("cannot be contained: %w", err)}
-		}
-		t.order(sentinel.OrderGo)
-	}
+	t := p.tree
+	t.order(sentinel.OrderGo)
 	if _, err := io.Copy(io.Discard, run); err != nil {
 		return fmt.Errorf("proc: %w", err)
 	}
@@ -237,21 +289,17 @@ func (l *launch) exec(c *Cmd, t *Tree) error {
 }
 
 // fill writes the Arena.
-func (l *launch) fill(c *Cmd) error {
-	s := &sentinel.Spec{Paths: c.Paths, Args: c.Args, Dir: c.Dir, Group: string(l.group)}
-	s.Env, s.PidVars = pidVars(c.Env)
-	if e := c.Epilogue; e != nil {
-		s.Epilogue, s.EpilogueEnv = append([]string{e.Path}, e.Args...), e.Env
-	}
-	a, err := sentinel.New(s)
+func (p *Prepared) fill(c *Cmd) error {
+	a, err := sentinel.New(&sentinel.Spec{Paths: c.Paths, Args: c.Args, Dir: c.Dir, Group: string(p.group)})
 	if err != nil {
 		return &StartError{c.Args[0], err}
 	}
-	l.arena = a
-	a.Ctl, a.Report, a.Exec = int32(l.ctl[0]), int32(l.report[1]), int32(l.run[1])
-	a.Timer, a.Child, a.Parent = int32(l.timer), int32(l.child), int32(l.parent)
-	if l.group != "" {
-		a.Group, a.GroupKill, a.GroupEvents = int32(l.groupFDs[0]), int32(l.groupFDs[1]), int32(l.groupFDs[2])
+	p.arena = a
+	a.CtlEnd = int32(p.ctl[1])
+	a.Ctl, a.Report, a.Exec = int32(p.ctl[0]), int32(p.report[1]), int32(p.run[1])
+	a.Timer, a.Child, a.Parent = int32(p.timer), int32(p.child), int32(p.parent)
+	if p.group != "" {
+		a.Group, a.GroupKill, a.GroupEvents = int32(p.groupFDs[0]), int32(p.groupFDs[1]), int32(p.groupFDs[2])
 	}
 	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent, a.GroupKill, a.GroupEvents)
 	if c.WaitTree {

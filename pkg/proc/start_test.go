@@ -246,9 +246,68 @@ func TestLeavesNoDescriptor(t *testing.T) {
 	for range 20 {
 		start(t, "exit").Result()
 		Start(&Cmd{Args: []string{"x"}, Paths: []string{"/none"}, Deadline: clock.System{}.Now().Add(time.Minute)})
+		prepare(t, Cmd{Args: []string{"x"}, Paths: []string{"/none"}}).Drop()
 	}
 	if after := len(descriptors()); after > before {
 		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
+
+func TestPrepared(t *testing.T) {
+	c := (&plan{Script: `echo "$LATE"; exit 3`}).cmd()
+	p, err := Prepare(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, text := output(t)
+	other := start(t, "exit 4") // does not take its place
+	tree := start(t, `echo "$LATE"; exit 3`, func(c *Cmd) {
+		c.Stdio[1], c.Env = w, append(c.Env, "LATE=known late")
+		c.Prepared = prepare(t, *c)
+	})
+	if r := tree.Result(); r.Status.ExitStatus() != 3 || !r.Empty || r.Err != nil {
+		t.Errorf("%+v", r)
+	}
+	if got := text(); got != "known late" {
+		t.Errorf("got %q", got)
+	}
+	if s := other.Result().Status.ExitStatus(); s != 4 {
+		t.Errorf("the other's status is %d", s)
+	}
+	p.Drop()
+	p.Drop()
+	if err := syscall.Kill(p.tree.sentinel, 0); err != syscall.ESRCH {
+		t.Errorf("the sentinel that was dropped: %v", err)
+	}
+}
+
+// prepare prepares c as it was before what comes late was known.
+func prepare(t *testing.T, c Cmd) *Prepared {
+	t.Helper()
+	c.Env, c.Epilogue, c.Deadline = nil, nil, 0
+	p, err := Prepare(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// A sentinel that was killed while it waited is replaced, and one that was stopped
+// is not in the way of anything.
+func TestPreparedInVain(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTERM} {
+		tree := start(t, "exit 3", func(c *Cmd) {
+			c.Prepared = prepare(t, *c)
+			if err := syscall.Kill(c.Prepared.tree.sentinel, sig); err != nil {
+				t.Fatal(err)
+			}
+			if sig == syscall.SIGKILL {
+				<-c.Prepared.tree.done
+			}
+		})
+		if r := tree.Result(); r.Status.ExitStatus() != 3 || !r.Empty || r.Err != nil {
+			t.Errorf("%v: %+v", sig, r)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 
 // Orders on the control pipe. Bytes from 1 to 64 are signals for the command.
 const (
-	OrderGo      = 100 + iota // the user namespace is ready: start the command
+	OrderGo      = 100 + iota // the Arena is complete: start the command
 	OrderKill                 // kill everything
 	OrderDismiss              // leave, now or as soon as the tree is empty
 )
@@ -63,9 +63,9 @@ type Arena struct {
 
 	// What the supervisor sets before the fork.
 	Ctl, Report, Exec, Timer, Child, Parent int32 // descriptors; Parent: pidfd or -1
+	CtlEnd                                  int32 // the supervisor's end of Ctl
 	Group, GroupKill, GroupEvents           int32 // the tree's cgroup and two files of it, or -1
 
-	Gated    uint32 // wait for OrderGo first
 	Init     uint32 // the sentinel is the init of a pid namespace
 	Listing  uint32 // /proc lists the children of this process by numbers that kill understands
 	WaitTree uint32 // the tree ends when it is empty, not when the command has exited
@@ -140,23 +140,33 @@ type Arena struct {
 // Spec is the text that goes into an Arena. A string with a NUL in it is
 // refused, as it would reach its reader cut short.
 type Spec struct {
-	Paths, Args, Env []string
-	Dir              string
-	Epilogue         []string // path, then argv; empty: none
-	EpilogueEnv      []string
-	PidVars          []string // variables whose value is to be the command's own pid
-	Group            string   // path of the tree's cgroup; empty: none
+	Paths, Args []string
+	Dir         string
+	Group       string // path of the tree's cgroup; empty: none
 }
+
+// Late is the text that may be known only after the fork.
+type Late struct {
+	Env         []string
+	PidVars     []string // variables whose value is to be the command's own pid
+	Epilogue    []string // path, then argv; empty: none
+	EpilogueEnv []string
+}
+
+// room is what an Arena has left for a Late: more than execve takes of an
+// environment where the stack has its usual limit of 8 MiB. What is not used of
+// it costs addresses, and no memory.
+const room = 4 << 20
 
 // New maps an Arena and lays the text of s out in it.
 func New(s *Spec) (*Arena, error) {
-	size := int(unsafe.Sizeof(Arena{})) + 4096
-	for _, list := range [][]string{s.Paths, s.Args, s.Args, s.Env, s.Epilogue, s.EpilogueEnv, {s.Dir}, {s.Group}, s.PidVars} {
+	size := int(unsafe.Sizeof(Arena{})) + 4096 + room
+	for _, list := range [][]string{s.Paths, s.Args, s.Args, {s.Dir}, {s.Group}} {
 		for _, text := range list {
 			size += len(text) + 1 + 8 + 32
 		}
 	}
-	mem, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	mem, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
@@ -216,37 +226,46 @@ func (a *Arena) layOut(s *Spec) (err error) {
 	a.paths = text(s.Paths)
 	a.argv = text(s.Args)
 	a.shArgv = text(shell(s.Args))
-	a.envp = text(s.Env)
 	if err != nil {
 		return err
 	}
 	a.sh = a.at(a.shArgv, 0)
-	if err := a.layOutPids(s); err != nil {
-		return err
-	}
 	if s.Dir != "" {
 		if a.dir, err = a.text(s.Dir); err != nil {
 			return err
 		}
 	}
 	if s.Group != "" {
-		if a.group, err = a.text(s.Group); err != nil {
-			return err
-		}
+		a.group, err = a.text(s.Group)
 	}
-	if len(s.Epilogue) > 0 {
-		a.epiArgv = text(s.Epilogue[1:])
-		a.epiEnvp = text(s.EpilogueEnv)
-		if err == nil {
-			a.epiPath, err = a.text(s.Epilogue[0])
-		}
+	return err
+}
+
+// Complete lays the text of s out in a. The sentinel must not have been told to
+// go on yet.
+func (a *Arena) Complete(s *Late) (err error) {
+	if a.envp, err = a.vector(s.Env); err != nil {
+		return err
 	}
+	if err := a.layOutPids(s); err != nil {
+		return err
+	}
+	if len(s.Epilogue) == 0 {
+		return nil
+	}
+	if a.epiArgv, err = a.vector(s.Epilogue[1:]); err != nil {
+		return err
+	}
+	if a.epiEnvp, err = a.vector(s.EpilogueEnv); err != nil {
+		return err
+	}
+	a.epiPath, err = a.text(s.Epilogue[0])
 	return err
 }
 
 // layOutPids makes room, in the place of each of s.PidVars, for the pid that the
 // command will write there.
-func (a *Arena) layOutPids(s *Spec) error {
+func (a *Arena) layOutPids(s *Late) error {
 	for i, name := range s.PidVars[:min(len(s.PidVars), len(a.pidText))] {
 		at := slices.IndexFunc(s.Env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
 		if at < 0 {
@@ -276,7 +295,9 @@ func shell(args []string) []string {
 func (a *Arena) vector(list []string) (uintptr, error) {
 	a.used = (a.used + 7) &^ 7
 	at := uintptr(unsafe.Pointer(a)) + uintptr(a.used)
-	a.used += uint64(8 * (len(list) + 1))
+	if a.used += uint64(8 * (len(list) + 1)); a.used > a.size {
+		return 0, unix.E2BIG
+	}
 	for i, s := range list {
 		p, err := a.text(s)
 		if err != nil {
@@ -292,6 +313,9 @@ func (a *Arena) text(s string) (uintptr, error) {
 	b, err := unix.ByteSliceFromString(s)
 	if err != nil {
 		return 0, fmt.Errorf("%.40q: a NUL byte: %w", s, err)
+	}
+	if a.used+uint64(len(b)) > a.size {
+		return 0, unix.E2BIG
 	}
 	at := uintptr(unsafe.Pointer(a)) + uintptr(a.used)
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(a)), a.size)[a.used:], b)

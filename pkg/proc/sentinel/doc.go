@@ -19,8 +19,9 @@
 //     functions. There is no stack to grow, no scheduler, no race detector. The
 //     linker checks the depth (some 800 bytes in all), so functions are short
 //     and buffers lie in the Arena.
-//  2. No Go memory: no allocation, no string, slice, map, channel, closure,
-//     interface, defer or panic. What is needed lies in the Arena, which is
+//  2. No Go memory: no variable of a package, no allocation, no string, slice,
+//     map, channel, closure, interface, defer or panic; neither the heap nor the
+//     program's data is mapped here. What is needed lies in the Arena, which is
 //     mapped outside the heap and shared with the supervisor. No pointer is
 //     ever stored (a write barrier may be on); addresses are kept as uintptr.
 //  3. System calls go through sys. Syscall's and x/sys's take too much of the

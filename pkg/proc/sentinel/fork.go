@@ -100,6 +100,8 @@ func prepare(a *Arena) {
 		fail(a, AtLate, 0) // no namespace was made: nothing may be started
 		exit(1)
 	}
+	// Held open here, it would keep us from hearing of the supervisor's death.
+	sys(unix.SYS_CLOSE, uintptr(a.CtlEnd), 0, 0, 0)
 	// Blocked and at its default SIGCHLD is queued, which the signalfd needs;
 	// an inherited SIG_IGN or SA_NOCLDWAIT would reap behind our back.
 	disposition(a, uintptr(unix.SIGCHLD), 0)
@@ -129,8 +131,8 @@ func rename(a *Arena) {
 	}
 }
 
-// shed keeps the supervisor's heap, and what else the sentinel never touches, out
-// of the copy, all but the pages of the stack it runs on. To unmap them in the
+// shed keeps the supervisor's heap and variables, which the sentinel never touches,
+// out of the copy, all but the pages of the stack it runs on. To unmap them in the
 // copy would do as well, were it not for the supervisor: it would run into each
 // page that it shares, and have to tell its other processors of it, at 3 µs a
 // page.
@@ -175,28 +177,45 @@ func unshed(a *Arena) {
 	}
 }
 
-// admit waits for the supervisor's word, if there is one to come, and returns
-// if the command may be started.
+// admit waits for the supervisor's word, and returns if the command may be
+// started. Most sentinels wait for long, and some for nothing.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
 func admit(a *Arena) {
-	if a.Gated != 0 {
-		a.polls[0].Fd, a.polls[0].Events = a.Ctl, unix.POLLIN
-		sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&a.polls)), 1, 0, 0)
-		n, _ := sys(unix.SYS_READ, uintptr(a.Ctl), uintptr(unsafe.Pointer(&a.buf)), 1, 0)
-		if n != 1 || a.buf[0] != OrderGo {
-			fail(a, AtLate, 0)
-			exit(1)
+	a.polls[0].Fd, a.polls[0].Events = a.Ctl, unix.POLLIN
+	a.polls[1].Fd, a.polls[1].Events = a.Parent, unix.POLLIN
+	for {
+		sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&a.polls)), 2, 0, 0)
+		n, e := sys(unix.SYS_READ, uintptr(a.Ctl), uintptr(unsafe.Pointer(&a.buf)), 1, 0)
+		if e == 0 && n == 1 && a.buf[0] == OrderGo {
+			break
+		}
+		// There is a pidfd to say that the supervisor is dead, which another
+		// child of its may keep the pipe from saying.
+		if e == 0 || a.polls[1].Revents != 0 {
+			refuse(a)
 		}
 	}
 	n, _ := sys(unix.SYS_READ, uintptr(a.Timer), uintptr(unsafe.Pointer(&a.buf)), 8, 0)
 	if n == 8 {
 		a.Cause = Deadline
-		fail(a, AtLate, 0)
-		exit(1)
+		refuse(a)
 	}
+}
+
+// refuse ends a sentinel that may not start its command.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func refuse(a *Arena) {
+	fail(a, AtLate, 0)
+	if a.group != 0 {
+		sys(unix.SYS_UNLINKAT, ^uintptr(99), a.group, unix.AT_REMOVEDIR, 0)
+	}
+	exit(1)
 }
 
 // settle makes the sentinel ready, and then lets the command go on to its exec:
