@@ -74,9 +74,10 @@ func (c *Client) do(ctx context.Context, f func(context.Context, *Member) (any, 
 
 	var last failure
 	failed, backoff := 0, backoffMin
-	next := time.NewTimer(0) // when somebody is to be asked
+	ask(first)
+	next := time.NewTimer(patience(1, n)) // when somebody else is to be asked
 	defer next.Stop()
-	for asked := 0; ; {
+	for asked := 1; ; {
 		select {
 		case <-next.C:
 			ask((first + asked) % n)

@@ -14,8 +14,9 @@ import (
 
 // Listener gets the signals that are sent to this process.
 type Listener struct {
-	C     chan os.Signal
-	ready sync.WaitGroup
+	C        chan os.Signal
+	requests sync.WaitGroup // the signals that ask a process to end are heard, ...
+	all      sync.WaitGroup // ... and the others
 }
 
 // requests are the signals that ask a process to end.
@@ -26,8 +27,8 @@ func IsRequest(s os.Signal) bool { return slices.Contains(requests, s) }
 
 // Listen listens for every signal that can be passed on to a command; those
 // that were ignored when we started stay so, as nohup and background jobs of
-// scripts want it. When it returns it hears the requests to end; the others
-// take the runtime a millisecond, so it goes on with them on its own. See Ready.
+// scripts want it. It takes the runtime more than a millisecond, for which Listen
+// does not wait: see Requests and Ready.
 //
 // Not passed on are KILL and STOP, which nobody can catch, the ones for faults
 // of our own, CHLD and CONT that are about us, URG that Go's runtime sends
@@ -37,11 +38,13 @@ func IsRequest(s os.Signal) bool { return slices.Contains(requests, s) }
 // that the command.
 func Listen() *Listener {
 	l := &Listener{C: make(chan os.Signal, 64)}
-	for _, s := range requests {
-		l.hear(s.(syscall.Signal))
-	}
-	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
-	l.ready.Go(func() {
+	l.requests.Add(1)
+	l.all.Go(func() {
+		for _, s := range requests {
+			l.hear(s.(syscall.Signal))
+		}
+		signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
+		l.requests.Done()
 		for s := syscall.Signal(1); s <= 64; s++ {
 			if !skipped(s) && !IsRequest(s) {
 				l.hear(s)
@@ -57,8 +60,12 @@ func (l *Listener) hear(s syscall.Signal) {
 	}
 }
 
+// Requests returns when the requests to end are heard. Until then they end the
+// process, which must have nothing to clear up.
+func (l *Listener) Requests() { l.requests.Wait() }
+
 // Ready returns when all signals are heard.
-func (l *Listener) Ready() { l.ready.Wait() }
+func (l *Listener) Ready() { l.all.Wait() }
 
 func skipped(s syscall.Signal) bool {
 	switch s {

@@ -73,6 +73,16 @@ const (
 	sendApart = 1500 * time.Microsecond
 )
 
+// behind is how long after one request another is sent that should arrive later.
+// Near by the requests take much the same time; if they change places all the
+// same, nothing is lost but time.
+func behind(c *etcd.Client) time.Duration {
+	if c.RoundTrip() < farAway {
+		return sendApart / 10
+	}
+	return sendApart
+}
+
 // Join takes a place in line and waits for the turn, until ctx ends. A
 // candidate whose lease dies while it waits joins again at the end of the line.
 //

@@ -93,11 +93,15 @@ type After struct {
 	Linger time.Duration // keep the place in line this long, with a lease of its own
 	Done   string        // a done-marker to put, if not empty, ...
 	Value  string        // ... with this value
+
+	// Left, if not nil, may be called once there is nothing left of the turn but
+	// a lease, which is being revoked.
+	Left func()
 }
 
 // Release gives the turn up: one transaction deletes our key and our running
-// record, then the lease is revoked. Everything under the turn must be proven
-// dead. An error means that etcd did not answer in time, and the lease will
+// record, and the lease is revoked behind it. Everything under the turn must be
+// proven dead. An error means that etcd did not answer in time, and the lease will
 // lapse; time is until the deadline, within releaseTimeout, and while ctx lasts.
 func (t *Turn) Release(ctx context.Context, after After) error {
 	d, _ := t.Deadline()
@@ -105,7 +109,10 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 	all := ctx
 	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	stay, unlinger, err := t.leave(ctx, after)
+	stay, unlinger, err := t.linger(ctx, after)
+	if t.also != nil {
+		after.Left = nil
+	}
 	if err == nil {
 		err = t.Remains().clear(ctx, t.me.c, stay, after)
 	}
@@ -126,9 +133,9 @@ func (t *Turn) Abandon() {
 	}
 }
 
-// leave returns the operations with which the place is kept, or none where it is
+// linger returns the operations with which the place is kept, or none where it is
 // given up. One that cannot be kept is given up: unlinger says why.
-func (t *Turn) leave(ctx context.Context, after After) (stay []clientv3.Op, unlinger, _ error) {
+func (t *Turn) linger(ctx context.Context, after After) (stay []clientv3.Op, unlinger, _ error) {
 	if after.Linger <= 0 {
 		return nil, nil, nil
 	}
@@ -197,17 +204,16 @@ var errPassed = errors.New("the turn has passed on")
 // clear deletes the record and puts the done-marker, provided that the record is
 // ours: so long, nobody has taken over. It deletes the key, or does what makes it
 // stay, provided that the key exists: after an eviction it does not. Otherwise it
-// makes sure only that the key is gone. The revoke comes after that, so that key
+// makes sure only that the key is gone. The revoke comes behind that, so that key
 // and record go in one revision and the next in line need not wait for the
-// record; where etcd is far it is sent close behind. A key that is to stay must
-// have its new lease first.
+// record. A key that is to stay must have its new lease first.
 func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, after After) error {
 	then, orElse := r.going(stay)
 	if after.Done != "" {
 		then = append(then, clientv3.OpPut(after.Done, after.Value))
 		orElse = append(orElse, clientv3.OpGet(after.Done))
 	}
-	left := func() error {
+	leave := func() error {
 		t, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(r.RunKey), "=", r.Run)).
 				Then(then...).Else(orElse...).Commit()
@@ -217,21 +223,30 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, 
 		}
 		return err
 	}
-	if c.RoundTrip() < farAway || stay != nil {
-		err := left()
+	if stay != nil {
+		err := leave()
 		if err != nil && err != errPassed {
 			return err
 		}
 		return errors.Join(err, lease.Revoke(ctx, c, r.Lease))
 	}
-	sent := make(chan error, 1)
-	go func() { sent <- left() }()
-	time.Sleep(sendApart)
-	revoked := lease.Revoke(ctx, c, r.Lease)
-	if err := <-sent; err != nil { // where both fail they say the same
-		return err
+	left, revoked := make(chan struct{}), make(chan error, 1)
+	go func() {
+		select {
+		case <-left:
+		case <-time.After(behind(c)):
+		}
+		revoked <- lease.Revoke(ctx, c, r.Lease)
+	}()
+	err := leave()
+	close(left)
+	if after.Left != nil {
+		after.Left()
 	}
-	return revoked
+	if rerr := <-revoked; err == nil || err == errPassed { // where both fail they say the same
+		err = errors.Join(err, rerr)
+	}
+	return err
 }
 
 // going returns what a release does if the record is ours, and else.

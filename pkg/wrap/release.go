@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"conch/pkg/cli"
@@ -15,7 +16,8 @@ import (
 // Release gives the turn up after an outcome, and turns the two into the
 // session's result.
 func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, err error) error {
-	after := hold.After{}
+	dismiss := sync.OnceFunc(func() { s.leaving.Go(o.Dismiss) })
+	after := hold.After{Left: dismiss}
 	if err == nil && o.Cause == guard.Finished {
 		if s.HoldFor > 0 {
 			after.Linger = s.HoldFor - time.Since(o.Began)
@@ -36,7 +38,7 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 	}
 	s.report.leave()
 	rerr := s.giveBack(ctx, t, after)
-	s.leaving.Go(o.Dismiss)
+	dismiss()
 	if err == nil && after.Done != "" && rerr != nil {
 		return s.Explain(fmt.Errorf("%s: the command succeeded, but --once %s could not be recorded: %w", s.Line.Name, s.Once, rerr))
 	}

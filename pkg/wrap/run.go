@@ -2,11 +2,13 @@ package wrap
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -143,10 +145,13 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	if s.Notify != "" && s.Notify != "child" {
 		env = without(env, "NOTIFY_SOCKET")
 	}
-	o, err := g.Run(t, proc.Cmd{
-		Args: s.Argv, Paths: s.paths, Env: env,
-		WaitTree: s.WaitTree, Contain: s.Contain, Epilogue: release,
-	})
+	c := s.cmd()
+	c.Env, c.Epilogue = env, release
+	if c.Prepared, err = s.takePrepared(); err != nil {
+		return guard.Outcome{}, err
+	}
+	defer c.Prepared.Drop()
+	o, err := g.Run(t, c)
 	if err != nil {
 		return o, err
 	}
@@ -162,6 +167,34 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	}
 	s.report.Say(e)
 	return o, nil
+}
+
+// cmd is the command, but for what is known only once there is a turn.
+func (s *Session) cmd() proc.Cmd {
+	return proc.Cmd{Args: s.Argv, Paths: s.paths, WaitTree: s.WaitTree, Contain: s.Contain}
+}
+
+// prepare has the command's sentinel forked, while etcd is asked for the turn.
+func (s *Session) prepare() {
+	if len(s.Argv) == 0 || s.prepared != nil {
+		return
+	}
+	c := s.cmd()
+	s.prepared = sync.OnceValues(func() (*proc.Prepared, error) {
+		_, _ = json.Marshal(remains{}) // its encoder is made at the first use, which can be now
+		return proc.Prepare(&c)
+	})
+	go s.prepared()
+}
+
+// takePrepared returns the sentinel, which is for one command only.
+func (s *Session) takePrepared() (*proc.Prepared, error) {
+	prepared := s.prepared
+	if prepared == nil {
+		return nil, nil
+	}
+	s.prepared = nil
+	return prepared()
 }
 
 func without(env []string, name string) []string {

@@ -36,6 +36,8 @@ type Session struct {
 	let        bool   // the caller's descriptors have been let go
 	ran        bool   // the command has been started, in this turn
 
+	prepared func() (*proc.Prepared, error) // the next command's sentinel; nil: not asked for
+
 	leaving sync.WaitGroup // sentinels that have nothing left to do
 }
 
@@ -86,8 +88,11 @@ func (s *Session) connect(ctx context.Context) error {
 
 // Close ends the session, with what it came to, and returns that.
 func (s *Session) Close(err error) error {
-	s.Client.Close()
 	s.leaving.Wait()
+	s.Client.Close()
+	if p, perr := s.takePrepared(); perr == nil {
+		p.Drop()
+	}
 	s.hangUp()
 	return s.end(err)
 }

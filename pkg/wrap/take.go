@@ -20,6 +20,8 @@ var errDone = errors.New("done before")
 
 // Take waits for the turn.
 func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
+	s.signals.Requests()
+	s.prepare()
 	waiting := ctx
 	if s.Wait > 0 {
 		var cancel context.CancelFunc
@@ -44,6 +46,9 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	}
 	s.report.Say(Event{Event: "acquired", Rev: turn.Token().Rev})
 	s.noteTimings(turn)
+	if s.onceKey == "" {
+		return turn, nil
+	}
 	if err := s.interruptible(ctx, s.skipIfDone); err != nil {
 		s.giveBack(ctx, turn, hold.After{})
 		return nil, s.Explain(err)
