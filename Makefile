@@ -22,21 +22,33 @@ ifdef RACE
   BUILD  = CGO_ENABLED=1 $(GO) build -race -trimpath -tags grpcnotrace
   TEST   = CGO_ENABLED=1 $(GO) test -race -tags grpcnotrace
 else
-  BUILD  = CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags='-s -w $(ENTRY)'
+  BUILD  = CGO_ENABLED=0 $(GO) build $(LEAN) -trimpath -tags grpcnotrace -ldflags='-s -w $(ENTRY)'
   TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
 endif
+
+# Without what etcd's client links for nothing: see dev/lean. GOFLAGS=-mod=vendor
+# does not go with it.
+LEAN     = $(if $(findstring vendor,$(GOFLAGS)),,-mod=mod -modfile=.cache/lean.mod)
+.cache/lean.mod: go.mod go.sum $(wildcard dev/lean/*/go.mod)
+	@mkdir -p .cache
+	@cp go.sum .cache/lean.sum
+	@cp go.mod $@.new
+	@$(GO) mod edit -replace github.com/grpc-ecosystem/grpc-gateway/v2=./dev/lean/grpc-gateway \
+		-replace google.golang.org/genproto/googleapis/api=./dev/lean/googleapis \
+		-replace github.com/golang/protobuf=./dev/lean/protobuf $@.new
+	@mv $@.new $@
 
 .PHONY: all build links standalone etcd test test-etcd test-binaries promises bench bare try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
 
-build: ## the same; BIN=DIR puts them elsewhere, RACE=1 adds the race detector
+build: .cache/lean.mod ## the same; BIN=DIR puts them elsewhere, RACE=1 adds the race detector
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/conch ./cmd/conch
 	@for t in $(TOOLS); do ln -sf conch $(BIN)/$$t; done
 
-standalone: ## build each tool as a program of its own, to bin/standalone
+standalone: .cache/lean.mod ## build each tool as a program of its own, to bin/standalone
 	@mkdir -p $(BIN)/standalone
 	$(BUILD) -o $(BIN)/standalone/ $(addprefix ./cmd/,$(TOOLS))
 
@@ -70,8 +82,10 @@ bench: ## measure conch beside etcdctl, flock and a bare client: a table, two mi
 	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
 		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)
 
-# What conch is measured against is built as conch is, but has no entry of its own.
+# What conch is measured against is built as conch is, but has no entry of its own,
+# and all that etcd's client links.
 bare: ENTRY =
+bare: LEAN =
 bare:
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN) ./proof/bench/bare ./proof/bench/stamp

@@ -1,0 +1,2 @@
+// Package annotations is empty: see dev/lean.
+package annotations

@@ -1,0 +1,2 @@
+// Package options is empty: see dev/lean.
+package options
