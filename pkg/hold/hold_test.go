@@ -91,7 +91,7 @@ func (w *world) later(r Request) <-chan *Turn {
 
 func (w *world) empty() {
 	w.t.Helper()
-	for _, prefix := range []string{w.line.Dir, w.line.Run} {
+	for _, prefix := range []string{w.line.Dir, w.line.Runs} {
 		r, err := w.admin.Get(within(w.t, 10*time.Second), prefix, clientv3.WithPrefix())
 		if err != nil {
 			w.t.Fatal(err)
@@ -236,7 +236,9 @@ func TestNonBlock(t *testing.T) {
 
 func TestLinger(t *testing.T) {
 	w := newWorld(t)
-	now := w.join(w.request())
+	stays := w.request()
+	stays.Linger = true
+	now := w.join(stays)
 	if err := now.Release(context.Background(), After{Linger: 2 * time.Second}); err != nil {
 		t.Fatal(err)
 	}

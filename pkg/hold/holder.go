@@ -106,7 +106,8 @@ type running struct {
 	PID   int    `json:"pid"`
 	TTL   int64  `json:"ttl"` // seconds; no deadline of the holder counts on more
 
-	Weight int `json:"weight,omitempty"` // of a semaphore's capacity; 0: 1
+	Weight int  `json:"weight,omitempty"` // of a semaphore's capacity; 0: 1
+	Stays  bool `json:"stays,omitempty"`  // the key may outlive the record; see After.Linger
 }
 
 func (r running) line() string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -25,6 +26,7 @@ type Request struct {
 	Holder   Holder
 	TTL      time.Duration // of the lease, lease.MinTTL to lease.MaxTTL
 	NonBlock bool          // refuse with *Busy rather than wait in line
+	Linger   bool          // the turn may be released with After.Linger
 
 	// Renew returns the interval of renewals, given for how long after each the
 	// turn can be used: its TTL, or less (see Turn.Usable). Nil: a quarter.
@@ -73,16 +75,6 @@ const (
 	sendApart = 1500 * time.Microsecond
 )
 
-// behind is how long after one request another is sent that should arrive later.
-// Near by the requests take much the same time; if they change places all the
-// same, nothing is lost but time.
-func behind(c *etcd.Client) time.Duration {
-	if c.RoundTrip() < farAway {
-		return sendApart / 10
-	}
-	return sendApart
-}
-
 // Join takes a place in line and waits for the turn, until ctx ends. A
 // candidate whose lease dies while it waits joins again at the end of the line.
 //
@@ -114,11 +106,13 @@ type candidacy struct {
 	lease *lease.Lease
 	key   string
 	token fence.Token
-	run   string     // the running record, if it becomes ours, ...
-	runAt string     // ... and where it lies then
+	run   string     // our running record, ...
+	runAt string     // ... and where it lies
 	tried []string   // where an attempt may have put it
 	pool  *keys.Pool // of a semaphore
 	slot  int        // its slot, from the turn on
+
+	recorded bool // the running record is written, while we are still in line
 
 	told bool // OnWait has been, ...
 	last Place
@@ -126,7 +120,7 @@ type candidacy struct {
 
 func newCandidacy(c *etcd.Client, req Request, l *lease.Lease) *candidacy {
 	me := &candidacy{c: c, req: req, lease: l, key: req.Line.Candidate(l.ID)}
-	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(l.Asked() / time.Second), req.Holder.Weight}.line()
+	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(l.Asked() / time.Second), req.Holder.Weight, req.Linger}.line()
 	return me
 }
 
@@ -144,7 +138,7 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 		return nil, err
 	}
 	me := newCandidacy(c, req, l)
-	me.settleAt(req.Line.Run)
+	me.settleAt(req.Line.Record(l.ID))
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)
@@ -225,8 +219,11 @@ type entry struct {
 	rev      int64     // of the transaction
 	ahead    Candidate // directly in front; zero: nobody, or not known yet
 	known    bool      // whether ahead is
-	run      []byte    // a foreign running record
+	dirty    records   // others' running records: of a holder, of the next in line, of the dead
 }
+
+// records are running records as they were read.
+type records []*mvccpb.KeyValue
 
 // enter grants the lease and joins the line.
 func (me *candidacy) enter(ctx context.Context) (entry, error) {
@@ -276,24 +273,23 @@ func (me *candidacy) ask(ctx context.Context) (entry, error) {
 	})
 }
 
-// joinTxn puts our key, unless an earlier attempt did, and with it the running
-// record if there is nobody in front and no record. Nested comparisons see the
+// joinTxn puts our key, unless an earlier attempt did, and with it our running
+// record if there is nobody in front and no record of anybody's. Nested comparisons see the
 // state before the transaction.
 func (me *candidacy) joinTxn(t clientv3.Txn) clientv3.Txn {
 	line := me.req.Line
 	empty := clientv3.Compare(clientv3.CreateRevision(line.Dir), "=", 0).WithPrefix()
-	idle := clientv3.Compare(clientv3.CreateRevision(line.Run), "=", 0)
 	enter := clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With())
 	orElse := []clientv3.Op{enter}
 	if me.req.NonBlock { // a record alone is a dead holder's: its delay is short
 		orElse = []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{enter}, nil)}
 	}
-	acquire := clientv3.OpTxn([]clientv3.Cmp{empty, idle}, []clientv3.Op{
+	acquire := clientv3.OpTxn([]clientv3.Cmp{empty, me.idle()}, []clientv3.Op{
 		clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()),
-		clientv3.OpPut(line.Run, me.run),
+		clientv3.OpPut(me.runAt, me.run),
 	}, orElse)
 	newest := clientv3.OpGet(line.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(2))
-	run := clientv3.OpGet(line.Run)
+	run := clientv3.OpGet(line.Runs, clientv3.WithPrefix())
 	return t.If(clientv3.Compare(clientv3.CreateRevision(me.key), "=", 0)).
 		Then(acquire, newest, run).
 		Else(clientv3.OpGet(me.key), run)
@@ -305,7 +301,7 @@ func (me *candidacy) read(r *clientv3.TxnResponse) (entry, error) {
 	if !r.Succeeded { // sent before, and answered now
 		own, run := rangeOf(r, 0), rangeOf(r, 1)
 		e.token = fence.Of(r.Header, me.key, own.Kvs[0].CreateRevision, me.lease.ID)
-		e.acquired, e.run = me.recordIn(run)
+		e.acquired, e.dirty = me.recordIn(run)
 		return e, nil
 	}
 	newest, run := rangeOf(r, 1), rangeOf(r, 2)
@@ -314,7 +310,7 @@ func (me *candidacy) read(r *clientv3.TxnResponse) (entry, error) {
 	}
 	e.token = fence.Of(r.Header, me.key, newest.Kvs[0].CreateRevision, me.lease.ID)
 	ours, foreign := me.recordIn(run)
-	e.acquired, e.run, e.known = r.Responses[0].GetResponseTxn().Succeeded, foreign, true
+	e.acquired, e.dirty, e.known = r.Responses[0].GetResponseTxn().Succeeded, foreign, true
 	if ours && !e.acquired {
 		// An earlier attempt acquired, its key was deleted, and this one has put
 		// it again, perhaps behind somebody.
@@ -326,16 +322,17 @@ func (me *candidacy) read(r *clientv3.TxnResponse) (entry, error) {
 	return e, nil
 }
 
-// recordIn reports whether the running record read is ours, and returns it if
-// it is somebody else's.
-func (me *candidacy) recordIn(r *pb.RangeResponse) (ours bool, foreign []byte) {
-	switch {
-	case len(r.Kvs) == 0:
-		return false, nil
-	case string(r.Kvs[0].Value) == me.run:
-		return true, nil
+// recordIn reports whether ours is among the running records read, and returns
+// the others.
+func (me *candidacy) recordIn(r *pb.RangeResponse) (ours bool, foreign records) {
+	for _, kv := range r.Kvs {
+		if string(kv.Key) == me.runAt {
+			ours = true
+		} else {
+			foreign = append(foreign, kv)
+		}
 	}
-	return false, r.Kvs[0].Value
+	return ours, foreign
 }
 
 func rangeOf(r *clientv3.TxnResponse, i int) *pb.RangeResponse {

@@ -318,7 +318,12 @@ func TestPoolManyDead(t *testing.T) {
 // A place that is kept with --hold-for leaves nothing when it lapses.
 func TestPoolLingers(t *testing.T) {
 	w := newPoolWorld(t)
-	a := w.take(w.share(2, 1))
+	stays := w.request()
+	stays.Linger = true
+	a, err := JoinPool(within(t, 30*time.Second), w.c, stays, w.share(2, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := a.Release(context.Background(), After{Linger: 2 * time.Second}); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -31,10 +32,40 @@ const (
 type Turn struct {
 	me   *candidacy
 	also *also // a second turn that this one rests on, or nil
+
+	marking sync.WaitGroup
+	unmark  context.CancelFunc // ends that
 }
 
 // newTurn makes a turn of a candidacy whose running record is written.
-func newTurn(me *candidacy) *Turn { return &Turn{me: me} }
+func newTurn(me *candidacy) *Turn {
+	t := &Turn{me: me, unmark: func() {}}
+	if me.recorded { // the key says still that we wait
+		var ctx context.Context
+		ctx, t.unmark = context.WithCancel(context.Background()) // until stop
+		t.marking.Go(func() { me.markHeld(ctx) })
+	}
+	return t
+}
+
+// markHeld says in our key, if that is as we put it, that we have the turn. Nobody
+// needs it for anything but the next in line, to be ready, and people; our own start
+// comes first.
+func (me *candidacy) markHeld(ctx context.Context) {
+	makeWay(ctx)
+	waits := clientv3.Compare(clientv3.Value(me.key), "=", me.holder(Waiting).line())
+	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(me.token.Compare(), waits).
+			Then(clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With())).Commit()
+	})
+}
+
+// stop ends what is done for the turn in this process.
+func (t *Turn) stop() {
+	t.unmark()
+	t.marking.Wait()
+	t.me.lease.Stop()
+}
 
 // Lost is closed when the turn is known to be gone.
 func (t *Turn) Lost() <-chan struct{} {
@@ -90,7 +121,7 @@ func (t *Turn) Loss(ctx context.Context, space keys.Space) error {
 
 // After says what a release leaves behind.
 type After struct {
-	Linger time.Duration // keep the place in line this long, with a lease of its own
+	Linger time.Duration // keep the place in line this long, with a lease of its own; see Request.Linger
 	Done   string        // a done-marker to put, if not empty, ...
 	Value  string        // ... with this value
 
@@ -114,9 +145,10 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 		after.Left = nil
 	}
 	if err == nil {
+		t.unmark()
 		err = t.Remains().clear(ctx, t.me.c, stay, after)
 	}
-	t.me.lease.Stop()
+	t.stop()
 	if t.also != nil {
 		err = errors.Join(err, t.also.release(all, After{Linger: after.Linger}))
 	}
@@ -126,7 +158,7 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 // Abandon gives the turn up without a word to etcd: the lease lapses, and the
 // running record stays. It is for a command that could not be proven dead.
 func (t *Turn) Abandon() {
-	t.me.lease.Stop()
+	t.stop()
 	if t.also != nil {
 		t.also.stop()
 		t.also.turn.Abandon()
@@ -136,8 +168,11 @@ func (t *Turn) Abandon() {
 // linger returns the operations with which the place is kept, or none where it is
 // given up. One that cannot be kept is given up: unlinger says why.
 func (t *Turn) linger(ctx context.Context, after After) (stay []clientv3.Op, unlinger, _ error) {
-	if after.Linger <= 0 {
+	switch {
+	case after.Linger <= 0:
 		return nil, nil, nil
+	case !t.me.req.Linger: // the next in line believes that
+		return nil, errors.New("the place could not be kept: that was not asked for with the turn"), nil
 	}
 	l, err := lease.New(t.me.c, min(max(after.Linger, lease.MinTTL), lease.MaxTTL))
 	if err == nil {
@@ -161,11 +196,12 @@ type Remains struct {
 	RunKey string `json:"run_key"`
 	Run    string `json:"run"`
 
+	Dir string `json:"dir"` // of the line
+
 	// Of a semaphore: the slot, whose value is that of the running record; and
 	// the capacity, which goes with the last in line.
 	SlotKey string `json:"slot_key,omitempty"`
 	CapKey  string `json:"cap_key,omitempty"`
-	Dir     string `json:"dir,omitempty"`
 	Rev     int64  `json:"rev,omitempty"` // create-revision of Key
 
 	Also *Remains `json:"also,omitempty"` // of the turn that this one rests on
@@ -174,9 +210,9 @@ type Remains struct {
 // Remains returns what this turn would leave behind.
 func (t *Turn) Remains() Remains {
 	me := t.me
-	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run}
+	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run, Dir: me.req.Line.Dir}
 	if me.pool != nil {
-		r.SlotKey, r.CapKey, r.Dir, r.Rev = me.pool.Slot(me.slot), me.pool.Cap(), me.pool.Dir, me.token.Rev
+		r.SlotKey, r.CapKey, r.Rev = me.pool.Slot(me.slot), me.pool.Cap(), me.token.Rev
 	}
 	if t.also != nil {
 		also := t.also.turn.Remains()
@@ -204,49 +240,54 @@ var errPassed = errors.New("the turn has passed on")
 // clear deletes the record and puts the done-marker, provided that the record is
 // ours: so long, nobody has taken over. It deletes the key, or does what makes it
 // stay, provided that the key exists: after an eviction it does not. Otherwise it
-// makes sure only that the key is gone. The revoke comes behind that, so that key
+// makes sure only that the key is gone. The revoke comes after that, so that key
 // and record go in one revision and the next in line need not wait for the
-// record. A key that is to stay must have its new lease first.
+// record; where etcd is far it is sent close behind. A key that is to stay must
+// have its new lease first.
 func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, after After) error {
 	then, orElse := r.going(stay)
 	if after.Done != "" {
 		then = append(then, clientv3.OpPut(after.Done, after.Value))
 		orElse = append(orElse, clientv3.OpGet(after.Done))
 	}
-	leave := func() error {
-		t, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(r.RunKey), "=", r.Run)).
-				Then(then...).Else(orElse...).Commit()
-		})
-		if err == nil && !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0 {
-			err = errPassed
-		}
+	then = append(then, clientv3.OpGet(r.Dir, clientv3.WithPrefix(), clientv3.WithCountOnly()))
+	revoked := make(chan error, 1)
+	far := c.RoundTrip() >= farAway && stay == nil
+	if far {
+		time.AfterFunc(sendApart, func() { revoked <- lease.Revoke(ctx, c, r.Lease) })
+	}
+	t, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(r.RunKey), "=", r.Run)).
+			Then(then...).Else(orElse...).Commit()
+	})
+	switch {
+	case err != nil && far:
+		<-revoked // where both fail they say the same
 		return err
+	case err != nil:
+		return err
+	case !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0:
+		err = errPassed
 	}
-	if stay != nil {
-		err := leave()
-		if err != nil && err != errPassed {
-			return err
-		}
-		return errors.Join(err, lease.Revoke(ctx, c, r.Lease))
-	}
-	left, revoked := make(chan struct{}), make(chan error, 1)
-	go func() {
-		select {
-		case <-left:
-		case <-time.After(behind(c)):
-		}
-		revoked <- lease.Revoke(ctx, c, r.Lease)
-	}()
-	err := leave()
-	close(left)
 	if after.Left != nil {
 		after.Left()
 	}
-	if rerr := <-revoked; err == nil || err == errPassed { // where both fail they say the same
-		err = errors.Join(err, rerr)
+	if far {
+		return errors.Join(err, <-revoked)
 	}
-	return err
+	if t.Succeeded && rangeOf(t, len(then)-1).Count > 0 {
+		makeWay(ctx)
+	}
+	return errors.Join(err, lease.Revoke(ctx, c, r.Lease))
+}
+
+// makeWay keeps us from asking more of etcd, and of this machine, while a turn
+// passes from one to the next: what we would ask for can wait, and that cannot.
+func makeWay(ctx context.Context) {
+	select {
+	case <-time.After(5 * time.Millisecond):
+	case <-ctx.Done():
+	}
 }
 
 // going returns what a release does if the record is ours, and else.

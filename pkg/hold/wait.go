@@ -2,6 +2,7 @@ package hold
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -49,7 +50,7 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 		r, err := m.KV().Txn(ctx).If(me.token.Compare()).Then(
 			clientv3.OpGet(me.req.Line.Dir, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(me.token.Rev-1),
 				clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1)),
-			clientv3.OpGet(me.req.Line.Run)).Commit()
+			clientv3.OpGet(me.req.Line.Runs, clientv3.WithPrefix())).Commit()
 		if err != nil {
 			return entry{}, err
 		}
@@ -60,35 +61,62 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 		if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
 			e.ahead = candidate(ahead.Kvs[0])
 		}
-		_, e.run = me.recordIn(rangeOf(r, 1))
+		_, e.dirty = me.recordIn(rangeOf(r, 1))
 		return e, nil
 	})
 }
 
-// follow watches the key in front until it goes, and reports whether it had the
-// turn, so that we are the head now; in the line of a semaphore it does so as soon
-// as that has its turn. False means: look again. That is also what
-// it returns after a TTL, in case the deletion was missed: old servers lose
-// events.
+// follow watches the key in front until it goes, and reports whether the turn was
+// released to us, so that we are the head now; in the line of a semaphore it does
+// so as soon as the one in front has its turn. False means: look again. That is
+// also what it returns after a TTL, in case the deletion was missed: old servers
+// lose events.
+//
+// Behind a holder our running record is written at once, so that nothing has to be
+// written when the turn comes, and nothing read: nobody was in front but that
+// holder, and that its record has gone says that it has released the turn.
 func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, moved := me.c.Preferred()
 	front := m.Watch(ctx, e.ahead.Key, clientv3.WithRev(e.rev+1))
+	var record clientv3.WatchChan
+	if me.pool == nil {
+		record = m.Watch(ctx, me.recordOf(e.ahead), clientv3.WithRev(e.rev+1))
+	}
 	again := time.NewTimer(me.lease.TTL())
 	defer again.Stop()
 	held := e.ahead.State == Held
+	gone, released := false, false
+	stays := true // its key may stay although its record goes
 	for {
+		if held && !gone && me.pool == nil && !me.recorded {
+			var err error
+			if stays, err = me.record(ctx, e.ahead); err != nil {
+				return false, err
+			}
+		}
+		switch {
+		case me.pool != nil && (gone || held), gone && !me.recorded:
+			return held, nil
+		case released && (gone || me.recorded && !stays):
+			return true, nil
+		}
 		select {
 		case r, ok := <-front:
 			if !ok || r.Err() != nil {
 				return false, pause(ctx)
 			}
-			gone, marked := scan(r)
-			held = held || marked
-			if gone || held && me.pool != nil {
-				return held, nil
+			deleted, marked := scan(r)
+			gone, held = gone || deleted, held || marked
+			if gone { // what comes with it has come by then, or will not
+				again.Reset(strayTimeout)
 			}
+		case r, ok := <-record:
+			if !ok || r.Err() != nil {
+				return false, pause(ctx)
+			}
+			released, _ = scan(r)
 		case <-moved:
 			return false, nil
 		case <-again.C:
@@ -99,6 +127,54 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 			return false, ctx.Err()
 		}
 	}
+}
+
+// strayTimeout is how long two events of one revision may come apart.
+const strayTimeout = 20 * time.Millisecond
+
+// recordOf returns where the running record of another candidate lies.
+func (me *candidacy) recordOf(c Candidate) string {
+	return me.req.Line.Runs + strings.TrimPrefix(c.Key, me.req.Line.Dir)
+}
+
+// record writes our running record while ahead has the turn, and clears those of
+// the dead: whoever stood between us and ahead has not had a turn, and whoever had
+// one before was seen off by ahead. It reports whether ahead may stay in line after
+// its turn.
+func (me *candidacy) record(ctx context.Context, ahead Candidate) (stays bool, _ error) {
+	front := clientv3.Compare(clientv3.CreateRevision(ahead.Key), "=", ahead.Rev)
+	r, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(me.token.Compare(), front).Then(
+			clientv3.OpPut(me.runAt, me.run),
+			clientv3.OpGet(me.req.Line.Runs, clientv3.WithPrefix()),
+		).Else(clientv3.OpGet(me.key)).Commit()
+	})
+	switch {
+	case err != nil:
+		return true, err
+	case !r.Succeeded && rangeOf(r, 0).Count == 0:
+		return true, errOusted
+	case !r.Succeeded: // the one in front has gone just now
+		return true, nil
+	}
+	me.recorded, stays = true, true
+	for _, kv := range rangeOf(r, 1).Kvs {
+		owner := me.req.Line.Dir + strings.TrimPrefix(string(kv.Key), me.req.Line.Runs)
+		switch owner {
+		case me.key:
+			continue
+		case ahead.Key:
+			stays = parseRunning(kv.Value).Stays
+			continue
+		}
+		dead := clientv3.Compare(clientv3.CreateRevision(owner), "=", 0)
+		if _, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(front, dead).Then(clientv3.OpDelete(string(kv.Key))).Commit()
+		}); err != nil {
+			return true, err
+		}
+	}
+	return stays, nil
 }
 
 // scan reports whether the watched key was deleted, and whether before that it
@@ -125,25 +201,35 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// claim becomes the holder with nobody in front: one transaction, which is also
-// the proof that our own key is still there. If there is a foreign running
-// record, the lock-delay comes first. Nobody acts before the record is written,
-// so that whoever comes next can tell by it that somebody did.
+// claim becomes the holder with nobody in front. Nobody acts before its record is
+// written, so that whoever comes next can tell by it that somebody did: with the
+// record written before, what was read is enough; else it takes a transaction,
+// which is also the proof that our own key is still there. If there is a record of
+// another's, the lock-delay comes first.
 func (me *candidacy) claim(ctx context.Context, e entry) (*Turn, error) {
 	seen := clock.Least{}.Now()
 	for {
-		guard := me.idle()
-		if e.run != nil {
+		if me.recorded && len(e.dirty) == 0 {
+			return me.begin()
+		}
+		over := e.dirty
+		if len(over) > 0 {
 			cleared, err := me.delay(ctx, e, seen)
 			if err != nil {
 				return nil, err
 			}
-			if !cleared {
-				guard = clientv3.Compare(clientv3.Value(me.req.Line.Run), "=", string(e.run))
+			if cleared && me.recorded {
+				if e, err = me.look(ctx); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			if cleared {
+				over = nil
 			}
 		}
 		var err error
-		if e, err = me.mark(ctx, guard); err != nil {
+		if e, err = me.mark(ctx, over); err != nil {
 			return nil, err
 		}
 		if e.acquired {
@@ -163,16 +249,18 @@ func (me *candidacy) begin() (*Turn, error) {
 
 // idle is the comparison that no running record exists.
 func (me *candidacy) idle() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(me.req.Line.Run), "=", 0)
+	return clientv3.Compare(clientv3.CreateRevision(me.req.Line.Runs), "=", 0).WithPrefix()
 }
 
-// delay waits until the foreign running record may have been cleared, or the
+// delay waits until one of the others' running records has been cleared, or the
 // lock-delay is over, counted from seen on the clock that does not run ahead.
 func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cleared bool, _ error) {
 	d := me.req.LockDelay
 	if d == LockDelayTTL {
-		ttl := ttlOf(e.run, lease.MaxTTL)
-		d = ttl + ttl/100
+		for _, kv := range e.dirty {
+			ttl := ttlOf(kv.Value, lease.MaxTTL)
+			d = max(d, ttl+ttl/100)
+		}
 	}
 	left := func() time.Duration { return seen.Add(d).Sub(clock.Least{}.Now()) }
 	if left() <= 0 {
@@ -182,7 +270,7 @@ func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cl
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, moved := me.c.Preferred()
-	run := m.Watch(ctx, me.req.Line.Run, clientv3.WithRev(e.rev+1))
+	run := m.Watch(ctx, me.req.Line.Runs, clientv3.WithPrefix(), clientv3.WithRev(e.rev+1))
 	for left() > 0 {
 		t := time.NewTimer(left())
 		select {
@@ -209,14 +297,23 @@ func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cl
 	return false, nil
 }
 
-// mark writes the running record and marks our key as held, if our key exists
-// and guard holds. Sent again after a lost answer, it finds the record ours.
-func (me *candidacy) mark(ctx context.Context, guard clientv3.Cmp) (entry, error) {
+// mark writes our running record in the place of others' and marks our key as
+// held, if our key exists and there are no records but those. Sent again after a
+// lost answer, it finds the record ours.
+func (me *candidacy) mark(ctx context.Context, over records) (entry, error) {
+	cond := []clientv3.Cmp{me.token.Compare()}
+	var then []clientv3.Op
+	for _, kv := range over {
+		cond = append(cond, clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision))
+		then = append(then, clientv3.OpDelete(string(kv.Key)))
+	}
+	if len(over) == 0 {
+		cond = append(cond, me.idle())
+	}
+	then = append(then, clientv3.OpPut(me.runAt, me.run), clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()))
 	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (entry, error) {
-		r, err := m.KV().Txn(ctx).If(me.token.Compare(), guard).Then(
-			clientv3.OpPut(me.req.Line.Run, me.run),
-			clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()),
-		).Else(clientv3.OpGet(me.key), clientv3.OpGet(me.req.Line.Run)).Commit()
+		r, err := m.KV().Txn(ctx).If(cond...).Then(then...).
+			Else(clientv3.OpGet(me.key), clientv3.OpGet(me.req.Line.Runs, clientv3.WithPrefix())).Commit()
 		if err != nil {
 			return entry{}, err
 		}
@@ -227,7 +324,8 @@ func (me *candidacy) mark(ctx context.Context, guard clientv3.Cmp) (entry, error
 		if own := rangeOf(r, 0); len(own.Kvs) == 0 || own.Kvs[0].CreateRevision != me.token.Rev {
 			return e, &etcd.Final{Err: errOusted}
 		}
-		e.acquired, e.run = me.recordIn(rangeOf(r, 1))
+		ours, dirty := me.recordIn(rangeOf(r, 1))
+		e.acquired, e.dirty = ours && len(dirty) == 0, dirty
 		return e, nil
 	})
 }

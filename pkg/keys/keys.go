@@ -5,12 +5,13 @@
 // etcdctl can read it.
 //
 //	/conch/v1/elect/<name>/<lease hex>  one key per candidate; the lowest create-revision is the head
-//	/conch/v1/elect-run/<name>          whose command may be alive (no lease)
+//	/conch/v1/elect-run/<name>/<lease hex>  whose command may be alive, or may start at any moment (no lease)
 //	/conch/v1/sema/<name>/<lease hex>   one key per holder or waiter of a semaphore, oldest first
 //	/conch/v1/sema-state/<name>/cap     its capacity, while in use (no lease)
 //	/conch/v1/sema-state/<name>/slot/<n>  who has slot n (the holder's lease)
 //	/conch/v1/sema-state/<name>/run/<n>   whose command may be alive in it (no lease)
 //	/conch/v1/sema-host/<name>/<host>/<lease hex>  with --spread, who may stand in line for a host
+//	/conch/v1/sema-host-run/<name>/<host>/<lease hex>  as elect-run, for that line
 //	/conch/v1/evict/<lease hex>         who evicted the hold of that lease (same lease)
 //	/conch/v1/once/<name>/<key>         a thing done once and for ever (no lease)
 package keys
@@ -53,11 +54,15 @@ func NewSpace(prefix string) (Space, error) {
 type Line struct {
 	Name string // what the user called it
 	Dir  string // candidates lie under this, which ends in a slash
-	Run  string // the running record
+	Runs string // running records, likewise
 }
 
 // Candidate returns the key of the candidate whose lease is id.
 func (l Line) Candidate(id int64) string { return l.Dir + Hex(id) }
+
+// Record returns the key of the running record of the candidate whose lease is
+// id.
+func (l Line) Record(id int64) string { return l.Runs + Hex(id) }
 
 // Office returns the line for the office called name. The name must have
 // passed CheckName.
@@ -65,7 +70,7 @@ func (s Space) Office(name string) Line {
 	return Line{
 		Name: name,
 		Dir:  string(s) + "/elect/" + name + "/",
-		Run:  string(s) + "/elect-run/" + name,
+		Runs: string(s) + "/elect-run/" + name + "/",
 	}
 }
 
@@ -108,7 +113,7 @@ func (s Space) PoolHost(name, host string) Line {
 	return Line{
 		Name: name,
 		Dir:  string(s) + "/sema-host/" + name + "/" + host + "/",
-		Run:  string(s) + "/sema-host-run/" + name + "/" + host,
+		Runs: string(s) + "/sema-host-run/" + name + "/" + host + "/",
 	}
 }
 

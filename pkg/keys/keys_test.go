@@ -42,7 +42,7 @@ func TestLinesDoNotMeet(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, ab := s.Office("a"), s.Office("ab")
-	if strings.HasPrefix(ab.Candidate(1), a.Dir) || strings.HasPrefix(ab.Run, a.Dir) || strings.HasPrefix(a.Run, s.Offices()) {
+	if strings.HasPrefix(ab.Candidate(1), a.Dir) || strings.HasPrefix(ab.Runs, a.Dir) || strings.HasPrefix(a.Runs, s.Offices()) {
 		t.Errorf("%+v and %+v meet", a, ab)
 	}
 	if name, ok := s.OfficeOf(a.Candidate(255)); !ok || name != "a" {

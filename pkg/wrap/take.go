@@ -60,7 +60,7 @@ func (s *Session) request(line *waitingLine) hold.Request {
 	return hold.Request{
 		Line: s.Line, Holder: hold.Self(s.Argv), TTL: s.TTL,
 		Renew:    func(usable time.Duration) time.Duration { return guard.Renew(usable, s.KillAfter) },
-		NonBlock: s.NonBlock, LockDelay: s.LockDelay, Contact: s.DialTimeout,
+		NonBlock: s.NonBlock, Linger: s.HoldFor > 0, LockDelay: s.LockDelay, Contact: s.DialTimeout,
 		OnWait: func(p hold.Place) {
 			s.report.Say(place(p))
 			line.show(p)

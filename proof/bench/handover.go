@@ -193,7 +193,7 @@ func (w *world) crowd(ctx context.Context, name string, n int) (disperse func(),
 				Line: space.Office(name), Holder: hold.Self(nil), TTL: lease.MaxTTL, Contact: limit,
 			})
 			if err == nil { // all that stood in front have gone
-				_ = turn.Release(ctx, hold.After{})
+				_ = turn.Release(context.WithoutCancel(ctx), hold.After{})
 			}
 		})
 	}

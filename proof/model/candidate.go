@@ -6,7 +6,7 @@ package model
 // candidateRules are those about one candidate, or its lease.
 var candidateRules = [...]func(*machine, state, id){
 	(*machine).lapse, (*machine).revokeByOld, (*machine).operate,
-	(*machine).join, (*machine).seeTurn, (*machine).claim, (*machine).start, (*machine).recordLate,
+	(*machine).join, (*machine).prepare, (*machine).tidy, (*machine).take, (*machine).seeTurn, (*machine).claim, (*machine).start, (*machine).recordLate,
 	(*machine).renew, (*machine).confirm, (*machine).extend, (*machine).accept, (*machine).hear,
 	(*machine).give, (*machine).clearUp, (*machine).leave, (*machine).disturb,
 }
@@ -49,7 +49,7 @@ func (m *machine) life() uint8 { return uint8(m.TTL - m.Margin) }
 // owesHearing reports whether i is about to hear that its key has gone.
 func (m *machine) owesHearing(s *state, i id) bool {
 	c := &s.who[i]
-	return (c.phase == claimed || c.phase == running) && !s.key[i] && !c.cut && !c.stopped && !m.Unwatched
+	return (c.phase == claimed || c.phase == running || c.told) && !s.key[i] && !c.cut && !c.stopped && !m.Unwatched
 }
 
 // join takes a place in line, with a new lease. Where the line is empty and
@@ -61,10 +61,10 @@ func (m *machine) join(s state, i id) {
 	}
 	s.leases[i], s.ghosts[i], s.key[i] = uint8(m.TTL), unknown, true
 	*c = candidate{phase: waiting, left: m.life(), rev: max(s.who[a].rev, s.who[b].rev, s.last) + 1}
-	if s.record == i.record() {
-		s.record = past
+	if s.records&i.record() != 0 {
+		s.records = s.records&^i.record() | past
 	}
-	if s.key[1-i] || s.record != nobody {
+	if s.key[1-i] || s.records != 0 {
 		m.emit(join, i, s)
 		return
 	}
@@ -76,8 +76,44 @@ func (m *machine) join(s state, i id) {
 // write puts the running record.
 func (m *machine) write(s *state, i id) {
 	if !m.NoRecord && !m.RecordLate {
-		s.record = i.record()
+		s.records |= i.record()
 	}
+}
+
+// behindHolder reports whether the key in front is that of one that has the turn.
+func (s *state) behindHolder(i id) bool {
+	p := s.who[1-i].phase
+	return s.ahead(i) && (p == claimed || p == running)
+}
+
+// prepare writes the running record behind one that has the turn.
+func (m *machine) prepare(s state, i id) {
+	if s.who[i].phase != waiting || !s.key[i] || !s.behindHolder(i) || s.records&i.record() != 0 || !s.commits() {
+		return
+	}
+	m.write(&s, i)
+	m.emit(prepare, i, s)
+}
+
+// tidy clears the records of the dead behind one that has the turn.
+func (m *machine) tidy(s state, i id) {
+	if s.who[i].phase != waiting || s.records&i.record() == 0 || s.records&past == 0 || !s.behindHolder(i) || !s.commits() {
+		return
+	}
+	s.records &^= past
+	m.emit(tidy, i, s)
+}
+
+// take is the news that the holder's record has gone: with one's own written the
+// turn is taken, without a question to etcd.
+func (m *machine) take(s state, i id) {
+	c := &s.who[i]
+	gone := m.TakeUnreleased && s.key[i] && !s.ahead(i) && s.records&i.record() != 0
+	if c.phase != waiting || !c.told && !gone {
+		return
+	}
+	c.phase, c.told = claimed, false
+	m.emit(take, i, s)
 }
 
 // seeTurn is the news that nobody is in front. The lock-delay counts from it,
@@ -87,19 +123,23 @@ func (m *machine) seeTurn(s state, i id) {
 	if c.phase != waiting || s.ahead(i) {
 		return
 	}
-	c.phase, c.delay = first, uint8(m.LockDelay)
+	c.phase, c.delay, c.told = first, uint8(m.LockDelay), false
 	m.emit(seeTurn, i, s)
 }
 
 // claim writes the running record, in a transaction that fails unless one's own
-// key exists and there is no record, or the one that the delay was waited for.
+// key exists and there is no record, or those that the delay was waited for, which
+// it clears. Where it is written and there is no other, a read will do.
 func (m *machine) claim(s state, i id) {
 	c := &s.who[i]
-	foreign := s.record != nobody
+	foreign := s.records&^i.record() != 0
 	if c.phase != first || !s.commits() || (foreign && (c.delay > 0 || m.NeverTakeOver)) || (!s.key[i] && !m.SkipOwnKey) {
 		return
 	}
 	c.phase, c.delay = claimed, 0
+	if foreign {
+		s.records &= i.record()
+	}
 	m.write(&s, i)
 	m.emit(either(foreign, claimDirty, claim), i, s)
 }
@@ -120,10 +160,10 @@ func (m *machine) start(s state, i id) {
 
 // recordLate is what RecordLate does in the place of write.
 func (m *machine) recordLate(s state, i id) {
-	if !m.RecordLate || s.who[i].phase != running || s.record == i.record() || !s.key[i] || !s.commits() {
+	if !m.RecordLate || s.who[i].phase != running || s.records&i.record() != 0 || !s.key[i] || !s.commits() {
 		return
 	}
-	s.record = i.record()
+	s.records |= i.record()
 	m.emit(recordLate, i, s)
 }
 
@@ -239,8 +279,13 @@ func (m *machine) clearUp(s state, i id) {
 	if (c.phase != done && !early) || c.stopped || !s.commits() {
 		return
 	}
-	if s.record == i.record() || m.ClearAnyRecord {
-		s.record = nobody
+	if s.records&i.record() != 0 {
+		next := &s.who[1-i]
+		next.told = next.phase == waiting && c.rev < next.rev && (m.TakeUnrecorded || s.records&(1-i).record() != 0)
+	}
+	s.records &^= i.record()
+	if m.ClearAnyRecord {
+		s.records = 0
 	}
 	s.remove(i)
 	*c = candidate{rev: c.rev, alive: c.alive, left: c.left}

@@ -101,7 +101,7 @@ func (m *machine) emit(e event, i id, s state) {
 func (m *machine) simplify(s *state) {
 	for i := range s.who {
 		c := &s.who[i]
-		if !s.key[i] && (c.phase == waiting || c.phase == first) && !m.SkipOwnKey {
+		if !s.key[i] && (c.phase == waiting || c.phase == first) && !c.told && !m.SkipOwnKey {
 			*c = candidate{phase: done} // it cannot claim: as good as ended
 		}
 		if (c.phase != out && c.phase != done) || c.alive {
@@ -147,7 +147,7 @@ func (m *machine) check(s *state, n uint32) {
 		m.fail(s.wrong, n)
 	}
 	for i, c := range s.who {
-		if c.alive && s.record != id(i).record() && !c.missed && m.promises&Recorded != 0 {
+		if c.alive && s.records&id(i).record() == 0 && !c.missed && m.promises&Recorded != 0 {
 			m.fail(unrecorded, n)
 		}
 	}

@@ -29,7 +29,8 @@
 //	hear, readGone                 lease.watch and verify: Gone
 //	tickKills                      the sentinel's timer, and guard.Run
 //	join, joinAndClaim             lease.Grant and hold's joinTxn, in one
-//	seeTurn, claim, claimDirty     hold's follow or look; claim, delay, mark. The lock-delay counts from seeTurn
+//	prepare, tidy, take            hold's follow and record: what a hand-over needs is written before it
+//	seeTurn, claim, claimDirty     hold's look; claim, delay, mark. The lock-delay counts from seeTurn
 //	start                          the end of claim, and guard.Run
 //	give, clearUp, leave           the end, with Remains.clear, by whoever is alive to do it, or with nothing
 //	elect, notice, extendByOld     lessor.Promote; a deposed leader, which acknowledges until it knows

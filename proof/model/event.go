@@ -27,6 +27,9 @@ const (
 
 	join
 	joinAndClaim
+	prepare
+	tidy
+	take
 	seeTurn
 	claim
 	claimDirty
@@ -73,9 +76,12 @@ var told = [events]string{
 
 	join:         "X joins the line",
 	joinAndClaim: "X joins the empty line, and writes the running record",
+	prepare:      "X writes its record behind the holder",
+	tidy:         "X clears the records of the dead",
+	take:         "X hears that the turn was released to it",
 	seeTurn:      "X sees that nobody is in front",
-	claim:        "X writes the running record, there being none",
-	claimDirty:   "X writes the running record over a foreign one",
+	claim:        "X has its record written, there being no other",
+	claimDirty:   "X writes the running record in the place of others",
 	start:        "X starts its command",
 	recordLate:   "X writes the running record, late",
 	renew:        "X sends a renewal",

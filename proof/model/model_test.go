@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,7 +82,7 @@ func (r Report) log(t *testing.T) {
 // ordinary are the steps of hand-overs by release and by lapse, one after the
 // other, with two leaders at times.
 var ordinary = []event{
-	joinAndClaim, join, seeTurn, claim, claimDirty, start, give, clearUp, leave,
+	joinAndClaim, join, prepare, take, seeTurn, claim, claimDirty, start, give, clearUp, leave,
 	renew, confirm, extend, accept, tickKills, lapse, hear, elect, extendByOld, notice,
 }
 
@@ -104,12 +105,12 @@ func TestLeaseKept(t *testing.T) {
 // enough.
 func TestLeaseRemovedDelayTTL(t *testing.T) {
 	protocol := conch(3, LockDelayTTL(3, 1))
-	removed := append(ordinary, revokeLease, deleteKey, readGone)
+	removed := append(ordinary, revokeLease, deleteKey, readGone, tidy)
 	for _, r := range []run{
 		{name: "operator", protocol: protocol, world: World{Faults: Elect | CutOff | Operator}, promises: everything | NobodyStuck, large: true,
 			reach: removed},
 		{name: "operator and partition", protocol: protocol, world: World{Faults: Elect | Part | CutOff | Operator}, promises: everything, large: true,
-			reach: append(removed, partLeader, partOther)},
+			reach: slices.Concat(removed, []event{partLeader, partOther})},
 		{name: "operator and stop", protocol: protocol, world: World{Faults: Pause | Stop | Operator}, promises: everything,
 			reach: []event{revokeLease, deleteKey, stop, resumeHolder, pauseLeader, claimDirty, tickKills}},
 		{name: "resumed leader", protocol: protocol, world: World{Faults: Elect | Pause | Stop | Wrongful}, promises: everything, large: true,
@@ -199,6 +200,9 @@ func TestFlaws(t *testing.T) {
 		{"no running record", delayTTL, removing, func(p *Protocol) { p.NoRecord = true }, twoCommands},
 		{"recorded after the start", delayTTL, removing, func(p *Protocol) { p.RecordLate = true }, twoCommands},
 		{"recorded after the start", delayTTL, removing, func(p *Protocol) { p.RecordLate = true }, unrecorded},
+		{"taken without a record", delayTTL, removing, func(p *Protocol) { p.TakeUnrecorded = true }, twoCommands},
+		{"taken without a record", delayTTL, removing, func(p *Protocol) { p.TakeUnrecorded = true }, unrecorded},
+		{"taken without a release", delayTTL, removing, func(p *Protocol) { p.TakeUnreleased = true }, twoCommands},
 		{"record of another cleared", delayTTL, removing, func(p *Protocol) { p.ClearAnyRecord = true }, twoCommands},
 		{"claimed without one's own key", delayTTL, removing, func(p *Protocol) { p.SkipOwnKey = true }, twoCommands},
 		{"claimed without one's own key", delayTTL, removing, func(p *Protocol) { p.SkipOwnKey = true }, tokenFell},

@@ -26,6 +26,8 @@ type Flaws struct {
 	ReleaseAlive     bool // clear key and record before the command is dead
 	ClearAnyRecord   bool // clear the record even if it is somebody else's
 	Outlive          bool // do not kill at the deadline
+	TakeUnrecorded   bool // take a turn by its release alone, without one's own record written
+	TakeUnreleased   bool // take it when the key in front has gone, whatever became of its record
 	NeverTakeOver    bool // wait for a foreign record to go, however long that takes
 }
 

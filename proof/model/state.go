@@ -23,7 +23,7 @@ const (
 	out     phase = iota // not in line; its last key may have been left to lapse
 	waiting              // in line, behind somebody as far as it knows
 	first                // saw that nobody is in front
-	claimed              // wrote the running record: it may start its command
+	claimed              // has the turn, and its record is written: it may start its command
 	running              // has started it
 	done                 // nothing runs under the key any more; key and record are to go
 )
@@ -70,6 +70,7 @@ type candidate struct {
 	// stopped explicitly.
 	cut     bool // from every member that is in touch with a quorum
 	stopped bool // its supervisor
+	told    bool // that the turn was released to it, while it waited
 	missed  bool // a tick has passed like that since its key went; kept for OneIfHeard
 	slipped bool // its clock was wrong once in this candidacy
 }
@@ -89,25 +90,37 @@ const (
 	apart          // cut off from the other members, not from clients
 )
 
-// owner is whose running record there is.
-type owner uint8
+// records are the running records that there are: a set.
+type records uint8
 
 const (
-	nobody owner = iota
-	ofA
+	ofA records = 1 << iota
 	ofB
-	past // of a candidacy that ended without clearing it, before its owner joined anew
+	past // of candidacies that ended without clearing theirs, before their owners joined anew
 )
 
-func (i id) record() owner { return ofA + owner(i) }
+func (i id) record() records { return ofA << i }
+
+func (r records) String() string {
+	var w strings.Builder
+	for i, name := range [...]string{"A", "B", "past"} {
+		if r>>i&1 != 0 {
+			w.WriteString(" " + name)
+		}
+	}
+	if r == 0 {
+		return " -"
+	}
+	return w.String()
+}
 
 // state is everything. It is comparable, and small, for there are many.
 type state struct {
 	who [2]candidate
 
 	// What etcd has committed. That a lease exists is what the leader's lessor says.
-	key    [2]bool
-	record owner
+	key     [2]bool
+	records records
 
 	leases lessor // the leader's
 	ghosts lessor // the deposed leader's
@@ -176,7 +189,7 @@ func (s *state) canonical() state {
 			return s.mirrored()
 		}
 	}
-	if s.record == ofB { // both are out, or clearing up
+	if s.records&(ofA|ofB) == ofB { // both are out, or clearing up
 		return s.mirrored()
 	}
 	return *s
@@ -189,12 +202,7 @@ func (s *state) mirrored() state {
 	m.key[a], m.key[b] = s.key[b], s.key[a]
 	m.leases[a], m.leases[b] = s.leases[b], s.leases[a]
 	m.ghosts[a], m.ghosts[b] = s.ghosts[b], s.ghosts[a]
-	switch s.record {
-	case ofA:
-		m.record = ofB
-	case ofB:
-		m.record = ofA
-	}
+	m.records = s.records&past | s.records&ofA<<1 | s.records&ofB>>1
 	return m
 }
 
@@ -208,7 +216,7 @@ func (s state) String() string {
 		}
 		w.WriteString(" | ")
 	}
-	fmt.Fprintf(&w, "record %s | leases %v", [...]string{"-", "A", "B", "past"}[s.record], s.leases)
+	fmt.Fprintf(&w, "records%v | leases %v", s.records, s.leases)
 	if s.old {
 		fmt.Fprintf(&w, ", old leader's %v", s.ghosts)
 	}
@@ -227,7 +235,7 @@ func (c candidate) String() string {
 		is   bool
 		name string
 	}{
-		{c.alive, "ALIVE"}, {c.delay > 0, fmt.Sprintf("delay-%d", c.delay)}, {c.cut, "cut off"}, {c.stopped, "stopped"},
+		{c.alive, "ALIVE"}, {c.told, "told"}, {c.delay > 0, fmt.Sprintf("delay-%d", c.delay)}, {c.cut, "cut off"}, {c.stopped, "stopped"},
 		{c.renewal.stage != none, fmt.Sprintf("%s-%d", [...]string{"", "sent", "read", "renewed"}[c.renewal.stage], c.renewal.age)},
 	} {
 		if f.is {

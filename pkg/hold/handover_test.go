@@ -1,0 +1,133 @@
+package hold
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// records returns the running records of w's line: where each lies, and the
+// revision in which it was written.
+func (w *world) records() map[string]int64 {
+	w.t.Helper()
+	r, err := w.admin.Get(within(w.t, 10*time.Second), w.line.Runs, clientv3.WithPrefix())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	at := make(map[string]int64)
+	for _, kv := range r.Kvs {
+		at[string(kv.Key)] = kv.ModRevision
+	}
+	return at
+}
+
+// recorded waits until there are n running records.
+func (w *world) recorded(n int) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); len(w.records()) != n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("records: %v, want %d", w.records(), n)
+		}
+	}
+}
+
+// A turn that is waited for is taken without a write: what it needs was written
+// while somebody else had it.
+func TestHandOverWritesNothing(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	next := w.later(w.request())
+	after := w.later(w.request())
+	for _, waiting := range []<-chan *Turn{next, after} {
+		w.recorded(2) // of who has the turn and who is next, and of nobody behind
+		before := w.head()
+		w.release(now)
+		now = <-waiting
+		if rev := w.records()[now.Remains().RunKey]; rev == 0 || rev > before {
+			t.Errorf("the record was written in revision %d; the turn was released after %d", rev, before)
+		}
+		if !none(after) {
+			t.Error("both have a turn")
+		}
+	}
+	w.release(now)
+	w.empty()
+}
+
+// head returns the revision that the cluster is at.
+func (w *world) head() int64 {
+	w.t.Helper()
+	r, err := w.admin.Get(within(w.t, 10*time.Second), "x")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r.Header.Revision
+}
+
+// Who is ready and loses its place leaves a record: it costs nobody a delay, for
+// its command cannot have run.
+func TestReadyAndDead(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	const dead = "dead"
+	if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Runs+dead, running{Owner: dead, TTL: 5}.line()); err != nil {
+		t.Fatal(err)
+	}
+	slow := w.request()
+	slow.LockDelay = time.Minute
+	next := w.later(slow)
+	for deadline := time.Now().Add(20 * time.Second); w.records()[w.line.Runs+dead] != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("records: %v", w.records())
+		}
+	}
+	w.recorded(2)
+	w.release(now)
+	w.release(<-next)
+	w.empty()
+}
+
+// A turn whose key went without its record was not released, however ready the
+// next one is.
+func TestReadyWaitsForRelease(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	careful := w.request()
+	careful.LockDelay = 2 * time.Second
+	next := w.later(careful)
+	w.recorded(2)
+	began := time.Now()
+	if _, err := w.admin.Delete(within(t, 10*time.Second), now.Remains().Key); err != nil {
+		t.Fatal(err)
+	}
+	turn := <-next
+	if took := time.Since(began); took < careful.LockDelay {
+		t.Errorf("a turn after %v", took)
+	}
+	now.Abandon()
+	w.release(turn)
+	w.empty()
+}
+
+// A place that is kept after its turn is not free, although the record has gone.
+func TestReadyBehindLinger(t *testing.T) {
+	w := newWorld(t)
+	stays := w.request()
+	stays.Linger = true
+	now := w.join(stays)
+	next := w.later(w.request())
+	w.recorded(2)
+	const linger = 3 * time.Second
+	began := time.Now()
+	if err := now.Release(context.Background(), After{Linger: linger}); err != nil {
+		t.Fatal(err)
+	}
+	turn := <-next
+	if took := time.Since(began); took < linger {
+		t.Errorf("a turn after %v", took)
+	}
+	w.release(turn)
+	w.empty()
+}
