@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -30,22 +31,24 @@ func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line
 	return l.Candidates[0], l.evict(ctx, c, space, l.Candidates[0], by)
 }
 
-// EvictAll does the same to every candidate that is meant, waiters included, and
-// returns who they were.
-func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line, meant func(Candidate) bool, by string) ([]Candidate, error) {
-	l, err := List(ctx, c, line)
+// EvictAll does the same to everybody at a semaphore who is meant, waiters
+// included, and returns who they were.
+func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.Pool, meant func(Candidate) bool, by string) ([]Candidate, error) {
+	p, err := ReadPool(ctx, c, pool)
 	if err != nil {
 		return nil, err
 	}
 	var evicted []Candidate
-	for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
-		if !meant(who) {
-			continue
+	for _, l := range append(slices.Collect(maps.Values(p.Hosts)), p.Line) {
+		for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
+			if !meant(who) {
+				continue
+			}
+			if err := l.evict(ctx, c, space, who, by); err != nil {
+				return evicted, err
+			}
+			evicted = append(evicted, who)
 		}
-		if err := l.evict(ctx, c, space, who, by); err != nil {
-			return evicted, err
-		}
-		evicted = append(evicted, who)
 	}
 	if len(evicted) == 0 {
 		return nil, ErrVacant

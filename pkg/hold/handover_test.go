@@ -45,6 +45,14 @@ func TestHandOverWritesNothing(t *testing.T) {
 		before := w.head()
 		w.release(now)
 		now = <-waiting
+		if waiting == after { // its key will never say that it has the turn
+			now.unmark()
+		}
+		if l, err := List(within(t, 10*time.Second), w.c, w.line); err != nil {
+			t.Error(err)
+		} else if c, ok := l.Holder(); !ok || c.Rev != now.Token().Rev {
+			t.Errorf("the holder is %+v, %v", c, ok)
+		}
 		if rev := w.records()[now.Remains().RunKey]; rev == 0 || rev > before {
 			t.Errorf("the record was written in revision %d; the turn was released after %d", rev, before)
 		}

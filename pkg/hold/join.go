@@ -90,7 +90,7 @@ func Join(ctx context.Context, c *etcd.Client, req Request) (*Turn, error) {
 func again(ctx context.Context, req Request, join func(Request) (*Turn, error)) (*Turn, error) {
 	t, err := join(req)
 	req.Contact = 0
-	for errors.Is(err, errOusted) {
+	for errors.Is(err, errOusted) || errors.Is(err, rpctypes.ErrLeaseNotFound) { // it had lapsed before the join came
 		if err := pause(ctx); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -68,17 +69,43 @@ func (l Line) Token(c Candidate) fence.Token {
 
 // List reads a line. The read is linearizable.
 func List(ctx context.Context, c *etcd.Client, line keys.Line) (Line, error) {
+	ops := []clientv3.Op{inOrder(line.Dir)}
+	if line.Runs != "" {
+		ops = append(ops, clientv3.OpGet(line.Runs, clientv3.WithPrefix(), clientv3.WithKeysOnly()))
+	}
 	return etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (Line, error) {
-		r, err := m.KV().Get(ctx, line.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+		r, err := m.KV().Txn(ctx).Then(ops...).Commit()
 		if err != nil {
 			return Line{}, err
 		}
-		l := Line{Rev: r.Header.Revision, Cluster: r.Header.ClusterId}
-		for _, kv := range r.Kvs {
-			l.Candidates = append(l.Candidates, candidate(kv))
+		l := lineOf(r, 0)
+		if len(l.Candidates) > 0 && line.Runs != "" {
+			l.Candidates[0].noteTurn(line, rangeOf(r, 1))
 		}
 		return l, nil
 	})
+}
+
+// inOrder reads the candidates below dir, oldest first.
+func inOrder(dir string) clientv3.Op {
+	return clientv3.OpGet(dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
+}
+
+// lineOf is the line that the i'th operation of r read.
+func lineOf(r *clientv3.TxnResponse, i int) Line {
+	l := Line{Rev: r.Header.Revision, Cluster: r.Header.ClusterId}
+	for _, kv := range rangeOf(r, i).Kvs {
+		l.Candidates = append(l.Candidates, candidate(kv))
+	}
+	return l
+}
+
+// noteTurn notes that the head has the turn although its key says still that it
+// waits: its running record was written before, and there is no other.
+func (c *Candidate) noteTurn(line keys.Line, runs *pb.RangeResponse) {
+	if c.State == Waiting && len(runs.Kvs) == 1 && string(runs.Kvs[0].Key) == line.Record(c.Lease) {
+		c.State = Held
+	}
 }
 
 // pollEvery is how often Watch reads a line in which nothing happens: a server

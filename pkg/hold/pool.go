@@ -20,6 +20,10 @@ type Share struct {
 	Pool   keys.Pool
 	Max    int // the capacity that the caller takes it to have, at least 1
 	Weight int // how much of it the turn takes, 1 to Max
+
+	// Adopt takes the capacity as it is where the semaphore is in use: for who has
+	// stood in its line before, and may find it resized.
+	Adopt bool
 }
 
 // InUse is the refusal of a Share whose Max is not that of those who use the
@@ -46,7 +50,11 @@ func (e *InUse) Error() string {
 func JoinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (*Turn, error) {
 	req.Line = s.Pool.Line
 	req.Holder.Weight = s.Weight
-	return again(ctx, req, func(req Request) (*Turn, error) { return joinPool(ctx, c, req, s) })
+	return again(ctx, req, func(req Request) (*Turn, error) {
+		t, err := joinPool(ctx, c, req, s)
+		s.Adopt = true
+		return t, err
+	})
 }
 
 // poolCandidacy is one place in the line of a semaphore.
@@ -175,7 +183,7 @@ func unchanged(prefix string, since int64) clientv3.Cmp {
 // agreed returns *InUse if others use the semaphore with another capacity. In a
 // line that is empty the newest caller's counts.
 func (me *poolCandidacy) agreed(ctx context.Context, e poolEntry) error {
-	if e.acquired || e.ahead.Key == "" || e.capacity == 0 || e.capacity == me.Max {
+	if e.acquired || e.ahead.Key == "" || e.capacity == 0 || e.capacity == me.Max || me.Adopt && e.capacity >= me.Weight {
 		return nil
 	}
 	busy := &InUse{Cap: e.capacity, Max: me.Max}
@@ -218,7 +226,7 @@ func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolE
 // that is empty, where nothing has happened since e was read.
 func (me *poolCandidacy) agree(e poolEntry) clientv3.Op {
 	as := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(me.Pool.Cap()), "=", 0)}
-	if e.capacity != 0 && e.capacity != me.Max {
+	if e.capacity != 0 && e.capacity != me.Max && e.ahead.Key == "" {
 		as = []clientv3.Cmp{unchanged(me.Pool.Dir, e.rev), unchanged(me.Pool.State, e.rev)}
 	}
 	return clientv3.OpTxn(as, []clientv3.Op{clientv3.OpPut(me.Pool.Cap(), strconv.Itoa(me.Max))}, nil)
@@ -284,46 +292,78 @@ func (me *poolCandidacy) take(e poolEntry) []clientv3.Op {
 	return ops
 }
 
+// TooHeavy is the refusal of a capacity with which somebody could never have the
+// turn that he waits for, and nobody behind him either.
+type TooHeavy struct {
+	Cap int
+	By  Candidate
+}
+
+func (e *TooHeavy) Error() string {
+	return fmt.Sprintf("%s waits for %d: a capacity of %d would never be enough", e.By, e.By.Weight, e.Cap)
+}
+
 // Resize changes the capacity of a semaphore that is in use, and returns what it
 // was. More admits whoever waits at once; with less, holders finish. ErrVacant
-// means that nobody uses it.
+// means that nobody uses it; *TooHeavy that somebody waits for more than that.
 func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (was int, _ error) {
 	text := strconv.Itoa(capacity)
 	for {
-		now, rev, err := readCapacity(ctx, c, pool)
-		if err == nil && now == 0 {
+		now, err := ReadPool(ctx, c, pool)
+		if err == nil && now.Cap == 0 {
 			err = ErrVacant
 		}
-		if err != nil || now == capacity {
-			return now, err
+		if err != nil || now.Cap == capacity {
+			return now.Cap, err
+		}
+		for _, who := range now.Candidates {
+			if who.State == Waiting && weight(who.Weight) > capacity {
+				return now.Cap, &TooHeavy{capacity, who}
+			}
 		}
 		// An attempt that comes late changes nothing: the revision is another then.
 		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(pool.Cap()), "=", rev)).
+			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(pool.Cap()), "=", now.capRev), unchanged(pool.Dir, now.Rev)).
 				Then(clientv3.OpPut(pool.Cap(), text)).Commit()
 		})
 		if err != nil || r.Succeeded {
-			return now, err
+			return now.Cap, err
 		}
 	}
 }
 
-// readCapacity returns the capacity and its mod-revision; 0 if nobody stands in
-// line.
-func readCapacity(ctx context.Context, c *etcd.Client, pool keys.Pool) (capacity int, rev int64, _ error) {
-	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).Then(clientv3.OpGet(pool.Cap()), clientv3.OpGet(pool.Dir, clientv3.WithPrefix(), clientv3.WithLimit(1))).Commit()
-	})
-	if err != nil || len(rangeOf(r, 0).Kvs) == 0 || len(rangeOf(r, 1).Kvs) == 0 {
-		return 0, 0, err
-	}
-	kv := rangeOf(r, 0).Kvs[0]
-	n, err := strconv.Atoi(string(kv.Value))
-	return n, kv.ModRevision, err
+// PoolLine is a semaphore as it stood at one revision.
+type PoolLine struct {
+	Line
+	Cap   int             // the capacity; 0: not in use
+	Hosts map[string]Line // who waits for a host, or another label, before standing in the line, by that
+
+	capRev int64
 }
 
-// Capacity returns the capacity of a semaphore, 0 if nobody uses it.
-func Capacity(ctx context.Context, c *etcd.Client, pool keys.Pool) (int, error) {
-	n, _, err := readCapacity(ctx, c, pool)
-	return n, err
+// ReadPool reads a semaphore.
+func ReadPool(ctx context.Context, c *etcd.Client, pool keys.Pool) (PoolLine, error) {
+	return etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (PoolLine, error) {
+		r, err := m.KV().Txn(ctx).Then(inOrder(pool.Dir), clientv3.OpGet(pool.Cap()), inOrder(pool.Hosts)).Commit()
+		if err != nil {
+			return PoolLine{}, err
+		}
+		p := PoolLine{Line: lineOf(r, 0), Hosts: make(map[string]Line)}
+		if kvs := rangeOf(r, 1).Kvs; len(kvs) > 0 && len(p.Candidates) > 0 {
+			p.capRev = kvs[0].ModRevision
+			p.Cap, _ = strconv.Atoi(string(kvs[0].Value)) // what is no number is no capacity
+		}
+		for _, kv := range rangeOf(r, 2).Kvs {
+			host, ok := pool.HostOf(string(kv.Key))
+			who := candidate(kv)
+			if !ok || who.State != Waiting {
+				continue
+			}
+			l := p.Hosts[host]
+			l.Rev, l.Cluster = p.Rev, p.Cluster
+			l.Candidates = append(l.Candidates, who)
+			p.Hosts[host] = l
+		}
+		return p, nil
+	})
 }

@@ -29,7 +29,9 @@ func newPoolWorld(t *testing.T) *poolWorld {
 	return &poolWorld{w, p}
 }
 
-func (w *poolWorld) share(max, weight int) Share { return Share{w.pool, max, weight} }
+func (w *poolWorld) share(max, weight int) Share {
+	return Share{Pool: w.pool, Max: max, Weight: weight}
+}
 
 func (w *poolWorld) take(s Share) *Turn {
 	w.t.Helper()
@@ -197,6 +199,36 @@ func TestPoolResize(t *testing.T) {
 	if _, err := Resize(within(t, 10*time.Second), w.c, w.pool, 2); !errors.Is(err, ErrVacant) {
 		t.Errorf("%v", err)
 	}
+}
+
+// Who lost its place in line, and finds the semaphore resized, takes it as it is.
+func TestPoolResizedMeanwhile(t *testing.T) {
+	w := newPoolWorld(t)
+	a := w.take(w.share(1, 1))
+	b := w.later(w.share(1, 1))
+	p, err := ReadPool(within(t, 10*time.Second), w.c, w.pool)
+	if err != nil || len(p.Candidates) != 2 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	lost := p.Candidates[1].Lease
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(lost)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin.Put(within(t, 10*time.Second), w.pool.Cap(), "2"); err != nil {
+		t.Fatal(err)
+	}
+	w.release(<-b)
+	w.release(a)
+	w.empty()
+	heavy := w.take(w.share(3, 1))
+	c := w.later(w.share(3, 3))
+	var tooHeavy *TooHeavy
+	if _, err := Resize(within(t, 10*time.Second), w.c, w.pool, 2); !errors.As(err, &tooHeavy) || tooHeavy.By.Weight != 3 {
+		t.Errorf("%v", err)
+	}
+	w.release(heavy)
+	w.release(<-c)
+	w.empty()
 }
 
 func (w *poolWorld) resize(n, was int) {

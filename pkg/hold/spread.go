@@ -36,8 +36,11 @@ func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line 
 		if ctx.Err() == nil && waiting.Err() != nil {
 			err = errOusted
 		}
-		// The caller's context may have ended; a release has a time of its own.
-		return nil, errors.Join(err, alone.Release(context.WithoutCancel(ctx), After{}))
+		// The caller's context may have ended; this must be tried all the same, but
+		// not for long.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+		defer cancel()
+		return nil, errors.Join(err, alone.Release(ctx, After{}))
 	}
 	t.also = alongside(t, alone)
 	return t, nil

@@ -93,6 +93,7 @@ func (s Space) OfficeOf(key string) (name string, ok bool) {
 type Pool struct {
 	Line
 	State string // ends in a slash
+	Hosts string // the lines of PoolHost lie under this, which ends in a slash
 }
 
 // Pool returns the semaphore called name. The name must have passed CheckName.
@@ -100,6 +101,7 @@ func (s Space) Pool(name string) Pool {
 	return Pool{
 		Line:  Line{Name: name, Dir: s.Pools() + name + "/"},
 		State: string(s) + "/sema-state/" + name + "/",
+		Hosts: string(s) + "/sema-host/" + name + "/",
 	}
 }
 
@@ -112,9 +114,19 @@ func (s Space) Pools() string { return string(s) + "/sema/" }
 func (s Space) PoolHost(name, host string) Line {
 	return Line{
 		Name: name,
-		Dir:  string(s) + "/sema-host/" + name + "/" + host + "/",
+		Dir:  s.Pool(name).Hosts + host + "/",
 		Runs: string(s) + "/sema-host-run/" + name + "/" + host + "/",
 	}
+}
+
+// HostOf returns for which host the candidate's key stands in line.
+func (p Pool) HostOf(key string) (host string, ok bool) {
+	rest, ok := strings.CutPrefix(key, p.Hosts)
+	if !ok {
+		return "", false
+	}
+	host, _, ok = strings.Cut(rest, "/")
+	return host, ok
 }
 
 // Cap returns the key of the capacity.
@@ -139,7 +151,7 @@ func number(key, prefix string) (int, bool) {
 		return 0, false
 	}
 	n, err := strconv.Atoi(rest)
-	return n, err == nil && n >= 0
+	return n, err == nil && n >= 0 && rest == strconv.Itoa(n)
 }
 
 // Evict returns the key of the note that says who evicted the hold with lease

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,10 +28,11 @@ type memberJSON struct {
 	Started time.Time `json:"started"`
 	Cmd     string    `json:"cmd"`
 	User    string    `json:"user"`
-	State   string    `json:"state"` // held, lingering, waiting
-	Since   time.Time `json:"since"` // of the hold or, for a waiter, of the wait
-	Slot    *int      `json:"slot"`  // null: waits
-	Rank    int       `json:"rank"`  // among those who wait, from 1; 0: holds
+	State   string    `json:"state"`            // held, lingering, waiting
+	Since   time.Time `json:"since"`            // of the hold or, for a waiter, of the wait
+	Slot    *int      `json:"slot"`             // null: waits
+	Rank    int       `json:"rank"`             // among those who wait in line, from 1; else 0
+	Spread  string    `json:"spread,omitempty"` // waits for a turn of this host, or label, before it stands in line
 	Weight  int       `json:"weight"`
 	Rev     int64     `json:"rev"`
 	Lease   string    `json:"lease"`
@@ -53,20 +56,41 @@ type eventJSON struct {
 
 func waits(c hold.Candidate) bool { return c.State == hold.Waiting }
 
+func member(c hold.Candidate) memberJSON {
+	m := memberJSON{
+		Host: c.Host, PID: c.PID, Started: c.Started, Cmd: c.Cmd, User: c.User, State: c.State, Since: c.Begun(),
+		Slot: c.Slot, Weight: max(1, c.Weight), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key,
+	}
+	if m.State == "" { // of other software
+		m.State = hold.Held
+	}
+	return m
+}
+
 // members are all of a line with their ranks.
 func members(l hold.Line) []memberJSON {
 	var all []memberJSON
 	rank := 0
 	for _, c := range l.Candidates {
-		m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Slot, 0, max(1, c.Weight), c.Rev, keys.Hex(c.Lease), c.Key}
-		switch {
-		case waits(c):
+		m := member(c)
+		if waits(c) {
 			rank++
 			m.Rank = rank
-		case m.State == "":
-			m.State = hold.Held
 		}
 		all = append(all, m)
+	}
+	return all
+}
+
+// spread are those who wait for a host.
+func spread(p hold.PoolLine) []memberJSON {
+	var all []memberJSON
+	for _, label := range slices.Sorted(maps.Keys(p.Hosts)) {
+		for _, c := range p.Hosts[label].Candidates {
+			m := member(c)
+			m.Spread = label
+			all = append(all, m)
+		}
 	}
 	return all
 }
@@ -74,11 +98,16 @@ func members(l hold.Line) []memberJSON {
 // text is m as one line for people.
 func (m memberJSON) text(name string) string {
 	what := "HELD"
+	switch {
+	case m.Spread != "":
+		what = "WAIT spread=" + m.Spread
+	case m.Rank > 0:
+		what = fmt.Sprintf("WAIT rank=%d", m.Rank)
+	case m.State == hold.Lingering: // its command has ended; see --hold-for
+		what = "KEPT"
+	}
 	if m.Slot != nil {
 		what += fmt.Sprintf(" slot=%d", *m.Slot)
-	}
-	if m.Rank > 0 {
-		what = fmt.Sprintf("WAIT rank=%d", m.Rank)
 	}
 	if m.Weight > 1 {
 		what += fmt.Sprintf(" weight=%d", m.Weight)
@@ -89,37 +118,31 @@ func (m memberJSON) text(name string) string {
 func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	l, err := hold.List(ctx, c, pool.Line)
+	p, err := hold.ReadPool(ctx, c, pool)
 	if err != nil {
 		return err
 	}
-	all := members(l)
+	all := append(members(p.Line), spread(p)...)
+	s := semaphoreJSON{Name: pool.Name, Max: p.Cap, Holders: []memberJSON{}, Waiters: []memberJSON{}}
+	for _, m := range all {
+		if m.State == hold.Waiting {
+			s.Waiters = append(s.Waiters, m)
+		} else {
+			s.Holders = append(s.Holders, m)
+		}
+	}
 	if o.json {
-		capacity, err := hold.Capacity(ctx, c, pool)
-		if err != nil {
-			return err
-		}
-		s := semaphoreJSON{Name: pool.Name, Max: capacity, Holders: []memberJSON{}, Waiters: []memberJSON{}}
-		for _, m := range all {
-			if m.Rank > 0 {
-				s.Waiters = append(s.Waiters, m)
-			} else {
-				s.Holders = append(s.Holders, m)
-			}
-		}
 		if err := stdio.JSON(s); err != nil {
 			return err
 		}
+		all = nil
 	}
 	for _, m := range all {
-		if o.json {
-			break
-		}
 		if _, err := fmt.Fprintln(stdio.Out, m.text(pool.Name)); err != nil {
 			return err
 		}
 	}
-	if len(all) == 0 {
+	if len(s.Holders)+len(s.Waiters) == 0 {
 		return cli.No
 	}
 	return nil
@@ -173,8 +196,12 @@ func (o *options) setCapacity(ctx context.Context, _ *cli.Stdio, c *etcd.Client,
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
 	_, err := hold.Resize(ctx, c, pool, o.resize)
-	if errors.Is(err, hold.ErrVacant) {
+	var heavy *hold.TooHeavy
+	switch {
+	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s is not in use: the first who uses it says its --max", pool.Name)
+	case errors.As(err, &heavy):
+		return cli.Hint(cli.Errorf(cli.Failed, "%s: %w", pool.Name, err), "conch-sema %s --evict %s:%d first", pool.Name, heavy.By.Host, heavy.By.PID)
 	}
 	return err
 }
@@ -186,10 +213,10 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	evicted, err := hold.EvictAll(ctx, c, o.Space, pool.Line, meant, hold.Self(nil).Who())
+	evicted, err := hold.EvictAll(ctx, c, o.Space, pool, meant, hold.Self(nil).Who())
 	for _, who := range evicted {
 		if o.json {
-			err = errors.Join(err, stdio.JSON(members(hold.Line{Candidates: []hold.Candidate{who}})[0]))
+			err = errors.Join(err, stdio.JSON(member(who)))
 		} else {
 			_, perr := fmt.Fprintf(stdio.Out, "%s: evicted %s\n", pool.Name, cli.OneLine(who.String()))
 			err = errors.Join(err, perr)

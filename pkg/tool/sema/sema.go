@@ -122,6 +122,7 @@ func (o *options) join(pool keys.Pool) (wrap.Join, error) {
 	share := hold.Share{Pool: pool, Max: o.max, Weight: o.weight}
 	join := func(ctx context.Context, c *etcd.Client, r hold.Request) (*hold.Turn, error) {
 		t, err := hold.JoinPool(ctx, c, r, share)
+		share.Adopt = share.Adopt || err == nil // of the next turn, with --restart
 		return t, explain(err, pool.Name)
 	}
 	if !o.spread && o.spreadBy == "" {
@@ -140,6 +141,7 @@ func (o *options) join(pool keys.Pool) (wrap.Join, error) {
 	line := o.Space.PoolHost(pool.Name, label)
 	return func(ctx context.Context, c *etcd.Client, r hold.Request) (*hold.Turn, error) {
 		t, err := hold.JoinSpread(ctx, c, r, share, line)
+		share.Adopt = share.Adopt || err == nil
 		return t, explain(err, pool.Name)
 	}, nil
 }
