@@ -136,10 +136,13 @@ func (me *poolCandidacy) wait(ctx context.Context, e poolEntry) (*Turn, error) {
 			return me.contend(ctx, e)
 		}
 		me.tell(Place{Ahead: e.ahead, Joined: me.token})
-		if _, err := me.follow(ctx, e.entry); err != nil {
+		held, err := me.follow(ctx, e.entry)
+		if err != nil {
 			return nil, err
 		}
-		e.known = false
+		if e.known = false; held {
+			return me.contend(ctx, e)
+		}
 	}
 }
 
@@ -165,19 +168,30 @@ func (me *poolCandidacy) look(ctx context.Context) (poolEntry, error) {
 	})
 }
 
+// survey reads how the semaphore stands, and that we are still in line.
+func (me *poolCandidacy) survey(ctx context.Context, e poolEntry) (poolEntry, error) {
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
+		r, err := m.KV().Txn(ctx).If(me.token.Compare()).Then(me.state()).Commit()
+		if err != nil {
+			return poolEntry{}, err
+		}
+		if !r.Succeeded {
+			return poolEntry{}, &etcd.Final{Err: errOusted}
+		}
+		return poolEntry{entry: entry{rev: r.Header.Revision, known: true, ahead: e.ahead}, poolState: me.parse(rangeOf(r, 0))}, nil
+	})
+}
+
 // contend waits for room as the first who waits, and takes it.
 func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error) {
 	for {
-		slot, room := me.room(e)
 		var err error
-		switch {
-		case !e.known:
-			e, err = me.look(ctx)
-		case room:
-			e, err = me.claim(ctx, e, slot)
-		default:
-			delay, _ := me.nextSweep(e.poolState)
-			me.tell(Place{Ahead: e.ahead, Delay: delay, Joined: me.token})
+		if e.known {
+			if slot, room := me.room(e); room {
+				e, err = me.claim(ctx, e, slot)
+			}
+		}
+		if err == nil && !e.acquired {
 			e, err = me.await(ctx, e)
 		}
 		if err != nil {
@@ -190,35 +204,36 @@ func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error
 	}
 }
 
-// await returns when the state of the semaphore has changed, with what it has
-// become, or when it is time to look at it again.
+// await watches the semaphore until there is room and that is claimed. It returns
+// without when it is time to begin anew.
 func (me *poolCandidacy) await(ctx context.Context, e poolEntry) (poolEntry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, moved := me.c.Preferred()
-	changes := m.Watch(ctx, me.Pool.State, clientv3.WithPrefix(), clientv3.WithRev(e.rev+1))
+	changes := watchFromNow(ctx, m, me.Pool.State, clientv3.WithPrefix())
 	again := time.NewTimer(me.lease.TTL()) // in case an event was lost
 	defer again.Stop()
-	sweep := make(<-chan time.Time)
-	if d, any := me.nextSweep(e.poolState); any {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		sweep = t.C
-	}
+	sweep := time.NewTimer(time.Hour)
+	defer sweep.Stop()
 	unknown := poolEntry{}
 	for {
+		if d, any := me.nextSweep(e.poolState); any {
+			sweep.Reset(d)
+		}
 		select {
 		case r, ok := <-changes:
-			if !ok || r.Err() != nil {
+			switch {
+			case !ok || r.Err() != nil:
 				return unknown, pause(ctx)
+			case r.Created:
+				var err error
+				if e, err = me.survey(ctx, e); err != nil { // from here on nothing is missed
+					return unknown, err
+				}
+			default:
+				me.apply(&e, r)
 			}
-			if len(r.Events) == 0 {
-				continue
-			}
-			me.apply(&e, r)
-			return e, nil
-		case <-sweep:
-			return e, nil
+		case <-sweep.C:
 		case <-moved:
 			return unknown, nil
 		case <-again.C:
@@ -228,12 +243,25 @@ func (me *poolCandidacy) await(ctx context.Context, e poolEntry) (poolEntry, err
 		case <-ctx.Done():
 			return unknown, ctx.Err()
 		}
+		for slot, room := me.room(e); room; slot, room = me.room(e) {
+			var err error
+			if e, err = me.claim(ctx, e, slot); err != nil || e.acquired {
+				return e, err
+			}
+		}
+		delay, _ := me.nextSweep(e.poolState)
+		me.tell(Place{Ahead: e.ahead, Delay: delay, Joined: me.token})
 	}
 }
 
-// apply brings e to the revision of r, which may hold more than one.
+// apply brings e to the revision of r, which may hold more than one, and some that
+// e is beyond.
 func (me *poolCandidacy) apply(e *poolEntry, r clientv3.WatchResponse) {
+	before := e.rev
 	for _, ev := range r.Events {
+		if ev.Kv.ModRevision <= before {
+			continue
+		}
 		e.rev = max(e.rev, ev.Kv.ModRevision)
 		if ev.Type == mvccpb.Event_DELETE {
 			me.drop(&e.poolState, string(ev.Kv.Key))

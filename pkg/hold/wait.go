@@ -79,15 +79,16 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, moved := me.c.Preferred()
-	front := m.Watch(ctx, e.ahead.Key, clientv3.WithRev(e.rev+1))
+	front := watchFromNow(ctx, m, e.ahead.Key)
+	unborn := 1 // watches that etcd has not taken on yet
 	var record clientv3.WatchChan
 	if me.pool == nil {
-		record = m.Watch(ctx, me.recordOf(e.ahead), clientv3.WithRev(e.rev+1))
+		record = watchFromNow(ctx, m, me.recordOf(e.ahead))
+		unborn++
 	}
 	again := time.NewTimer(me.lease.TTL())
 	defer again.Stop()
-	held := e.ahead.State == Held
-	gone, released := false, false
+	held, gone, released := false, false, false
 	stays := true // its key may stay although its record goes
 	for {
 		if held && !gone && me.pool == nil && !me.recorded {
@@ -102,21 +103,12 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 		case released && (gone || me.recorded && !stays):
 			return true, nil
 		}
+		var r clientv3.WatchResponse
+		var ok, ofRecord bool
 		select {
-		case r, ok := <-front:
-			if !ok || r.Err() != nil {
-				return false, pause(ctx)
-			}
-			deleted, marked := scan(r)
-			gone, held = gone || deleted, held || marked
-			if gone { // what comes with it has come by then, or will not
-				again.Reset(strayTimeout)
-			}
-		case r, ok := <-record:
-			if !ok || r.Err() != nil {
-				return false, pause(ctx)
-			}
-			released, _ = scan(r)
+		case r, ok = <-front:
+		case r, ok = <-record:
+			ofRecord = true
 		case <-moved:
 			return false, nil
 		case <-again.C:
@@ -126,7 +118,54 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
+		deleted, marked := scan(r)
+		switch {
+		case !ok || r.Err() != nil:
+			return false, pause(ctx)
+		case r.Created:
+			if unborn--; unborn > 0 {
+				break
+			}
+			now, err := me.glance(ctx, e.ahead.Key) // from here on nothing is missed
+			if err != nil || now.Rev != e.ahead.Rev {
+				return false, err
+			}
+			held = held || now.State == Held
+		case ofRecord:
+			released = deleted
+		default:
+			gone, held = gone || deleted, held || marked
+			if gone { // what comes with it has come by then, or will not
+				again.Reset(strayTimeout)
+			}
+		}
 	}
+}
+
+// glance reads one candidate, the zero one if it has gone, and that we are still in
+// line. Unlike look it does not have etcd read all of the line.
+func (me *candidacy) glance(ctx context.Context, key string) (Candidate, error) {
+	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (Candidate, error) {
+		r, err := m.KV().Txn(ctx).If(me.token.Compare()).Then(clientv3.OpGet(key)).Commit()
+		switch {
+		case err != nil:
+			return Candidate{}, err
+		case !r.Succeeded:
+			return Candidate{}, &etcd.Final{Err: errOusted}
+		case rangeOf(r, 0).Count == 0:
+			return Candidate{}, nil
+		}
+		return candidate(rangeOf(r, 0).Kvs[0]), nil
+	})
+}
+
+// watchFromNow watches what happens from when etcd has taken the watch on, which
+// the first response says. What is read after that, and the events of later
+// revisions, is everything. A watch from a revision in the past would do as well,
+// but the first events of that come when etcd has caught up with it, which it tries
+// ten times a second.
+func watchFromNow(ctx context.Context, m *etcd.Member, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	return m.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
 }
 
 // strayTimeout is how long two events of one revision may come apart.

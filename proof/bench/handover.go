@@ -9,7 +9,6 @@ import (
 
 	"conch/pkg/etcd"
 	"conch/pkg/hold"
-	"conch/pkg/lease"
 )
 
 // work is how long each command of a line takes, so that hand-overs come singly.
@@ -23,11 +22,19 @@ func (w *world) handOver(ctx context.Context) (table, error) {
 	if err != nil {
 		return nil, err
 	}
-	few, lock, err := w.fewWait(ctx)
+	few, lock, err := w.fewWait(ctx, w.conch())
 	if err != nil {
 		return nil, err
 	}
-	many, err := w.manyWait(ctx)
+	many, err := w.manyWait(ctx, w.conch())
+	if err != nil {
+		return nil, err
+	}
+	semaFew, _, err := w.fewWait(ctx, w.sema())
+	if err != nil {
+		return nil, err
+	}
+	semaMany, err := w.manyWait(ctx, w.sema())
 	if err != nil {
 		return nil, err
 	}
@@ -42,13 +49,21 @@ func (w *world) handOver(ctx context.Context) (table, error) {
 		{figure: "fork and exec of the command", peers: exec.in(" ms")},
 		two,
 		inPuts("hand-over, 200 waiters", many, put, exec),
-		{
-			figure: "hand-over, 200 waiters to 2",
-			ratio:  fmt.Sprintf("%.2f", many.median()/few.median()),
-			bound:  "flat: 1.25",
-			ok:     many.median() <= 1.25*few.median(),
-		},
+		flat("hand-over, 200 waiters to 2", few, many),
+		{figure: "conch-sema: hand-over, 2 waiters", conch: semaFew.in(" ms")},
+		{figure: "conch-sema: hand-over, 200 waiters", conch: semaMany.in(" ms")},
+		flat("conch-sema: 200 waiters to 2", semaFew, semaMany),
 	}, nil
+}
+
+// flat is how much of a thing grows with the number of those who wait.
+func flat(figure string, few, many sample) row {
+	return row{
+		figure: figure,
+		ratio:  fmt.Sprintf("%.2f", many.median()/few.median()),
+		bound:  "flat: 1.25",
+		ok:     many.median() <= 1.25*few.median(),
+	}
 }
 
 // inPuts is a hand-over in units of puts. What it takes any parent to start the
@@ -89,11 +104,11 @@ func (w *world) execs(n int) (sample, error) {
 	return s, nil
 }
 
-// fewWait measures the first hand-over of lines of three, conch's and etcdctl's
-// in turns.
-func (w *world) fewWait(ctx context.Context) (conch, lock sample, _ error) {
+// fewWait measures the first hand-over of lines of three, c's and etcdctl's in
+// turns.
+func (w *world) fewWait(ctx context.Context, c contender) (conch, lock sample, _ error) {
 	for i := range 30 {
-		took, err := w.line(ctx, w.conch(), 3, 0)
+		took, err := w.line(ctx, c, 3, 0)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -110,10 +125,10 @@ func (w *world) fewWait(ctx context.Context) (conch, lock sample, _ error) {
 }
 
 // manyWait measures hand-overs with two hundred or a few more waiting.
-func (w *world) manyWait(ctx context.Context) (sample, error) {
+func (w *world) manyWait(ctx context.Context, c contender) (sample, error) {
 	var all sample
 	for range 3 {
-		took, err := w.line(ctx, w.conch(), 11, 200)
+		took, err := w.line(ctx, c, 11, 200)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +140,8 @@ func (w *world) manyWait(ctx context.Context) (sample, error) {
 // line lets the command pass through n processes of c's with a crowd behind
 // them, and returns how long each hand-over took.
 func (w *world) line(ctx context.Context, c contender, n, behind int) (sample, error) {
-	dir, name := w.place(c, "line")
+	const name = "line"
+	dir := c.dir(name)
 	gate, err := w.gate()
 	if err != nil {
 		return nil, err
@@ -145,7 +161,7 @@ func (w *world) line(ctx context.Context, c contender, n, behind int) (sample, e
 			return nil, err
 		}
 	}
-	disperse, err := w.crowd(ctx, name, behind)
+	disperse, err := w.crowd(ctx, c, name, behind)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +196,7 @@ func gaps(log string, n int) (sample, error) {
 // are conch's own, but all in this process and seldom renewed: on two hundred
 // machines they would not share one processor with the hand-over, which two
 // hundred processes here would. What they cost etcd is the same.
-func (w *world) crowd(ctx context.Context, name string, n int) (disperse func(), _ error) {
+func (w *world) crowd(ctx context.Context, who contender, name string, n int) (disperse func(), _ error) {
 	c, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{w.srv.Endpoint()}, DialTimeout: limit})
 	if err != nil {
 		return nil, err
@@ -189,9 +205,7 @@ func (w *world) crowd(ctx context.Context, name string, n int) (disperse func(),
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			turn, err := hold.Join(ctx, c, hold.Request{
-				Line: space.Office(name), Holder: hold.Self(nil), TTL: lease.MaxTTL, Contact: limit,
-			})
+			turn, err := who.join(ctx, c, name)
 			if err == nil { // all that stood in front have gone
 				_ = turn.Release(context.WithoutCancel(ctx), hold.After{})
 			}

@@ -21,7 +21,8 @@ func (w *world) idle(ctx context.Context) (table, error) {
 		if err != nil {
 			return nil, err
 		}
-		dir, name := w.place(c, "idle")
+		const name = "idle"
+		dir := c.dir(name)
 		cmd := c.command(w.srv.Endpoint(), name, gate.command()...)
 		if err := cmd.Start(); err != nil {
 			return nil, err

@@ -38,7 +38,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.String(&o.etcdctl, cli.Row{Name: "etcdctl", Arg: "FILE", Env: cli.NoEnv, Help: "the etcdctl to compare with"})
 	f.Int(&o.pairs, cli.Row{Name: "pairs", Env: cli.NoEnv, Help: "how often a whole process is measured"})
 	f.Duration(&o.idleFor, cli.Row{Name: "idle", Default: "60s", Env: cli.NoEnv, Help: "how long an idle hold is watched"})
-	f.Strings(&o.only, cli.Row{Name: "only", Env: cli.NoEnv, Help: "of start, trips, handover, takeover, idle"})
+	f.Strings(&o.only, cli.Row{Name: "only", Env: cli.NoEnv, Help: "of start, trips, handover, rate, takeover, idle"})
 	return o.run
 }
 
@@ -77,6 +77,6 @@ type figure struct {
 
 func (w *world) figures() []figure {
 	return []figure{
-		{"start", w.start}, {"trips", w.trips}, {"handover", w.handOver}, {"takeover", w.takeOver}, {"idle", w.idle},
+		{"start", w.start}, {"trips", w.trips}, {"handover", w.handOver}, {"rate", w.rate}, {"takeover", w.takeOver}, {"idle", w.idle},
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // start measures whole processes: from before the fork to after the wait.
 func (w *world) start(context.Context) (table, error) {
-	all := []contender{w.conch(), w.lock(), w.bare(), w.flock()}
+	all := []contender{w.conch(), w.lock(), w.bare(), w.flock(), w.sema()}
 	took := make([]sample, len(all))
 	const warm = 3 // of each, not counted: pages of files, and etcd's first keys
 	for i := range w.pairs + warm {
@@ -38,6 +38,12 @@ func (w *world) start(context.Context) (table, error) {
 		ratio:  fmt.Sprintf("%.2f of etcdctl's, %.2f of bare's", conch/lock, conch/bare),
 		bound:  fmt.Sprintf("0.70 of etcdctl's or 1.10 of bare's: %.2f ms", bound),
 		ok:     conch <= bound,
+	}, {
+		figure: "conch-sema x --max 1 true",
+		conch:  took[4].in(" ms"),
+		ratio:  fmt.Sprintf("%.2f of conch-elect's", took[4].median()/conch),
+		bound:  "1.05 of conch-elect's",
+		ok:     took[4].median() <= 1.05*conch,
 	}}, nil
 }
 

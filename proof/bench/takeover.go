@@ -106,7 +106,8 @@ func (w *world) lapsed(ctx context.Context) (sample, error) {
 // two starts one that holds while the gate is shut, and one behind it that
 // stamps the log.
 func (w *world) two(ctx context.Context, c contender, g *gate) (first, second *exec.Cmd, log string, _ error) {
-	dir, name := w.place(c, "two")
+	const name = "two"
+	dir := c.dir(name)
 	command, log := w.stamp(0)
 	first = c.command(w.srv.Endpoint(), name, g.command()...)
 	second = c.command(w.srv.Endpoint(), name, command...)

@@ -15,8 +15,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 
+	"conch/pkg/etcd"
 	"conch/pkg/etcdtest"
+	"conch/pkg/hold"
 	"conch/pkg/keys"
+	"conch/pkg/lease"
 )
 
 // space is where the lines of a run lie.
@@ -84,39 +87,66 @@ func (o *options) wants(figure string) bool {
 type contender struct {
 	name string
 	argv func(endpoint, lock string) []string // to be followed by the command
+	dir  func(lock string) string             // where its candidates lie
+	join joining                              // the same from within; nil: there is none
+}
+
+// joining stands in line and waits for the turn.
+type joining func(ctx context.Context, c *etcd.Client, lock string) (*hold.Turn, error)
+
+// request is for a turn in this process, seldom renewed.
+func request(line keys.Line) hold.Request {
+	return hold.Request{Line: line, Holder: hold.Self(nil), TTL: lease.MaxTTL, Contact: limit}
 }
 
 func (w *world) conch() contender {
-	return contender{"conch-elect", func(endpoint, lock string) []string {
-		return []string{filepath.Join(w.bin, "conch-elect"), "--endpoints", endpoint, "--prefix", string(space), lock}
-	}}
+	return contender{
+		name: "conch-elect",
+		argv: func(endpoint, lock string) []string {
+			return []string{filepath.Join(w.bin, "conch-elect"), "--endpoints", endpoint, "--prefix", string(space), lock}
+		},
+		dir: func(lock string) string { return space.Office(lock).Dir },
+		join: func(ctx context.Context, c *etcd.Client, lock string) (*hold.Turn, error) {
+			return hold.Join(ctx, c, request(space.Office(lock)))
+		},
+	}
+}
+
+// sema is conch-sema with one slot, which is an office in another way.
+func (w *world) sema() contender {
+	return contender{
+		name: "conch-sema",
+		argv: func(endpoint, lock string) []string {
+			return []string{filepath.Join(w.bin, "conch-sema"), "--endpoints", endpoint, "--prefix", string(space), lock, "--max", "1"}
+		},
+		dir: func(lock string) string { return space.Pool(lock).Dir },
+		join: func(ctx context.Context, c *etcd.Client, lock string) (*hold.Turn, error) {
+			return hold.JoinPool(ctx, c, request(keys.Line{}), hold.Share{Pool: space.Pool(lock), Max: 1, Weight: 1})
+		},
+	}
 }
 
 // lock is etcdctl's; flags are its lock's own.
 func (w *world) lock(flags ...string) contender {
-	return contender{"etcdctl", func(endpoint, lock string) []string {
-		return append(append([]string{w.etcdctl, "--endpoints", endpoint, "lock"}, flags...), lock)
-	}}
+	return contender{
+		name: "etcdctl",
+		argv: func(endpoint, lock string) []string {
+			return append(append([]string{w.etcdctl, "--endpoints", endpoint, "lock"}, flags...), lock)
+		},
+		dir: func(lock string) string { return lock + "/" },
+	}
 }
 
 func (w *world) bare() contender {
-	return contender{"bare", func(endpoint, lock string) []string {
+	return contender{name: "bare", argv: func(endpoint, lock string) []string {
 		return []string{filepath.Join(w.bin, "bare"), endpoint, lock}
 	}}
 }
 
 func (w *world) flock() contender {
-	return contender{"flock", func(_, lock string) []string {
+	return contender{name: "flock", argv: func(_, lock string) []string {
 		return []string{"flock", filepath.Join(w.dir, lock)}
 	}}
-}
-
-// place is where c's candidates for a line of that name lie, and what c calls it.
-func (w *world) place(c contender, name string) (dir, lock string) {
-	if c.name == "etcdctl" {
-		return name + "/", name
-	}
-	return space.Office(name).Dir, name
 }
 
 // command is one run of a command by a contender.
