@@ -11,12 +11,14 @@
 // Each candidate has one key, under its own lease; the lowest create-revision
 // is the head of the line, and that revision is the fencing token. Revisions in
 // front only disappear, so who is at the head stays there. Each waiter watches
-// the one key in front of it.
+// the one key in front of it, and the first one the running records as well.
 //
-// Beside the line lies the running record, which has no lease: written with the
-// acquisition, deleted with the release once the command is proven dead. Who
-// comes to the head and finds one that is not its own takes over from a holder
-// that may still be alive, and waits for the lock-delay first.
+// Beside the line lie the running records, which have no lease: a candidate's is
+// written with the acquisition or, behind a holder, before it, and deleted with the
+// release once the command is proven dead. The first waiter, its own record written,
+// takes the turn when it sees the holder's go. Who comes to the head and finds one
+// that is not its own takes over from a holder that may still be alive, and waits
+// for the lock-delay first.
 //
 // A semaphore (JoinPool) has such a record for each of its slots, beside a key
 // under the holder's lease. Who takes a slot compares that nothing below their

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/lease"
 )
 
 // records returns the running records of w's line: where each lies, and the
@@ -137,5 +139,66 @@ func TestReadyBehindLinger(t *testing.T) {
 		t.Errorf("a turn after %v", took)
 	}
 	w.release(turn)
+	w.empty()
+}
+
+// Who was ready and lost its key does not start when the holder releases, although
+// it has not heard of that yet: the one behind it has cleared its record.
+func TestReadyWithoutKey(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	ctx := within(t, 60*time.Second)
+	me, e := w.ready(ctx, now)
+	defer me.abandon(ctx, nil)
+	over := make(chan bool, 1)
+	go func() {
+		head, _ := me.follow(ctx, e)
+		over <- head
+	}()
+	w.recorded(2)
+	if _, err := w.admin.Delete(ctx, me.key); err != nil { // it does not watch that: see ready
+		t.Fatal(err)
+	}
+	behind := w.later(w.request())
+	for deadline := time.Now().Add(20 * time.Second); w.records()[me.runAt] != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("records: %v", w.records())
+		}
+	}
+	w.release(now)
+	turn := <-behind
+	if <-over {
+		t.Error("it took the turn")
+	}
+	w.release(turn)
+	w.empty()
+}
+
+// ready puts a candidate behind holder, whose lease is not kept, and which so does
+// not hear what becomes of its key.
+func (w *world) ready(ctx context.Context, holder *Turn) (*candidacy, entry) {
+	w.t.Helper()
+	l, err := lease.New(w.c, lease.MaxTTL)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	me := newCandidacy(w.c, w.request(), l)
+	me.settleAt(w.line.Record(l.ID))
+	e, err := me.enter(ctx)
+	if err != nil || e.ahead.Rev != holder.Token().Rev {
+		w.t.Fatalf("%+v, %v", e, err)
+	}
+	me.token = e.token
+	return me, e
+}
+
+// The only one in line clears with its release what others who died ready have left.
+func TestReleaseClearsTheDead(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Runs+"dead", running{Owner: "dead", TTL: 5}.line()); err != nil {
+		t.Fatal(err)
+	}
+	w.release(now)
 	w.empty()
 }

@@ -97,7 +97,7 @@ func parse(value []byte) Holder {
 	return h
 }
 
-// running is the record of a command that may be alive. It has no lease, so it
+// running is the record of a command that may be alive, or start. It has no lease, so it
 // outlives a holder that died without releasing: the next one knows by it that
 // the hand-over is not a clean one.
 type running struct {

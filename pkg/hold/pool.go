@@ -322,8 +322,12 @@ func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (
 			}
 		}
 		// An attempt that comes late changes nothing: the revision is another then.
+		as := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(pool.Cap()), "=", now.capRev)}
+		if capacity < now.Cap { // else nobody can have become too heavy meanwhile
+			as = append(as, unchanged(pool.Dir, now.Rev))
+		}
 		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(pool.Cap()), "=", now.capRev), unchanged(pool.Dir, now.Rev)).
+			return m.KV().Txn(ctx).If(as...).
 				Then(clientv3.OpPut(pool.Cap(), text)).Commit()
 		})
 		if err != nil || r.Succeeded {

@@ -215,7 +215,7 @@ func (me *poolCandidacy) await(ctx context.Context, e poolEntry) (poolEntry, err
 	defer again.Stop()
 	sweep := time.NewTimer(time.Hour)
 	defer sweep.Stop()
-	unknown := poolEntry{}
+	unknown := poolEntry{entry: entry{ahead: e.ahead}}
 	for {
 		if d, any := me.nextSweep(e.poolState); any {
 			sweep.Reset(d)

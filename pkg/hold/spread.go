@@ -16,7 +16,11 @@ import (
 //
 // Errors: those of JoinPool. A Busy may be about either line.
 func JoinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
-	return again(ctx, req, func(req Request) (*Turn, error) { return joinSpread(ctx, c, req, s, line) })
+	return again(ctx, req, func(req Request) (*Turn, error) {
+		t, err := joinSpread(ctx, c, req, s, line)
+		s.Adopt = true
+		return t, err
+	})
 }
 
 func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {

@@ -196,13 +196,14 @@ type Remains struct {
 	RunKey string `json:"run_key"`
 	Run    string `json:"run"`
 
-	Dir string `json:"dir"` // of the line
+	Dir  string `json:"dir"`            // of the line
+	Runs string `json:"runs,omitempty"` // of an office: the running records
+	Rev  int64  `json:"rev"`            // create-revision of Key
 
 	// Of a semaphore: the slot, whose value is that of the running record; and
 	// the capacity, which goes with the last in line.
 	SlotKey string `json:"slot_key,omitempty"`
 	CapKey  string `json:"cap_key,omitempty"`
-	Rev     int64  `json:"rev,omitempty"` // create-revision of Key
 
 	Also *Remains `json:"also,omitempty"` // of the turn that this one rests on
 }
@@ -210,9 +211,9 @@ type Remains struct {
 // Remains returns what this turn would leave behind.
 func (t *Turn) Remains() Remains {
 	me := t.me
-	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run, Dir: me.req.Line.Dir}
+	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run, Dir: me.req.Line.Dir, Runs: me.req.Line.Runs, Rev: me.token.Rev}
 	if me.pool != nil {
-		r.SlotKey, r.CapKey, r.Rev = me.pool.Slot(me.slot), me.pool.Cap(), me.token.Rev
+		r.SlotKey, r.CapKey = me.pool.Slot(me.slot), me.pool.Cap()
 	}
 	if t.also != nil {
 		also := t.also.turn.Remains()
@@ -304,6 +305,9 @@ func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 	}
 	gone := clientv3.OpDelete(r.Key)
 	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
+	if r.Runs != "" { // of those who died ready, behind us and nobody else
+		then = append(then, clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.Runs, clientv3.WithPrefix())}, nil))
+	}
 	if r.SlotKey != "" {
 		ours := clientv3.Compare(clientv3.Value(r.SlotKey), "=", r.Run)
 		then = append(then,

@@ -2,6 +2,7 @@ package hold
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,54 +62,74 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 		if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
 			e.ahead = candidate(ahead.Kvs[0])
 		}
-		_, e.dirty = me.recordIn(rangeOf(r, 1))
+		ours, dirty := me.recordIn(rangeOf(r, 1))
+		me.recorded, e.dirty = me.recorded && ours, dirty
 		return e, nil
 	})
 }
 
-// follow watches the key in front until it goes, and reports whether the turn was
-// released to us, so that we are the head now; in the line of a semaphore it does
-// so as soon as the one in front has its turn. False means: look again. That is
-// also what it returns after a TTL, in case the deletion was missed: old servers
-// lose events.
+// follow watches the key in front until it goes, and reports whether there is
+// nobody in front any more; in the line of a semaphore it does so as soon as the one
+// in front has its turn. False means: look again. That is also what it returns after
+// a TTL, in case the deletion was missed: old servers lose events.
 //
 // Behind a holder our running record is written at once, so that nothing has to be
 // written when the turn comes, and nothing read: nobody was in front but that
-// holder, and that its record has gone says that it has released the turn.
+// holder, and that its record has gone says that it has released the turn. Should
+// ours have been deleted before, by somebody who found us without a key, the same
+// watch says that first.
 func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m, moved := me.c.Preferred()
 	front := watchFromNow(ctx, m, e.ahead.Key)
-	unborn := 1 // watches that etcd has not taken on yet
-	var record clientv3.WatchChan
-	if me.pool == nil {
-		record = watchFromNow(ctx, m, me.recordOf(e.ahead))
-		unborn++
-	}
+	var runs clientv3.WatchChan // of the running records, behind a holder
 	again := time.NewTimer(me.lease.TTL())
 	defer again.Stop()
-	held, gone, released := false, false, false
-	stays := true // its key may stay although its record goes
+	held, gone, ready := false, false, false
 	for {
-		if held && !gone && me.pool == nil && !me.recorded {
-			var err error
-			if stays, err = me.record(ctx, e.ahead); err != nil {
-				return false, err
-			}
-		}
 		switch {
-		case me.pool != nil && (gone || held), gone && !me.recorded:
+		case me.pool != nil && (gone || held):
 			return held, nil
-		case released && (gone || me.recorded && !stays):
-			return true, nil
+		case gone && !ready:
+			return held && !me.recorded, nil
+		case held && me.pool == nil && runs == nil:
+			runs = watchFromNow(ctx, m, me.req.Line.Runs, clientv3.WithPrefix())
 		}
-		var r clientv3.WatchResponse
-		var ok, ofRecord bool
 		select {
-		case r, ok = <-front:
-		case r, ok = <-record:
-			ofRecord = true
+		case r, ok := <-front:
+			switch {
+			case !ok || r.Err() != nil:
+				return false, pause(ctx)
+			case r.Created:
+				now, err := me.glance(ctx, e.ahead.Key) // from here on nothing is missed
+				if err != nil || now.Rev != e.ahead.Rev {
+					return false, err
+				}
+				held = held || me.hasTurn(now.Holder)
+			}
+			for _, ev := range r.Events {
+				gone = gone || ev.Type == mvccpb.Event_DELETE
+				held = held || ev.Type != mvccpb.Event_DELETE && me.hasTurn(parse(ev.Kv.Value))
+			}
+			if gone { // what comes with it has come by then, or will not
+				again.Reset(strayTimeout)
+			}
+		case r, ok := <-runs:
+			switch {
+			case !ok || r.Err() != nil:
+				return false, pause(ctx)
+			case r.Created:
+				var err error
+				if ready, err = me.record(ctx, e.ahead); err != nil {
+					return false, err
+				}
+			case deletes(r, me.runAt):
+				me.recorded = false
+				return false, nil
+			case ready && deletes(r, me.recordOf(e.ahead)):
+				return true, nil
+			}
 		case <-moved:
 			return false, nil
 		case <-again.C:
@@ -118,28 +139,29 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
-		deleted, marked := scan(r)
-		switch {
-		case !ok || r.Err() != nil:
-			return false, pause(ctx)
-		case r.Created:
-			if unborn--; unborn > 0 {
-				break
-			}
-			now, err := me.glance(ctx, e.ahead.Key) // from here on nothing is missed
-			if err != nil || now.Rev != e.ahead.Rev {
-				return false, err
-			}
-			held = held || now.State == Held
-		case ofRecord:
-			released = deleted
-		default:
-			gone, held = gone || deleted, held || marked
-			if gone { // what comes with it has come by then, or will not
-				again.Reset(strayTimeout)
-			}
-		}
 	}
+}
+
+// hasTurn reports whether a candidate in front has its turn. That of an office is
+// over when its place is kept.
+func (me *candidacy) hasTurn(h Holder) bool {
+	return h.State == Held || me.pool != nil && h.State != Waiting
+}
+
+// deletes reports whether key is deleted in r.
+func deletes(r clientv3.WatchResponse, key string) bool {
+	return slices.ContainsFunc(r.Events, func(ev *clientv3.Event) bool {
+		return ev.Type == mvccpb.Event_DELETE && string(ev.Kv.Key) == key
+	})
+}
+
+// watchFromNow watches what happens from when etcd has taken the watch on, which
+// the first response says. What is read after that, and the events of later
+// revisions, is everything. A watch from a revision in the past would do as well,
+// but the first events of that come when etcd has caught up with it, which it tries
+// ten times a second.
+func watchFromNow(ctx context.Context, m *etcd.Member, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	return m.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
 }
 
 // glance reads one candidate, the zero one if it has gone, and that we are still in
@@ -159,15 +181,6 @@ func (me *candidacy) glance(ctx context.Context, key string) (Candidate, error) 
 	})
 }
 
-// watchFromNow watches what happens from when etcd has taken the watch on, which
-// the first response says. What is read after that, and the events of later
-// revisions, is everything. A watch from a revision in the past would do as well,
-// but the first events of that come when etcd has caught up with it, which it tries
-// ten times a second.
-func watchFromNow(ctx context.Context, m *etcd.Member, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	return m.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
-}
-
 // strayTimeout is how long two events of one revision may come apart.
 const strayTimeout = 20 * time.Millisecond
 
@@ -177,10 +190,11 @@ func (me *candidacy) recordOf(c Candidate) string {
 }
 
 // record writes our running record while ahead has the turn, and clears those of
-// the dead: whoever stood between us and ahead has not had a turn, and whoever had
-// one before was seen off by ahead. It reports whether ahead may stay in line after
-// its turn.
-func (me *candidacy) record(ctx context.Context, ahead Candidate) (stays bool, _ error) {
+// the dead: whoever stood between us and ahead has had no turn, or has lost its
+// place and will see that its record has gone; and whoever had one before was seen
+// off by ahead. It reports whether the turn is ours when ahead's record goes: not so
+// if ahead may stay in line after its turn, or something could not be done.
+func (me *candidacy) record(ctx context.Context, ahead Candidate) (ready bool, _ error) {
 	front := clientv3.Compare(clientv3.CreateRevision(ahead.Key), "=", ahead.Rev)
 	r, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(me.token.Compare(), front).Then(
@@ -189,43 +203,33 @@ func (me *candidacy) record(ctx context.Context, ahead Candidate) (stays bool, _
 		).Else(clientv3.OpGet(me.key)).Commit()
 	})
 	switch {
-	case err != nil:
-		return true, err
+	case err != nil: // what it is good for is not worth the place in line
+		return false, ctx.Err()
 	case !r.Succeeded && rangeOf(r, 0).Count == 0:
-		return true, errOusted
+		return false, errOusted
 	case !r.Succeeded: // the one in front has gone just now
-		return true, nil
+		return false, nil
 	}
-	me.recorded, stays = true, true
+	me.recorded = true
+	cond, then := []clientv3.Cmp{front}, []clientv3.Op(nil)
 	for _, kv := range rangeOf(r, 1).Kvs {
 		owner := me.req.Line.Dir + strings.TrimPrefix(string(kv.Key), me.req.Line.Runs)
-		switch owner {
-		case me.key:
-			continue
-		case ahead.Key:
-			stays = parseRunning(kv.Value).Stays
-			continue
-		}
-		dead := clientv3.Compare(clientv3.CreateRevision(owner), "=", 0)
-		if _, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-			return m.KV().Txn(ctx).If(front, dead).Then(clientv3.OpDelete(string(kv.Key))).Commit()
-		}); err != nil {
-			return true, err
+		switch {
+		case owner == me.key:
+		case owner == ahead.Key:
+			ready = !parseRunning(kv.Value).Stays
+		case len(then) < maxSweep:
+			cond = append(cond, clientv3.Compare(clientv3.CreateRevision(owner), "=", 0))
+			then = append(then, clientv3.OpDelete(string(kv.Key)))
 		}
 	}
-	return stays, nil
-}
-
-// scan reports whether the watched key was deleted, and whether before that it
-// was marked as held.
-func scan(r clientv3.WatchResponse) (deleted, held bool) {
-	for _, e := range r.Events {
-		if e.Type == mvccpb.Event_DELETE {
-			return true, held
-		}
-		held = held || parse(e.Kv.Value).State == Held
+	if len(then) == 0 {
+		return ready, nil
 	}
-	return false, held
+	r, err = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(cond...).Then(then...).Commit()
+	})
+	return ready && err == nil && r.Succeeded, ctx.Err()
 }
 
 // pause keeps what failed from being tried again in a tight loop.
@@ -318,7 +322,7 @@ func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cl
 			if !ok || r.Err() != nil {
 				return true, pause(ctx) // it may have been; the claim finds out
 			}
-			if gone, _ := scan(r); gone {
+			if slices.ContainsFunc(r.Events, func(ev *clientv3.Event) bool { return ev.Type == mvccpb.Event_DELETE }) {
 				return true, nil
 			}
 		case <-moved:
@@ -336,9 +340,9 @@ func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cl
 	return false, nil
 }
 
-// mark writes our running record in the place of others' and marks our key as
-// held, if our key exists and there are no records but those. Sent again after a
-// lost answer, it finds the record ours.
+// mark writes our running record in the place of others', and marks our key as held,
+// if our key exists and those have not changed; without any, if there are none. Sent
+// again after a lost answer, it finds the record ours.
 func (me *candidacy) mark(ctx context.Context, over records) (entry, error) {
 	cond := []clientv3.Cmp{me.token.Compare()}
 	var then []clientv3.Op
@@ -364,7 +368,9 @@ func (me *candidacy) mark(ctx context.Context, over records) (entry, error) {
 			return e, &etcd.Final{Err: errOusted}
 		}
 		ours, dirty := me.recordIn(rangeOf(r, 1))
-		e.acquired, e.dirty = ours && len(dirty) == 0, dirty
+		marked := parse(rangeOf(r, 0).Kvs[0].Value).State == Held // by an attempt before: whoever is recorded now is the next
+		e.acquired, e.dirty = ours && (marked || len(dirty) == 0), dirty
+		me.recorded = me.recorded || e.acquired && !marked
 		return e, nil
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 
 	"conch/pkg/clock"
 	"conch/pkg/proc/entry"
@@ -110,7 +111,7 @@ func (p *Prepared) complete(c *Cmd) error {
 	late.Env, late.PidVars = pidVars(c.Env)
 	if e := c.Epilogue; e != nil {
 		late.Epilogue, late.EpilogueEnv = append([]string{e.Path}, e.Args...), e.Env
-		p.tree.stay = e.Stay
+		p.tree.setStay(e.Stay)
 	}
 	if err := p.arena.Complete(late); err != nil {
 		return &StartError{c.Args[0], err}
@@ -295,12 +296,12 @@ func (p *Prepared) fill(c *Cmd) error {
 		return &StartError{c.Args[0], err}
 	}
 	p.arena = a
-	a.CtlEnd = int32(p.ctl[1])
 	a.Ctl, a.Report, a.Exec = int32(p.ctl[0]), int32(p.report[1]), int32(p.run[1])
 	a.Timer, a.Child, a.Parent = int32(p.timer), int32(p.child), int32(p.parent)
 	if p.group != "" {
 		a.Group, a.GroupKill, a.GroupEvents = int32(p.groupFDs[0]), int32(p.groupFDs[1]), int32(p.groupFDs[2])
 	}
+	a.Drop(p.ourOwn(c))
 	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent, a.GroupKill, a.GroupEvents)
 	if c.WaitTree {
 		a.WaitTree = 1
@@ -317,6 +318,37 @@ func (p *Prepared) fill(c *Cmd) error {
 	shed(a)
 	fillGiven(a)
 	return fillStdio(a, c)
+}
+
+// ourOwn returns the descriptors that this process has opened for itself, but for
+// those that the sentinel needs. A sentinel that waits with our end of its control
+// pipe would not hear of our death, and with a connection of ours would keep that
+// from being closed.
+func (p *Prepared) ourOwn(c *Cmd) []int {
+	ours := []int{p.ctl[1], p.report[0], p.run[0]}
+	keep := slices.Clone(p.fds)
+	for _, f := range c.Stdio {
+		if f == nil {
+			continue
+		}
+		if conn, err := f.SyscallConn(); err == nil {
+			_ = conn.Control(func(fd uintptr) { keep = append(keep, int(fd)) })
+		}
+	}
+	names, err := readNames("/proc/self/fd")
+	if err != nil { // the rest goes when the command starts
+		return ours
+	}
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil || slices.Contains(keep, fd) {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC != 0 {
+			ours = append(ours, fd)
+		}
+	}
+	return ours
 }
 
 // fillGiven says what the command is to be given because we were.

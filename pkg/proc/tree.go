@@ -18,7 +18,6 @@ type Tree struct {
 	sentinel int
 	pid      int
 	born     uint64 // when the sentinel was forked, in ticks since boot
-	stay     bool
 	group    subgroup
 	arena    *sentinel.Arena
 	report   *os.File
@@ -34,6 +33,7 @@ type Tree struct {
 	timer    int        // likewise
 	deadline clock.Instant
 	gone     bool // the sentinel has been reaped: its pid may be another's
+	stay     bool // the sentinel stays until it is dismissed
 
 	result Result // complete when done is closed
 }
@@ -142,6 +142,18 @@ func (t *Tree) order(b byte) {
 	}
 }
 
+func (t *Tree) setStay(stay bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stay = stay
+}
+
+func (t *Tree) stays() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stay
+}
+
 // wake continues a sentinel that somebody has stopped.
 func (t *Tree) wake() {
 	t.mu.Lock()
@@ -210,7 +222,7 @@ func (t *Tree) follow() {
 			continue
 		}
 		told = true
-		if t.stay {
+		if t.stays() {
 			t.conclude()
 			t.group.remove()
 			close(t.done)

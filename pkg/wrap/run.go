@@ -92,6 +92,9 @@ func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
 	if err := s.pending(); err != nil {
 		return guard.Outcome{}, err
 	}
+	if s.prepared != nil { // two forks at a time would each hold the other's pipes open
+		s.prepared()
+	}
 	o, err := s.hook("on-acquire", s.OnAcquire, t, t)
 	switch {
 	case err == nil:
@@ -147,9 +150,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	}
 	c := s.cmd()
 	c.Env, c.Epilogue = env, release
-	if c.Prepared, err = s.takePrepared(); err != nil {
-		return guard.Outcome{}, err
-	}
+	c.Prepared = s.takePrepared()
 	defer c.Prepared.Drop()
 	o, err := g.Run(t, c)
 	if err != nil {
@@ -180,21 +181,26 @@ func (s *Session) prepare() {
 		return
 	}
 	c := s.cmd()
-	s.prepared = sync.OnceValues(func() (*proc.Prepared, error) {
+	s.prepared = sync.OnceValue(func() *proc.Prepared {
 		_, _ = json.Marshal(remains{}) // its encoder is made at the first use, which can be now
-		return proc.Prepare(&c)
+		p, err := proc.Prepare(&c)
+		if err != nil {
+			return nil
+		}
+		return p
 	})
 	go s.prepared()
 }
 
-// takePrepared returns the sentinel, which is for one command only.
-func (s *Session) takePrepared() (*proc.Prepared, error) {
-	prepared := s.prepared
-	if prepared == nil {
-		return nil, nil
+// takePrepared returns the sentinel, which is for one command only; nil if there is
+// none, or it could not be made then: proc.Start tries again.
+func (s *Session) takePrepared() *proc.Prepared {
+	if s.prepared == nil {
+		return nil
 	}
+	p := s.prepared()
 	s.prepared = nil
-	return prepared()
+	return p
 }
 
 func without(env []string, name string) []string {

@@ -36,7 +36,7 @@ type Session struct {
 	let        bool   // the caller's descriptors have been let go
 	ran        bool   // the command has been started, in this turn
 
-	prepared func() (*proc.Prepared, error) // the next command's sentinel; nil: not asked for
+	prepared func() *proc.Prepared // the next command's sentinel; nil: not asked for
 
 	leaving sync.WaitGroup // sentinels that have nothing left to do
 }
@@ -90,9 +90,7 @@ func (s *Session) connect(ctx context.Context) error {
 func (s *Session) Close(err error) error {
 	s.leaving.Wait()
 	s.Client.Close()
-	if p, perr := s.takePrepared(); perr == nil {
-		p.Drop()
-	}
+	s.takePrepared().Drop()
 	s.hangUp()
 	return s.end(err)
 }

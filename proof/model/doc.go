@@ -39,7 +39,9 @@
 // The margin covers a clock that misses a tick or counts one twice (Slip). Not
 // modelled: semaphores, lingering places, etcd of versions whose reads prove
 // nothing, a running record deleted by hand, a machine that freezes both
-// processes of a supervision.
+// processes of a supervision; and what takes three: a candidate that lost its key
+// while it was ready, whose record the one behind it clears. That one hears that its
+// record has gone before it can hear that the holder's has, on one watch.
 //
 // Flaws are departures from the protocol. The tests show that each breaks a
 // promise that is kept without it: that is why the rule is there, and that the

@@ -90,9 +90,9 @@ var ordinary = []event{
 // partitioned, deposed, stopped, late or cut off.
 func TestLeaseKept(t *testing.T) {
 	for _, r := range []run{
-		{name: "all faults", protocol: conch(3, 0), world: World{Faults: honest}, promises: everything | NobodyStuck,
+		{name: "all faults", protocol: conch(3, 0), world: World{Faults: honest}, promises: everything | NobodyStuck, large: true,
 			reach: append(ordinary, pauseLeader, pauseOther, resume, resumeApart, partLeader, partOther, rejoin, cutOff, heal, stop, resumeHolder)},
-		{name: "longer TTL", protocol: conch(4, 0), world: World{Faults: Elect | CutOff}, promises: everything,
+		{name: "longer TTL", protocol: conch(4, 0), world: World{Faults: Elect | CutOff}, promises: everything, large: true,
 			reach: ordinary},
 		{name: "clocks slip", protocol: conch(3, 0), world: World{Faults: Elect | CutOff | Slip}, promises: everything, large: true,
 			reach: append(ordinary, tickSlow, tickFast)},
@@ -115,7 +115,7 @@ func TestLeaseRemovedDelayTTL(t *testing.T) {
 			reach: []event{revokeLease, deleteKey, stop, resumeHolder, pauseLeader, claimDirty, tickKills}},
 		{name: "resumed leader", protocol: protocol, world: World{Faults: Elect | Pause | Stop | Wrongful}, promises: everything, large: true,
 			reach: append(ordinary, pauseOther, revokeByOld)},
-		{name: "clocks slip", protocol: protocol, world: World{Faults: CutOff | Operator | Slip}, promises: everything,
+		{name: "clocks slip", protocol: protocol, world: World{Faults: CutOff | Operator | Slip}, promises: everything, large: true,
 			reach: []event{revokeLease, deleteKey, tickSlow, tickFast, claimDirty, tickKills}},
 	} {
 		r.keeps(t)
@@ -126,7 +126,7 @@ func TestLeaseRemovedDelayTTL(t *testing.T) {
 // other: the holder could not hear that its key had gone.
 func TestLeaseRemovedShortDelay(t *testing.T) {
 	protocol := conch(3, short)
-	run{name: "heard", protocol: protocol, world: World{Faults: Elect | Part | Operator}, promises: everything,
+	run{name: "heard", protocol: protocol, world: World{Faults: Elect | Part | Operator}, promises: everything, large: true,
 		reach: []event{revokeLease, deleteKey, claimDirty, hear, extendByOld}}.keeps(t)
 
 	unheard := run{name: "cut off or stopped", protocol: protocol, world: World{Faults: CutOff | Stop | Operator}, promises: excusing}
@@ -164,9 +164,9 @@ func TestKeepaliveAlone(t *testing.T) {
 func TestAcceptLateOverlapsNothing(t *testing.T) {
 	late := conch(3, 0)
 	late.AcceptLate = true
-	run{name: "two leaders", protocol: late, world: World{Faults: Elect | CutOff}, promises: everything &^ NoRevival}.keeps(t)
+	run{name: "two leaders", protocol: late, world: World{Faults: Elect | CutOff}, promises: everything &^ NoRevival, large: true}.keeps(t)
 	late.LockDelay = LockDelayTTL(3, 1)
-	run{name: "removed", protocol: late, world: World{Faults: CutOff | Operator}, promises: everything &^ NoRevival}.keeps(t)
+	run{name: "removed", protocol: late, world: World{Faults: CutOff | Operator}, promises: everything &^ NoRevival, large: true}.keeps(t)
 }
 
 // Each flaw breaks what the protocol without it keeps in the same world.
@@ -215,7 +215,7 @@ func TestFlaws(t *testing.T) {
 		flawed := sound
 		f.flaw(&flawed.protocol)
 		flawed.breaks(t, f.want)
-		sound.name = f.name + ": not so without"
+		sound.name, sound.large = f.name+": not so without", true
 		sound.keeps(t)
 	}
 }

@@ -50,6 +50,7 @@ const (
 const (
 	maxShed = 192 // mappings to drop
 	maxKeep = 8   // descriptors to keep
+	maxDrop = 64  // descriptors to close at once
 	bufSize = 4096
 )
 
@@ -61,9 +62,8 @@ type Arena struct {
 	size uint64 // of the mapping
 	used uint64 // from its start
 
-	// What the supervisor sets before the fork.
+	// What the supervisor sets before the fork, but for what Complete lays out.
 	Ctl, Report, Exec, Timer, Child, Parent int32 // descriptors; Parent: pidfd or -1
-	CtlEnd                                  int32 // the supervisor's end of Ctl
 	Group, GroupKill, GroupEvents           int32 // the tree's cgroup and two files of it, or -1
 
 	Init     uint32 // the sentinel is the init of a pid namespace
@@ -75,6 +75,8 @@ type Arena struct {
 	MaxFD      uint32 // where it does not: the highest descriptor to close
 	keep       [maxKeep]int32
 	keeps      uint32
+	drop       [maxDrop]int32
+	drops      uint32
 
 	name, list, null uintptr // Name, the list of our children in /proc, /dev/null
 	group            uintptr // the path of the tree's cgroup, or 0
@@ -198,6 +200,15 @@ func (a *Arena) Keep(fds ...int32) {
 	fds = slices.DeleteFunc(fds, func(fd int32) bool { return fd < 0 })
 	slices.Sort(fds) // closeRest closes what lies between
 	a.keeps = uint32(copy(a.keep[:], fds))
+}
+
+// Drop sets the descriptors that are closed at once; the rest, but for those to keep,
+// is when the command is started. Those that do not fit wait until then.
+func (a *Arena) Drop(fds []int) {
+	for _, fd := range fds[:min(len(fds), maxDrop)] {
+		a.drop[a.drops] = int32(fd)
+		a.drops++
+	}
 }
 
 // Shed adds a mapping that the sentinel has no use for. Those that do not fit

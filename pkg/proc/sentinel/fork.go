@@ -100,8 +100,12 @@ func prepare(a *Arena) {
 		fail(a, AtLate, 0) // no namespace was made: nothing may be started
 		exit(1)
 	}
-	// Held open here, it would keep us from hearing of the supervisor's death.
-	sys(unix.SYS_CLOSE, uintptr(a.CtlEnd), 0, 0, 0)
+	// Our copy of the supervisor's end of Ctl is among them: it would keep us from
+	// hearing of its death.
+	for i := uintptr(0); i < uintptr(a.drops); i++ {
+		fd := *(*int32)(unsafe.Add(unsafe.Pointer(&a.drop), 4*i))
+		sys(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0)
+	}
 	// Blocked and at its default SIGCHLD is queued, which the signalfd needs;
 	// an inherited SIG_IGN or SA_NOCLDWAIT would reap behind our back.
 	disposition(a, uintptr(unix.SIGCHLD), 0)
