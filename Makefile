@@ -26,9 +26,12 @@ else
   TEST   = CGO_ENABLED=0 $(GO) test -tags grpcnotrace
 endif
 
-# Without what etcd's client links for nothing: see dev/lean. GOFLAGS=-mod=vendor
-# does not go with it.
-LEAN     = $(if $(findstring vendor,$(GOFLAGS)),,-mod=mod -modfile=.cache/lean.mod)
+# Without what etcd's client links for nothing: see dev/lean. It does not go with
+# GOFLAGS=-mod=vendor, nor is it needed.
+ifeq (,$(findstring vendor,$(GOFLAGS)))
+  LEAN     = -mod=mod -modfile=$(LEAN_MOD)
+  LEAN_MOD = .cache/lean.mod
+endif
 .cache/lean.mod: go.mod go.sum $(wildcard dev/lean/*/go.mod)
 	@mkdir -p .cache
 	@cp go.sum .cache/lean.sum
@@ -43,12 +46,12 @@ LEAN     = $(if $(findstring vendor,$(GOFLAGS)),,-mod=mod -modfile=.cache/lean.m
 
 all: build ## build bin/conch and a link to it for each tool
 
-build: .cache/lean.mod ## the same; BIN=DIR puts them elsewhere, RACE=1 adds the race detector
+build: $(LEAN_MOD) ## the same; BIN=DIR puts them elsewhere, RACE=1 adds the race detector
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/conch ./cmd/conch
 	@for t in $(TOOLS); do ln -sf conch $(BIN)/$$t; done
 
-standalone: .cache/lean.mod ## build each tool as a program of its own, to bin/standalone
+standalone: $(LEAN_MOD) ## build each tool as a program of its own, to bin/standalone
 	@mkdir -p $(BIN)/standalone
 	$(BUILD) -o $(BIN)/standalone/ $(addprefix ./cmd/,$(TOOLS))
 
