@@ -17,6 +17,7 @@ type fault struct {
 	strike func(*scene) error
 	ends   bool // no hold survives it; one that does shows that the fault was none
 	pauses bool // a process of etcd
+	soon   bool // etcd is well and hears of the end, so the next turn begins within soonest
 
 	// within, if not nil, makes this one of the faults that conch names as the
 	// limits of what it promises. It reports whether a process of the turn that
@@ -56,12 +57,12 @@ const slack = time.Second
 
 // contenderFaults strike the holder of an office.
 var contenderFaults = []fault{
-	{name: "command ends", ends: true, strike: (*scene).endCommand},
+	{name: "command ends", ends: true, soon: true, strike: (*scene).endCommand},
 	{name: "TERM", ends: true, strike: func(s *scene) error { return s.kill(unix.SIGTERM) }},
-	{name: "supervisor killed", ends: true, strike: func(s *scene) error { return s.kill(unix.SIGKILL) }},
+	{name: "supervisor killed", ends: true, soon: true, strike: func(s *scene) error { return s.kill(unix.SIGKILL) }},
 	{name: "supervisor stopped, short", strike: func(s *scene) error { return s.stopFor(s.short(), s.pid) }},
 	{name: "supervisor stopped, long", ends: true, strike: func(s *scene) error { return s.stopFor(s.long(), s.pid) }},
-	{name: "sentinel killed", ends: true, strike: func(s *scene) error { return s.withSentinel(func(p int) error { return unix.Kill(p, unix.SIGKILL) }) }},
+	{name: "sentinel killed", ends: true, soon: true, strike: func(s *scene) error { return s.withSentinel(func(p int) error { return unix.Kill(p, unix.SIGKILL) }) }},
 	{name: "sentinel stopped, long", strike: func(s *scene) error { return s.withSentinel(func(p int) error { return s.stopFor(s.long(), p) }) }},
 	{name: "both killed", ends: true, strike: (*scene).killBoth, within: daemonsOnly},
 	{name: "both stopped, short", strike: func(s *scene) error { return s.stopBoth(s.short()) }},

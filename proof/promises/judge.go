@@ -189,6 +189,10 @@ func (t trial) lastBlow(at int64) string {
 	return "no fault"
 }
 
+// soonest is far more than a hand-over takes, and less than any timeout of conch's
+// or etcd's: a lost wake-up does not pass for one.
+const soonest = 2 * time.Second
+
 // outcome notes when the next turn began after a blow, if one did.
 func (t trial) outcome(r *report, b blow) {
 	row := r.row(b.fault.name)
@@ -201,7 +205,11 @@ func (t trial) outcome(r *report, b blow) {
 	}
 	for _, turn := range t.turns {
 		if turn.token > b.token && turn.from() > b.struck {
-			row.next = append(row.next, time.Duration(turn.from()-b.struck))
+			took := time.Duration(turn.from() - b.struck)
+			row.next = append(row.next, took)
+			if b.fault.soon && took > soonest {
+				r.stuck = append(r.stuck, fmt.Sprintf("%s: the next turn began only after %v", b.fault.name, took))
+			}
 			return
 		}
 	}

@@ -20,6 +20,7 @@ func TestJudge(t *testing.T) {
 	honest := &fault{name: "honest"}
 	named := &fault{name: "named", within: untilThawed}
 	firm := &fault{name: "firm", ends: true}
+	heard := &fault{name: "heard", ends: true, soon: true}
 	for _, c := range []struct {
 		name  string
 		trial trial
@@ -42,6 +43,10 @@ func TestJudge(t *testing.T) {
 			turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}, blows: []blow{{fault: honest, token: 1, struck: 2 * second, healed: 4 * second}}}},
 		{name: "overlap of another turn", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}, blows: []blow{{fault: named, token: 2, struck: 2 * second, healed: 4 * second}}}},
+		{name: "the next at once", kept: true, trial: trial{max: 1,
+			turns: []turn{under(1, 1, 2, 2), under(2, 3, 4, 4)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
+		{name: "the next late", trial: trial{max: 1,
+			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "a fault that did nothing", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 4, 4)}, blows: []blow{{fault: firm, token: 1, struck: 2 * second, healed: 2 * second, kept: true}}}},
 	} {
