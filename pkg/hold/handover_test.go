@@ -28,10 +28,18 @@ func (w *world) records() map[string]int64 {
 // recorded waits until there are n running records.
 func (w *world) recorded(n int) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); len(w.records()) != n; time.Sleep(5 * time.Millisecond) {
+	w.until(func(at map[string]int64) bool { return len(at) == n })
+}
+
+// until waits until the running records are as wanted.
+func (w *world) until(wanted func(map[string]int64) bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for at := w.records(); !wanted(at); at = w.records() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("records: %v, want %d", w.records(), n)
+			w.t.Fatalf("records: %v", at)
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -88,11 +96,7 @@ func TestReadyAndDead(t *testing.T) {
 	slow := w.request()
 	slow.LockDelay = time.Minute
 	next := w.later(slow)
-	for deadline := time.Now().Add(20 * time.Second); w.records()[w.line.Runs+dead] != 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("records: %v", w.records())
-		}
-	}
+	w.until(func(at map[string]int64) bool { return at[w.line.Runs+dead] == 0 })
 	w.recorded(2)
 	w.release(now)
 	w.release(<-next)
@@ -160,11 +164,7 @@ func TestReadyWithoutKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	behind := w.later(w.request())
-	for deadline := time.Now().Add(20 * time.Second); w.records()[me.runAt] != 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("records: %v", w.records())
-		}
-	}
+	w.until(func(at map[string]int64) bool { return at[me.runAt] == 0 })
 	w.release(now)
 	turn := <-behind
 	if <-over {

@@ -32,7 +32,7 @@ type Prepared struct {
 // Prepare does all of what Start does that needs no Env, Epilogue or Deadline.
 // The result is for the Prepared of the same Cmd. What is not started must be
 // dropped.
-func Prepare(c *Cmd) (_ *Prepared, err error) {
+func Prepare(c *Cmd) (*Prepared, error) {
 	if len(c.Args) == 0 || len(c.Paths) == 0 {
 		return nil, fmt.Errorf("proc: a command needs Args and Paths")
 	}

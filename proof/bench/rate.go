@@ -85,15 +85,18 @@ func (w *world) mutex(_ context.Context, name string) (once, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var idle sync.Pool
+	idle := make(chan *concurrency.Session, 1000) // as many as ever want it
 	return func(ctx context.Context) error {
-		s, ok := idle.Get().(*concurrency.Session)
-		if !ok {
+		var s *concurrency.Session
+		select {
+		case s = <-idle:
+		default:
+			var err error
 			if s, err = concurrency.NewSession(c, concurrency.WithTTL(300)); err != nil {
 				return err
 			}
 		}
-		defer idle.Put(s)
+		defer func() { idle <- s }()
 		m := concurrency.NewMutex(s, string(space)+"/mutex/"+name)
 		if err := m.Lock(ctx); err != nil {
 			return err
