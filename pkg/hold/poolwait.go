@@ -186,12 +186,7 @@ func (me *poolCandidacy) survey(ctx context.Context, e poolEntry) (poolEntry, er
 func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error) {
 	for {
 		var err error
-		if e.known {
-			if slot, room := me.room(e); room {
-				e, err = me.claim(ctx, e, slot)
-			}
-		}
-		if err == nil && !e.acquired {
+		if e, err = me.try(ctx, e); err == nil && !e.acquired {
 			e, err = me.await(ctx, e)
 		}
 		if err != nil {
@@ -202,6 +197,19 @@ func (me *poolCandidacy) contend(ctx context.Context, e poolEntry) (*Turn, error
 			return me.begin()
 		}
 	}
+}
+
+// try claims a slot while there seems to be room: until it has one, or somebody else
+// was faster and there is none.
+func (me *poolCandidacy) try(ctx context.Context, e poolEntry) (_ poolEntry, err error) {
+	for e.known && !e.acquired && err == nil {
+		slot, room := me.room(e)
+		if !room {
+			break
+		}
+		e, err = me.claim(ctx, e, slot)
+	}
+	return e, err
 }
 
 // await watches the semaphore until there is room and that is claimed. It returns
@@ -243,11 +251,9 @@ func (me *poolCandidacy) await(ctx context.Context, e poolEntry) (poolEntry, err
 		case <-ctx.Done():
 			return unknown, ctx.Err()
 		}
-		for slot, room := me.room(e); room; slot, room = me.room(e) {
-			var err error
-			if e, err = me.claim(ctx, e, slot); err != nil || e.acquired {
-				return e, err
-			}
+		var err error
+		if e, err = me.try(ctx, e); err != nil || e.acquired {
+			return e, err
 		}
 		delay, _ := me.nextSweep(e.poolState)
 		me.tell(Place{Ahead: e.ahead, Delay: delay, Joined: me.token})
