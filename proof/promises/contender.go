@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,8 +169,9 @@ func sentinel(supervisor int) (int, error) {
 }
 
 // beats returns the pids of the processes of one start that are under a turn,
-// the command alone or all.
-func beats(run string, commandOnly bool) []int {
+// the command alone or all. The ledger tells them from those of an experiment
+// beside this one, whose contenders have the same names.
+func beats(ledger, run string, commandOnly bool) []int {
 	var pids []int
 	for _, t := range tasks() {
 		dir := filepath.Join("/proc", strconv.Itoa(t.pid))
@@ -179,7 +181,7 @@ func beats(run string, commandOnly bool) []int {
 		}
 		argv, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		args := strings.Split(string(argv), "\x00")
-		if err != nil || filepath.Base(args[0]) != beatName {
+		if err != nil || filepath.Base(args[0]) != beatName || !slices.Contains(args, ledger) {
 			continue
 		}
 		if !commandOnly || (args[1] != "--daemon" && args[1] != "--orphan") {

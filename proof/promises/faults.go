@@ -111,7 +111,7 @@ func (s *scene) kill(sig syscall.Signal) error {
 }
 
 func (s *scene) endCommand() error {
-	for _, pid := range beats(s.turn.run, true) {
+	for _, pid := range beats(s.office.ledger, s.turn.run, true) {
 		_ = unix.Kill(pid, unix.SIGUSR2)
 	}
 	return nil
@@ -150,7 +150,7 @@ func (s *scene) killBoth() error {
 		_ = unix.Kill(s.pid, unix.SIGKILL)
 		_ = unix.Kill(pid, unix.SIGKILL)
 		s.wait(s.long())
-		for _, left := range beats(s.turn.run, false) {
+		for _, left := range beats(s.office.ledger, s.turn.run, false) {
 			_ = unix.Kill(left, unix.SIGKILL)
 		}
 		return nil
