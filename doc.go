@@ -22,6 +22,7 @@
 //	pkg/hold       who has a turn, who waits: first come, first served
 //	pkg/cron       jobs, ticks and runs as they lie in etcd
 //	pkg/runner     claims what is due and guards it
+//	pkg/jobfile    jobs as files: JSON, YAML, crontab
 //	pkg/status     one snapshot of everything: text, JSON, metrics, page
 //	pkg/connect    the flags that say which etcd
 //	pkg/wrap       the flags and the run of a tool that wraps a command
@@ -29,6 +30,7 @@
 //	cmd/...        one line each; cmd/conch is all of them in one binary
 //	pkg/etcdtest   for tests: a real etcd, and a road to it that can be cut
 //	proof/bench    what conch costs, beside its peers; make bench
+//	proof/benchcron  the same of cron; make bench-cron
 //	proof/model    the protocol, explored exhaustively
 //	proof/promises contenders, faults, and a judge who counts overlaps
 //

@@ -20,11 +20,11 @@ var layers = []layer{
 	{"pkg/clock", ""},
 	{"pkg/keys", ""},
 	{"pkg/fence", "pkg/keys"},
-	{"pkg/schedule", ""},
+	{"pkg/schedule", "pkg/clock"},
 	{"pkg/proc/entry", ""},
 	{"pkg/proc/sentinel", ""},
 	{"pkg/proc", "pkg/clock pkg/proc/entry pkg/proc/sentinel"},
-	{"pkg/cli", ""},
+	{"pkg/cli", "pkg/clock"},
 
 	// guard sees a hold through an interface of its own, so that its one rule,
 	// dead before the deadline, can be tested with neither etcd nor patience.
@@ -35,6 +35,7 @@ var layers = []layer{
 	{"pkg/hold", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease"},
 	{"pkg/cron", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease pkg/schedule"},
 	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/proc pkg/schedule"},
+	{"pkg/jobfile", "pkg/cron pkg/keys pkg/schedule"},
 	{"pkg/status", "pkg/cron pkg/etcd pkg/fence pkg/hold pkg/keys pkg/schedule"},
 
 	// What tools share of their command lines.
@@ -60,6 +61,7 @@ var layers = []layer{
 	{"proof/bench", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold pkg/keys pkg/lease"},
 	{"proof/bench/bare", ""},
 	{"proof/bench/stamp", ""},
+	{"proof/benchcron", "pkg/cli pkg/cron pkg/etcd pkg/etcdtest pkg/keys"},
 	{"proof/model", ""}, // the protocol, not the code
 	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest"},
 }
