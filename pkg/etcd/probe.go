@@ -223,10 +223,12 @@ func (m *Member) speaksPlain(ctx context.Context) bool {
 	return err == nil
 }
 
+const versionRequest = "GET /version HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n"
+
 // askVersion asks for /version as HTTP/1.1, which every etcd answers without a
 // user, and reports whether the answer is etcd's.
 func askVersion(conn net.Conn) (is bool, _ error) {
-	if _, err := fmt.Fprint(conn, "GET /version HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprint(conn, versionRequest); err != nil {
 		return false, err
 	}
 	r, err := http.ReadResponse(bufio.NewReader(conn), nil)

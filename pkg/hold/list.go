@@ -22,6 +22,9 @@ type Candidate struct {
 	Lease int64 // 0: none, not one of ours
 }
 
+// CandidateOf reads the key of a candidate, whoever has written it.
+func CandidateOf(kv *mvccpb.KeyValue) Candidate { return candidate(kv) }
+
 func candidate(kv *mvccpb.KeyValue) Candidate {
 	return Candidate{Holder: parse(kv.Value), Key: string(kv.Key), Rev: kv.CreateRevision, Lease: kv.Lease}
 }
@@ -80,7 +83,7 @@ func List(ctx context.Context, c *etcd.Client, line keys.Line) (Line, error) {
 		}
 		l := lineOf(r, 0)
 		if len(l.Candidates) > 0 && line.Runs != "" {
-			l.Candidates[0].noteTurn(line, rangeOf(r, 1))
+			l.Candidates[0].NoteTurn(line, keysOf(rangeOf(r, 1)))
 		}
 		return l, nil
 	})
@@ -100,12 +103,21 @@ func lineOf(r *clientv3.TxnResponse, i int) Line {
 	return l
 }
 
-// noteTurn notes that the head has the turn although its key says still that it
-// waits: its running record was written before, and there is no other.
-func (c *Candidate) noteTurn(line keys.Line, runs *pb.RangeResponse) {
-	if c.State == Waiting && len(runs.Kvs) == 1 && string(runs.Kvs[0].Key) == line.Record(c.Lease) {
+// NoteTurn notes that the head has the turn although its key says still that it
+// waits: its running record was written before, and there is no other. records
+// are the keys of all of the line's.
+func (c *Candidate) NoteTurn(line keys.Line, records []string) {
+	if c.State == Waiting && len(records) == 1 && records[0] == line.Record(c.Lease) {
 		c.State = Held
 	}
+}
+
+func keysOf(r *pb.RangeResponse) []string {
+	var all []string
+	for _, kv := range r.Kvs {
+		all = append(all, string(kv.Key))
+	}
+	return all
 }
 
 // pollEvery is how often Watch reads a line in which nothing happens: a server

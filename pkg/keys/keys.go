@@ -14,6 +14,20 @@
 //	/conch/v1/sema-host-run/<name>/<host>/<lease hex>  as elect-run, for that line
 //	/conch/v1/evict/<lease hex>         who evicted the hold of that lease (same lease)
 //	/conch/v1/once/<name>/<key>         a thing done once and for ever (no lease)
+//
+// and of cron, where a tick is the scheduled instant, in seconds of UTC and of
+// fixed width, so that keys sort as instants do:
+//
+//	/conch/v1/cron/job/<name>           what a job is (no lease)
+//	/conch/v1/cron/lw/<name>            its low water: no tick up to this can be claimed any more (no lease)
+//	/conch/v1/cron/run/<name>/<id>      the claim of a run, then its result (no lease); <id> is <tick>, or <tick><place>
+//	/conch/v1/cron/act/<name>/<tick>    a run that has no result yet (no lease): alive while its runner's node key exists
+//	/conch/v1/cron/act/<name>/<place>/<tick>  likewise, of a job that runs in several places; a ~ behind: it waits for its next attempt
+//	/conch/v1/cron/last/<name>          how the latest run of a job ended (no lease)
+//	/conch/v1/cron/node/<id>            a runner (its lease)
+//	/conch/v1/cron/paused               while it exists, nothing is claimed (no lease)
+//	/conch/v1/cron/req/<name>/<id>      asked for by hand: a run now, or a kill (no lease)
+//	/conch/v1/cron/restored             an operator's word that etcd was restored from a backup (no lease)
 package keys
 
 import (
