@@ -44,6 +44,9 @@ type Guard struct {
 	// Signals are those that this process gets; see Listen. Nil: none, and
 	// job control is not followed.
 	Signals <-chan os.Signal
+	// Several says that this process runs other commands too: what Signals gives
+	// is for this one alone, and job control is not followed.
+	Several bool
 
 	// Started, if not nil, is called once the command runs.
 	Started func(*proc.Tree)

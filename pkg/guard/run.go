@@ -132,7 +132,7 @@ func (r *run) say(e Event) {
 
 // signal acts on a signal that this process got.
 func (r *run) signal(s syscall.Signal) {
-	if fromTerminal(s) && proc.ForegroundTTY() {
+	if fromTerminal(s) && !r.Several && proc.ForegroundTTY() {
 		r.terminal = s
 		return // the terminal has sent it to the command too
 	}
@@ -158,7 +158,7 @@ func (r *run) follow(c proc.Change, deadline clock.Instant) {
 		r.halted = false
 		r.say(Event{Name: "continued"})
 		return
-	case c.Stopped == 0 || r.Signals == nil:
+	case c.Stopped == 0 || r.Signals == nil || r.Several:
 		return
 	case !byTerminal(c.Stopped): // kill -STOP: the hold is kept meanwhile
 		r.halted = true

@@ -25,6 +25,10 @@ type Cmd struct {
 	// in a user namespace set-id programs do not work.
 	Contain bool
 
+	// Session gives the command a session of its own, and so a process group:
+	// what is sent to this process's does not reach it, and it has no terminal.
+	Session bool
+
 	// WaitTree lets what the command leaves behind run to its end, for
 	// commands that turn into daemons. Else it is killed when the command has
 	// exited.

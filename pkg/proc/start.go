@@ -303,6 +303,9 @@ func (p *Prepared) fill(c *Cmd) error {
 	}
 	a.Drop(p.ourOwn(c))
 	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent, a.GroupKill, a.GroupEvents)
+	if c.Session {
+		a.Session = 1
+	}
 	if c.WaitTree {
 		a.WaitTree = 1
 	}

@@ -333,3 +333,16 @@ func BenchmarkStart(b *testing.B) {
 		tree.Result()
 	}
 }
+
+// TestSession: what is sent to our process group does not reach the command.
+func TestSession(t *testing.T) {
+	out, text := output(t)
+	tree := start(t, `read -r _ _ _ _ group session _ </proc/self/stat; [ "$group" = $$ ] && [ "$session" = $$ ] && echo own`, func(c *Cmd) {
+		c.Session = true
+		c.Stdio[1] = out
+	})
+	<-tree.Done()
+	if text() != "own" {
+		t.Errorf("the command says %q", text())
+	}
+}

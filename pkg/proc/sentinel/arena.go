@@ -68,6 +68,7 @@ type Arena struct {
 
 	Init     uint32 // the sentinel is the init of a pid namespace
 	Listing  uint32 // /proc lists the children of this process by numbers that kill understands
+	Session  uint32 // the command gets a session of its own
 	WaitTree uint32 // the tree ends when it is empty, not when the command has exited
 	PidMax   uint32 // no pid is higher
 

@@ -31,6 +31,9 @@ func inherit(a *Arena) {
 //go:norace
 //go:nocheckptr
 func become(a *Arena) {
+	if a.Session != 0 {
+		sys(unix.SYS_SETSID, 0, 0, 0, 0) // it leads no group, so this does not fail
+	}
 	if a.dir != 0 {
 		if _, e := sys(unix.SYS_CHDIR, a.dir, 0, 0, 0); e != 0 {
 			fail(a, AtDir, e)
