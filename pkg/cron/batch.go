@@ -1,0 +1,153 @@
+package cron
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcd"
+)
+
+const (
+	// maxBatch is how many go into one request. etcd takes 128 operations, the
+	// outer ones and those of the largest inner transaction together.
+	maxBatch = 64
+	// linger is how long what is urgent waits for others.
+	linger = 5 * time.Millisecond
+	// inFlight is how many requests there are at a time. While they are under way
+	// further ones gather: the more there is to do, the fuller the batches.
+	inFlight = 4
+)
+
+// item is one inner transaction and who waits for its answer.
+type item struct {
+	job    string
+	op     clientv3.Op
+	by     time.Time // when it is to be sent, with others or alone
+	answer chan<- answer
+}
+
+// answer is what came of an item. Where the outer comparison failed, inner is
+// nil and outer has what was read instead.
+type answer struct {
+	rev     int64 // of the whole
+	cluster uint64
+	inner   *clientv3.TxnResponse
+	outer   *clientv3.TxnResponse
+	err     error
+}
+
+// batcher sends transactions of many together, as one entry of Raft's log.
+// Two of one job are never in the same request: inner comparisons see what was
+// there before it, so that both would succeed.
+type batcher struct {
+	c     *etcd.Client
+	guard []clientv3.Cmp // of each request
+	miss  []clientv3.Op  // what is read if that fails
+	in    chan item
+	done  chan struct{} // closed when run has returned
+
+	queue []item // of run alone
+}
+
+func newBatcher(c *etcd.Client, guard []clientv3.Cmp, miss []clientv3.Op) *batcher {
+	return &batcher{c: c, guard: guard, miss: miss, in: make(chan item), done: make(chan struct{})}
+}
+
+// do returns the answer to op, which is about the job, and which may be kept
+// back for as long as wait. It asks until that is definite, or run's context has
+// ended; so op must tell by what it finds that it has been applied before.
+func (b *batcher) do(job string, op clientv3.Op, wait time.Duration) answer {
+	got := make(chan answer, 1)
+	select {
+	case b.in <- item{job, op, time.Now().Add(wait), got}:
+		return <-got
+	case <-b.done:
+		return answer{err: context.Canceled}
+	}
+}
+
+// run serves do until ctx ends, and then waits for what is under way.
+func (b *batcher) run(ctx context.Context) {
+	defer close(b.done)
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
+	sent := make(chan struct{})
+	sending := 0
+	for ctx.Err() == nil {
+		for sending < inFlight && b.due(alarm) {
+			batch := b.take()
+			sending++
+			go func() { b.ask(ctx, batch); sent <- struct{}{} }()
+		}
+		select {
+		case it := <-b.in:
+			b.queue = append(b.queue, it)
+		case <-sent:
+			sending--
+		case <-alarm.C:
+		case <-ctx.Done():
+		}
+	}
+	for ; sending > 0; sending-- {
+		<-sent
+	}
+	for _, it := range b.queue {
+		it.answer <- answer{err: ctx.Err()}
+	}
+}
+
+// due reports whether a batch is to be sent now, and else sets the alarm.
+func (b *batcher) due(alarm *time.Timer) bool {
+	if len(b.queue) == 0 || len(b.queue) >= maxBatch {
+		return len(b.queue) > 0
+	}
+	first := b.queue[0].by
+	for _, it := range b.queue {
+		if it.by.Before(first) {
+			first = it.by
+		}
+	}
+	left := time.Until(first)
+	alarm.Reset(max(left, 0))
+	return left <= 0
+}
+
+// take takes the first maxBatch of different jobs off the queue.
+func (b *batcher) take() []item {
+	var batch, rest []item
+	jobs := make(map[string]bool, maxBatch)
+	for _, it := range b.queue {
+		if len(batch) == maxBatch || jobs[it.job] {
+			rest = append(rest, it)
+			continue
+		}
+		jobs[it.job] = true
+		batch = append(batch, it)
+	}
+	b.queue = rest
+	return batch
+}
+
+func (b *batcher) ask(ctx context.Context, batch []item) {
+	ops := make([]clientv3.Op, len(batch))
+	for i, it := range batch {
+		ops[i] = it.op
+	}
+	r, err := etcd.Do(ctx, b.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(b.guard...).Then(ops...).Else(b.miss...).Commit()
+	})
+	for i, it := range batch {
+		a := answer{err: err}
+		if err == nil {
+			a.rev, a.cluster = r.Header.Revision, r.Header.ClusterId
+			if r.Succeeded {
+				a.inner = (*clientv3.TxnResponse)(r.Responses[i].GetResponseTxn())
+			} else {
+				a.outer = r
+			}
+		}
+		it.answer <- a
+	}
+}

@@ -1,0 +1,276 @@
+package cron
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+)
+
+// Ledger is where a runner writes what it claims and what came of it. Its
+// methods may be called by many goroutines at once: what they write goes to
+// etcd together.
+type Ledger struct {
+	keys    keys.Cron
+	claims  *batcher
+	results *batcher
+	wg      sync.WaitGroup
+	stop    context.CancelFunc
+}
+
+// NewLedger returns the ledger of the runner whose key has been made at
+// revision rev, until Close. Claims are guarded by that key.
+func NewLedger(ctx context.Context, c *etcd.Client, k keys.Cron, node Node) *Ledger {
+	ctx, stop := context.WithCancel(ctx)
+	l := &Ledger{keys: k, stop: stop, results: newBatcher(c, nil, nil)}
+	l.claims = newBatcher(c, []clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(k.Node(node.ID)), "=", node.Rev),
+		clientv3.Compare(clientv3.CreateRevision(k.Paused()), "=", 0),
+	}, []clientv3.Op{clientv3.OpGet(k.Node(node.ID)), clientv3.OpGet(k.Paused())})
+	l.wg.Go(func() { l.claims.run(ctx) })
+	l.wg.Go(func() { l.results.run(ctx) })
+	return l
+}
+
+// Close ends what is under way: its outcome stays unknown.
+func (l *Ledger) Close() {
+	l.stop()
+	l.wg.Wait()
+}
+
+// Claim is a wish to run something.
+type Claim struct {
+	// Run is the record to be written. Its Claim has to be an id that no other
+	// claim has, its State Running.
+	Run *Run
+	// JobRev is the mod-revision of the job that the tick was computed from.
+	JobRev int64
+	// Forbid: not while another run of the job, in the same place, is in progress.
+	Forbid bool
+	// After is the revision of the attempt before, of a Retry; else 0.
+	After int64
+	// Request is the create-revision of the request that it answers; else 0.
+	Request int64
+}
+
+// Why a claim was refused. Another's claim is no error.
+var (
+	ErrChanged = errors.New("the job was changed, paused or removed meanwhile")
+	ErrOverlap = errors.New("another run of the job is in progress")
+	ErrPruned  = errors.New("the tick lies below the low water: it has been over for long")
+	ErrNode    = errors.New("this runner's own key is gone")
+	ErrPaused  = errors.New("all jobs are paused")
+)
+
+// Claim claims a run and returns its record: ours, if its Claim is that of c,
+// else that of whoever was first. It asks until the answer is definite; what has
+// been claimed and cannot be run must be settled.
+//
+// Rev of the record, for ours, is the fencing token: it grows with each claim of
+// a job.
+func (l *Ledger) Claim(c Claim) (got *Run, cluster uint64, _ error) {
+	a := l.claims.do(c.Run.Job, c.op(l.keys), linger)
+	switch {
+	case a.err != nil:
+		return nil, 0, a.err
+	case a.outer != nil:
+		if len(rangeOf(a.outer, 1).Kvs) > 0 {
+			return nil, a.cluster, ErrPaused
+		}
+		return nil, a.cluster, ErrNode
+	case a.inner.Succeeded:
+		run := *c.Run
+		run.Rev = a.rev
+		return &run, a.cluster, nil
+	}
+	got, err := c.refused(a.inner)
+	return got, a.cluster, err
+}
+
+// op is the transaction of c. Its comparisons are the promise of this package.
+func (c Claim) op(k keys.Cron) clientv3.Op {
+	id := c.Run.RunID
+	run, act := k.Run(id), k.Act(id)
+	then := []clientv3.Op{
+		clientv3.OpPut(run, c.Run.Encode()),
+		clientv3.OpPut(act, encode(c.Run.act())),
+	}
+	is := []clientv3.Cmp{
+		clientv3.Compare(clientv3.ModRevision(run), "=", c.After),
+		clientv3.Compare(clientv3.ModRevision(k.Job(id.Job)), "=", c.JobRev),
+	}
+	request, manual := id.Request()
+	switch {
+	case c.After != 0:
+		then = append(then, clientv3.OpDelete(k.Retry(id)))
+	case manual:
+		is = append(is, clientv3.Compare(clientv3.CreateRevision(k.Request(id.Job, request)), "=", c.Request))
+		then = append(then, clientv3.OpDelete(k.Request(id.Job, request)))
+	default:
+		is = append(is, clientv3.Compare(clientv3.Value(k.LowWater(id.Job)), "<", keys.Tick(id.Tick)))
+	}
+	if c.Forbid && c.After == 0 {
+		is = append(is, clientv3.Compare(clientv3.CreateRevision(rivals(k, id)), "=", 0).WithPrefix())
+	}
+	return clientv3.OpTxn(is, then, []clientv3.Op{
+		clientv3.OpGet(run),
+		clientv3.OpGet(k.Job(id.Job), clientv3.WithKeysOnly()),
+		clientv3.OpGet(rivals(k, id), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1)),
+	})
+}
+
+// rivals is the prefix of the markers that a run must not overlap.
+func rivals(k keys.Cron, id keys.RunID) string {
+	if _, manual := id.Request(); manual {
+		return k.ActsOf(id.Job, "")
+	}
+	return k.ActsOf(id.Job, id.Place)
+}
+
+// refused says why c was refused, or by whom it was forestalled.
+func (c Claim) refused(r *clientv3.TxnResponse) (*Run, error) {
+	if kvs := rangeOf(r, 0).Kvs; len(kvs) > 0 && kvs[0].ModRevision != c.After {
+		return DecodeRun(c.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
+	}
+	if kvs := rangeOf(r, 1).Kvs; len(kvs) == 0 || kvs[0].ModRevision != c.JobRev {
+		return nil, ErrChanged
+	}
+	if c.Forbid && c.After == 0 && len(rangeOf(r, 2).Kvs) > 0 {
+		return nil, ErrOverlap
+	}
+	if c.After != 0 || c.Request != 0 {
+		return nil, ErrChanged // the record was pruned, or the request withdrawn
+	}
+	return nil, ErrPruned
+}
+
+// act is the marker of a run.
+func (r *Run) act() Act {
+	return Act{Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, RetryAt: r.RetryAt, By: r.By}
+}
+
+// Settlement is the end of an attempt.
+type Settlement struct {
+	// Run is the record to be written: of a state that is final, or Retrying.
+	Run *Run
+	// Rev is the revision of the record that it follows.
+	Rev int64
+	// Last is what the job is remembered by; nil: that stays as it is.
+	Last *Last
+	// LowWater, if not zero, prunes: runs up to this tick are deleted, and cannot
+	// be claimed again. It is before the run's own tick.
+	LowWater time.Time
+	// Gone, if not empty, is a runner that must not be there any more: the one
+	// that is said to have lost the run.
+	Gone string
+	// Requests are the ids of requests about the run, which are met by this.
+	Requests []string
+	// Wait is for how long it may be kept back, to go with others.
+	Wait time.Duration
+}
+
+// ErrSuperseded: the record is not the one that was to be followed.
+var ErrSuperseded = errors.New("the run's record has been replaced")
+
+// Settle ends an attempt. That it has been settled in this way before is no
+// error. It asks until the answer is definite. Where the record was deleted, as
+// by rm, only the marker is.
+func (l *Ledger) Settle(s Settlement) error {
+	a := l.results.do(s.Run.Job, s.op(l.keys), max(s.Wait, linger))
+	if a.err != nil {
+		return a.err
+	}
+	return s.outcome(a.inner)
+}
+
+// Settle is Ledger.Settle for who has no ledger, alone in its transaction.
+func Settle(ctx context.Context, c *etcd.Client, k keys.Cron, s Settlement) error {
+	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).Then(s.op(k)).Commit()
+	})
+	if err != nil {
+		return err
+	}
+	return s.outcome((*clientv3.TxnResponse)(r.Responses[0].GetResponseTxn()))
+}
+
+func (s Settlement) op(k keys.Cron) clientv3.Op {
+	id := s.Run.RunID
+	run, act := k.Run(id), k.Act(id)
+	is := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(run), "=", s.Rev)}
+	if s.Gone != "" {
+		is = append(is, clientv3.Compare(clientv3.CreateRevision(k.Node(s.Gone)), "=", 0))
+	}
+	then := []clientv3.Op{clientv3.OpPut(run, s.Run.Encode()), clientv3.OpDelete(act)}
+	if s.Run.State == Retrying {
+		then = append(then, clientv3.OpPut(k.Retry(id), encode(s.Run.act())))
+	} else {
+		then = append(then, clientv3.OpDelete(k.Retry(id)))
+	}
+	if s.Last != nil {
+		then = append(then, clientv3.OpTxn( // a job that was removed is not remembered
+			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(k.Job(id.Job)), ">", 0)},
+			[]clientv3.Op{clientv3.OpPut(k.Last(id.Job), encode(s.Last))}, nil))
+	}
+	for _, r := range s.Requests {
+		then = append(then, clientv3.OpDelete(k.Request(id.Job, r)))
+	}
+	if !s.LowWater.IsZero() {
+		low := keys.Tick(s.LowWater)
+		then = append(then, clientv3.OpTxn(
+			[]clientv3.Cmp{clientv3.Compare(clientv3.Value(k.LowWater(id.Job)), "<", low)},
+			[]clientv3.Op{
+				clientv3.OpPut(k.LowWater(id.Job), low),
+				clientv3.OpDelete(k.Runs(id.Job), clientv3.WithRange(k.Runs(id.Job)+keys.Tick(s.LowWater.Add(time.Second)))),
+			}, nil))
+	}
+	return clientv3.OpTxn(is, then, []clientv3.Op{
+		clientv3.OpGet(run),
+		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)},
+			[]clientv3.Op{clientv3.OpDelete(act), clientv3.OpDelete(k.Retry(id))}, nil),
+	})
+}
+
+func (s Settlement) outcome(r *clientv3.TxnResponse) error {
+	if r.Succeeded {
+		return nil
+	}
+	kvs := rangeOf(r, 0).Kvs
+	if len(kvs) == 0 {
+		return fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
+	}
+	is, err := DecodeRun(s.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
+	if err == nil && (is.Claim != s.Run.Claim || is.State != s.Run.State) {
+		err = fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
+	}
+	return err
+}
+
+// rangeOf is what the i'th operation of r has read.
+func rangeOf(r *clientv3.TxnResponse, i int) *clientv3.GetResponse {
+	return (*clientv3.GetResponse)(r.Responses[i].GetResponseRange())
+}
+
+// The records beside the runs', as they lie in etcd.
+
+// Encode returns l as it lies in etcd.
+func (l *Last) Encode() string { return encode(l) }
+
+// Encode returns n as it lies in etcd.
+func (n *Node) Encode() string { return encode(n) }
+
+// Encode returns r as it lies in etcd.
+func (r *Request) Encode() string { return encode(r) }
+
+// DecodeAct reads the marker of a run. waits is what its key says.
+func DecodeAct(id keys.RunID, waits bool, b []byte, rev int64) (*Act, error) {
+	a := &Act{RunID: id, Waits: waits, Rev: rev}
+	return a, json.Unmarshal(b, a)
+}

@@ -1,0 +1,176 @@
+package cron
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"conch/pkg/keys"
+)
+
+// State is where a run stands.
+type State string
+
+// The states. All but Running and Retrying are final.
+const (
+	Running  State = "running"  // claimed: it is being started, or runs
+	Retrying State = "retrying" // an attempt has ended, and another is due at RetryAt
+	OK       State = "ok"       // status 0
+	Failed   State = "failed"   // another status, a signal, or it could not be started
+	TimedOut State = "timeout"  // it was stopped for its run-ttl
+	Killed   State = "killed"   // somebody asked for it, or a later run replaced it
+	Lost     State = "lost"     // its runner died, or lost its lease
+	Unknown  State = "unknown"  // it was claimed, and too late to start when that became known
+)
+
+// Final reports whether a run in this state is over.
+func (s State) Final() bool { return s != Running && s != Retrying }
+
+// Well reports whether a run that is over is one that nobody needs to look at.
+func (s State) Well() bool { return s == OK }
+
+// Run is the record of a run: the claim, and later its result.
+type Run struct {
+	keys.RunID `json:"-"`
+
+	State   State  `json:"state"`
+	Claim   string `json:"claim"` // its id: the same in every record of one attempt
+	Attempt int    `json:"attempt"`
+	Node    string `json:"node"` // of the runner
+	Host    string `json:"host"`
+	By      string `json:"by,omitempty"` // who asked for it, of a run asked for by hand
+
+	Claimed time.Time `json:"claimed"` // on the runner's clock, as all of these
+	Began   time.Time `json:"began,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
+	RetryAt time.Time `json:"retry_at,omitzero"`
+
+	Exit    *int    `json:"exit,omitempty"`    // the command's status
+	Signal  string  `json:"signal,omitempty"`  // that it died of
+	Cause   string  `json:"cause,omitempty"`   // in words, where state and status do not say it
+	User    float64 `json:"user,omitempty"`    // seconds of CPU of the command itself
+	System  float64 `json:"system,omitempty"`  // likewise
+	Skipped int     `json:"skipped,omitempty"` // ticks of the job that came while it ran, and were skipped for it
+	Trace   string  `json:"trace,omitempty"`   // TRACEPARENT
+	Tail    string  `json:"tail,omitempty"`    // of its output
+
+	Rev int64 `json:"-"` // of the record
+}
+
+// Status returns the exit status that stands for how the run has ended: the
+// command's, 128+n for signal n, 124 for a timeout, 70 for one that was lost or
+// killed, 75 for one that was not started.
+func (r *Run) Status() int {
+	switch {
+	case r.State == OK:
+		return 0
+	case r.State == TimedOut:
+		return 124
+	case r.State == Lost, r.State == Killed:
+		return 70
+	case r.State == Unknown:
+		return 75
+	case r.Exit != nil && *r.Exit != 0:
+		return *r.Exit
+	}
+	return 1
+}
+
+// Encode returns the record as it lies in etcd.
+func (r *Run) Encode() string { return encode(r) }
+
+// DecodeRun reads the record of a run.
+func DecodeRun(id keys.RunID, b []byte, rev int64) (*Run, error) {
+	r := &Run{RunID: id, Rev: rev}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("the record of %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// Act is the marker of a run that is in progress.
+type Act struct {
+	keys.RunID `json:"-"`
+
+	Node    string    `json:"node"` // of the runner; while it waits for a retry, of the one before
+	Host    string    `json:"host,omitempty"`
+	Claim   string    `json:"claim"`
+	Attempt int       `json:"attempt"`
+	Claimed time.Time `json:"claimed"`
+	RetryAt time.Time `json:"retry_at,omitzero"`
+	By      string    `json:"by,omitempty"`
+
+	// Rev is the revision of the run's record: what writes one writes the other.
+	Rev   int64 `json:"-"`
+	Waits bool  `json:"-"` // for its next attempt, at RetryAt
+}
+
+// Last is how the latest run of a job has ended.
+type Last struct {
+	ID    string    `json:"id"` // of the run
+	State State     `json:"state"`
+	Began time.Time `json:"began,omitzero"`
+	Ended time.Time `json:"ended"`
+	Exit  *int      `json:"exit,omitempty"`
+	// OK is when the job last ended well, Tick the latest tick that is over, and
+	// Runs how many runs there have been.
+	OK   time.Time `json:"ok,omitzero"`
+	Tick time.Time `json:"tick"`
+	Runs int       `json:"runs"`
+	// Failures is how many have ended otherwise since then.
+	Failures int `json:"failures,omitempty"`
+}
+
+// Node is a runner, as the others see it.
+type Node struct {
+	ID       string            `json:"id"` // host-xxxx: new at each session
+	Host     string            `json:"host"`
+	PID      int               `json:"pid"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Slots    int               `json:"slots"`
+	Policy   string            `json:"placement"`
+	Started  time.Time         `json:"started"`
+	Clock    time.Time         `json:"clock"` // its wall clock when this was written
+	TZData   string            `json:"tzdata"`
+	Version  string            `json:"version"`
+	Draining bool              `json:"draining,omitempty"` // it takes nothing on any more
+	Standby  string            `json:"standby,omitempty"`  // why it takes nothing on
+
+	Rev   int64 `json:"-"` // create-revision
+	Lease int64 `json:"-"`
+}
+
+// The actions of a Request.
+const (
+	RunNow = "run"
+	Kill   = "kill"
+)
+
+// Request is something asked for by hand. That of a run is consumed by its
+// claim, that of a kill by whoever has the run, when it is over.
+type Request struct {
+	Job string `json:"-"`
+	ID  string `json:"-"`
+
+	Action  string    `json:"action"`
+	Run     string    `json:"run,omitempty"` // Kill: the id of the run, without the job
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires,omitzero"` // RunNow: not to be started after this
+
+	Rev int64 `json:"-"` // of its key
+}
+
+// RunID is the run that a RunNow asks for.
+func (r Request) RunID() keys.RunID {
+	return keys.RunID{Job: r.Job, Tick: r.At.UTC().Truncate(time.Second), Place: keys.ManualPlace(r.ID)}
+}
+
+// encode is JSON that cannot fail: all of the types above are plain.
+func encode(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

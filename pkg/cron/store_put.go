@@ -1,0 +1,197 @@
+package cron
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/keys"
+)
+
+// What may be there when a job is put, in the place of a mod-revision.
+const (
+	Absent   int64 = 0  // it must not exist
+	Whatever int64 = -1 // it is overwritten
+)
+
+// Put writes the job, which has been checked, if what is there is of mod-revision
+// rev; see also Absent and Whatever. It sets Updated, and the low water of a new
+// job. It returns the job's new mod-revision. Errors: ErrExists, *Conflict.
+func (s Store) Put(ctx context.Context, j *Job, rev int64) (int64, error) {
+	now := time.Now().UTC()
+	j.Updated = now
+	value, err := j.Encode()
+	if err != nil {
+		return 0, err
+	}
+	for range attempts {
+		guard := rev
+		if rev == Whatever { // but not what comes later: the transaction may be sent twice
+			if guard, err = s.modRev(ctx, s.Keys.Job(j.Name)); err != nil {
+				return 0, err
+			}
+		}
+		put, err := s.swap(ctx, s.Keys.Job(j.Name), guard, value, s.lowWater(j.Name, now))
+		switch {
+		case err != nil || put > 0:
+			return put, err
+		case rev == Absent:
+			return 0, fmt.Errorf("%s: %w", j.Name, ErrExists)
+		case rev != Whatever:
+			return 0, &Conflict{j.Name}
+		}
+	}
+	return 0, &Conflict{j.Name}
+}
+
+// lowWater puts the low water of a new job, below which no tick of it can be
+// claimed. One that is there stays.
+func (s Store) lowWater(name string, now time.Time) clientv3.Op {
+	lw := s.Keys.LowWater(name)
+	return clientv3.OpTxn([]clientv3.Cmp{absent(lw)}, []clientv3.Op{clientv3.OpPut(lw, keys.Tick(now))}, nil)
+}
+
+// swap puts value, and does more with it, if key is of mod-revision rev, and
+// returns the revision of that; 0: it was not.
+func (s Store) swap(ctx context.Context, key string, rev int64, value string, more ...clientv3.Op) (int64, error) {
+	r, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, rev)},
+		append([]clientv3.Op{clientv3.OpPut(key, value)}, more...), []clientv3.Op{clientv3.OpGet(key)})
+	if err != nil {
+		return 0, err
+	}
+	if r.Succeeded {
+		return r.Header.Revision, nil
+	}
+	for _, kv := range found(r, 0) {
+		if string(kv.Value) == value { // it was sent twice, and this is the second answer
+			return kv.ModRevision, nil
+		}
+	}
+	return 0, nil
+}
+
+func (s Store) modRev(ctx context.Context, key string) (int64, error) {
+	r, err := s.get(ctx, key, clientv3.WithKeysOnly())
+	if err != nil || len(r.Kvs) == 0 {
+		return 0, err
+	}
+	return r.Kvs[0].ModRevision, nil
+}
+
+// maxTogether is how many jobs are paused in one transaction.
+const maxTogether = 100
+
+// Pause pauses the jobs, or lets them go on: from now on, so that what they
+// missed is not made up for. It returns the names of those that it changed.
+// Errors: ErrNoJob, and then nothing was changed; *Conflict.
+func (s Store) Pause(ctx context.Context, paused bool, names ...string) ([]string, error) {
+	var changed []string
+	for i := 0; i < len(names); i += maxTogether { // first: is every one of them there?
+		if _, err := s.some(ctx, names[i:min(len(names), i+maxTogether)]); err != nil {
+			return nil, err
+		}
+	}
+	for i := 0; i < len(names); i += maxTogether {
+		some, err := s.pause(ctx, paused, names[i:min(len(names), i+maxTogether)])
+		changed = append(changed, some...)
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+func (s Store) pause(ctx context.Context, paused bool, names []string) ([]string, error) {
+	for range attempts {
+		jobs, err := s.some(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		var changed []string
+		var cmps []clientv3.Cmp
+		var puts []clientv3.Op
+		for _, j := range jobs {
+			if j.Paused == paused {
+				continue
+			}
+			value, err := j.withPaused(paused, time.Now().UTC())
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", j.Name, err)
+			}
+			changed = append(changed, j.Name)
+			cmps = append(cmps, unchanged(s.Keys.Job(j.Name), j.Rev))
+			puts = append(puts, clientv3.OpPut(s.Keys.Job(j.Name), value))
+		}
+		if len(puts) == 0 {
+			return nil, nil
+		}
+		// One that is sent twice fails the second time, and then finds the jobs
+		// as it wants them.
+		r, err := s.txn(ctx, cmps, puts, nil)
+		if err != nil || r.Succeeded {
+			return changed, err
+		}
+	}
+	return nil, &Conflict{}
+}
+
+// some reads the named jobs at one revision.
+func (s Store) some(ctx context.Context, names []string) ([]Stored, error) {
+	var gets []clientv3.Op
+	for _, name := range names {
+		gets = append(gets, clientv3.OpGet(s.Keys.Job(name)))
+	}
+	r, err := s.txn(ctx, nil, gets, nil)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []Stored
+	for i, name := range names {
+		kvs := found(r, i)
+		if len(kvs) == 0 {
+			return nil, fmt.Errorf("%s: %w", name, ErrNoJob)
+		}
+		jobs = append(jobs, s.stored(kvs[0]))
+	}
+	return jobs, nil
+}
+
+// withPaused is the job's JSON with the field changed, and with what a newer
+// conch has added to it.
+func (j *Stored) withPaused(paused bool, now time.Time) (string, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(j.raw, &fields); err != nil {
+		return "", err
+	}
+	delete(fields, "paused")
+	if paused {
+		fields["paused"] = json.RawMessage("true")
+	}
+	fields["updated"] = json.RawMessage(encode(now))
+	return encode(fields), nil
+}
+
+// PauseAll keeps every runner from starting anything. It reports whether nobody
+// had done so before.
+func (s Store) PauseAll(ctx context.Context, by string) (bool, error) {
+	put, err := s.swap(ctx, s.Keys.Paused(), Absent, encode(Pause{By: by, At: time.Now().UTC()}))
+	return put > 0, err
+}
+
+// ResumeAll undoes PauseAll. It reports whether there was something to undo.
+func (s Store) ResumeAll(ctx context.Context) (bool, error) {
+	key := s.Keys.Paused()
+	for {
+		rev, err := s.modRev(ctx, key)
+		if err != nil || rev == 0 {
+			return false, err
+		}
+		r, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, rev)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
+		if err != nil || r.Succeeded {
+			return true, err
+		}
+	}
+}

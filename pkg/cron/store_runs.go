@@ -1,0 +1,198 @@
+package cron
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/keys"
+)
+
+// History returns the latest runs of a job, newest first, at most limit of them;
+// 0: all. A job that does not exist has none.
+func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, error) {
+	r, err := s.get(ctx, s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(limit)),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))
+	if err != nil {
+		return nil, err
+	}
+	var runs []*Run
+	for _, kv := range r.Kvs {
+		runs = add(runs, kv, s.run)
+	}
+	return runs, nil
+}
+
+// RunOf reads the record of a run. Errors: ErrNoRun.
+func (s Store) RunOf(ctx context.Context, id keys.RunID) (*Run, error) {
+	r, err := s.get(ctx, s.Keys.Run(id))
+	if err != nil {
+		return nil, err
+	}
+	for _, kv := range r.Kvs {
+		return DecodeRun(id, kv.Value, kv.ModRevision)
+	}
+	return nil, fmt.Errorf("%s: %w", id, ErrNoRun)
+}
+
+func (s Store) run(kv *mvccpb.KeyValue) (*Run, bool) {
+	e, ok := s.Keys.Entry(string(kv.Key))
+	if !ok {
+		return nil, false
+	}
+	r, err := DecodeRun(e.Run, kv.Value, kv.ModRevision)
+	return r, err == nil
+}
+
+const (
+	// lookAgain is after how long Wait reads again what it watches.
+	lookAgain = 10 * time.Second
+	// grace is how much later than it may be started a run may be seen to have
+	// been: another clock says when that is.
+	grace = 2 * time.Second
+)
+
+// Wait waits until a run is over, and returns its record. Errors: ErrNoJob,
+// ErrNoRun, ErrRemoved; and ErrNotStarted when no runner has claimed it in time,
+// after which none will.
+func (s Store) Wait(ctx context.Context, id keys.RunID) (*Run, error) {
+	for seen := false; ; seen = true {
+		w, err := s.look(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if w.run != nil && w.run.State.Final() {
+			return w.run, nil
+		}
+		if w.run == nil {
+			late, err := w.unstarted(seen)
+			if err != nil {
+				return nil, err
+			}
+			if late <= 0 { // if it cannot be withdrawn, it has been claimed just now
+				if ok, err := s.Withdraw(ctx, id); err != nil || ok {
+					return nil, orNotStarted(err, id)
+				}
+				continue
+			}
+		}
+		s.watch(ctx, id, w)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func orNotStarted(err error, id keys.RunID) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", id, ErrNotStarted)
+}
+
+// awaited is what is known at one revision of a run that somebody waits for.
+type awaited struct {
+	id      keys.RunID
+	rev     int64
+	run     *Run     // nil: not claimed, or gone
+	request *Request // nil: none, or claimed
+	job     bool     // it exists
+}
+
+func (s Store) look(ctx context.Context, id keys.RunID) (awaited, error) {
+	request, manual := id.Request()
+	r, err := s.txn(ctx, nil, []clientv3.Op{
+		clientv3.OpGet(s.Keys.Run(id)), clientv3.OpGet(s.Keys.Job(id.Job), clientv3.WithKeysOnly()),
+		clientv3.OpGet(s.Keys.Request(id.Job, request)),
+	}, nil)
+	if err != nil {
+		return awaited{}, err
+	}
+	w := awaited{id: id, rev: r.Header.Revision, job: len(found(r, 1)) > 0}
+	for _, kv := range found(r, 0) {
+		if w.run, err = DecodeRun(id, kv.Value, kv.ModRevision); err != nil {
+			return awaited{}, err
+		}
+	}
+	for _, kv := range found(r, 2) {
+		if q, ok := s.request(kv); ok && manual {
+			w.request = &q
+		}
+	}
+	return w, nil
+}
+
+// unstarted returns for how long a run that is not claimed may yet be, or why it
+// cannot be waited for. seen: it was there before.
+func (w awaited) unstarted(seen bool) (time.Duration, error) {
+	_, manual := w.id.Request()
+	switch {
+	case !w.job && !seen:
+		return 0, fmt.Errorf("%s: %w", w.id.Job, ErrNoJob)
+	case !w.job:
+		return 0, fmt.Errorf("%s: %w", w.id, ErrRemoved)
+	case manual && w.request == nil && seen:
+		return 0, fmt.Errorf("%s: %w", w.id, ErrNotStarted)
+	case manual && w.request == nil:
+		return 0, fmt.Errorf("%s: %w", w.id, ErrNoRun)
+	case !manual && seen:
+		return 0, fmt.Errorf("%s: %w", w.id, ErrRemoved)
+	case !manual:
+		return 0, fmt.Errorf("%s: %w", w.id, ErrNoRun)
+	case w.request.Expires.IsZero():
+		return lookAgain, nil
+	}
+	return time.Until(w.request.Expires.Add(grace)), nil
+}
+
+// watch returns when the run's record or its request changes, and at the latest
+// when it is time to look again.
+func (s Store) watch(ctx context.Context, id keys.RunID, w awaited) {
+	until := lookAgain
+	if w.run == nil && w.request != nil && !w.request.Expires.IsZero() {
+		until = min(until, time.Until(w.request.Expires.Add(grace)))
+	}
+	ctx, cancel := context.WithTimeout(ctx, until)
+	defer cancel()
+	m, moved := s.C.Preferred()
+	record := m.Watch(ctx, s.Keys.Run(id), clientv3.WithRev(w.rev+1))
+	var asked clientv3.WatchChan
+	if w.request != nil {
+		asked = m.Watch(ctx, s.Keys.Request(id.Job, w.request.ID), clientv3.WithRev(w.rev+1))
+	}
+	ok := true
+	select {
+	case _, ok = <-record:
+	case _, ok = <-asked:
+	case <-moved:
+	}
+	if !ok { // it broke: not at once again
+		pause := time.NewTimer(min(until, 100*time.Millisecond))
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Of reads what is in progress of one job, and what was asked for about it.
+func (s Store) Of(ctx context.Context, name string) (acts []Act, requests []Request, _ error) {
+	r, err := s.txn(ctx, nil, []clientv3.Op{
+		clientv3.OpGet(s.Keys.ActsOf(name, ""), clientv3.WithPrefix()),
+		clientv3.OpGet(s.Keys.RequestsOf(name), clientv3.WithPrefix()),
+	}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, kv := range found(r, 0) {
+		acts = add(acts, kv, s.act)
+	}
+	for _, kv := range found(r, 1) {
+		requests = add(requests, kv, s.request)
+	}
+	return acts, requests, nil
+}
