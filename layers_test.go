@@ -67,14 +67,15 @@ var layers = []layer{
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +
-	"pkg/keys pkg/lease pkg/proc pkg/runner pkg/schedule pkg/status pkg/wrap"
+	"pkg/jobfile pkg/keys pkg/lease pkg/proc pkg/runner pkg/schedule pkg/status pkg/wrap"
 
 type layer struct{ pkg, mayImport string }
 
 // onlyIn names what may be imported in one place alone.
 var onlyIn = map[string]string{
 	"github.com/robfig/cron/v3": "pkg/schedule", // its parser needs guarding
-	"github.com/spf13/pflag":    "pkg/cli",      // one parser of argv
+	"go.yaml.in/yaml/v3":        "pkg/jobfile",
+	"github.com/spf13/pflag":    "pkg/cli", // one parser of argv
 	"flag":                      "pkg/cli",
 	"text/template":             "", // either makes the linker keep every method: 2.9 MB
 	"html/template":             "",
