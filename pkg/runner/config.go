@@ -1,0 +1,86 @@
+package runner
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+)
+
+// The placements: whom the runners let go first.
+const (
+	Spread      = "spread"       // each job has a home, and jobs spread evenly over runners
+	Capacity    = "capacity"     // likewise, in proportion to their slots
+	LeastLoaded = "least-loaded" // whoever has the smallest part of its slots taken
+)
+
+// Config is what a runner is told. The zero value of a field is not its default.
+type Config struct {
+	Etcd  *etcd.Client
+	Space keys.Space
+
+	Host      string            // what the runner calls its machine
+	Labels    map[string]string // for placement; "host" is added
+	Slots     int               // runs at a time
+	Placement string
+	TTL       time.Duration // of the lease; see lease.New
+	KillAfter time.Duration // from TERM to KILL
+	Hedge     time.Duration // from one runner's turn to the next one's
+	Drain     time.Duration // how long runs may take to end once the runner is to
+	Spool     string        // directory for results that etcd does not have yet; "": none
+	Version   string
+
+	Env       []string        // what commands inherit
+	Output    io.Writer       // where lines of their output go; nil: nowhere
+	Report    func(*cron.Run) // called with each run that has ended, in any order; nil: nobody
+	Said      func(Event)     // called with each step, in order; nil: nobody
+	SkipClock bool            // do not compare the clock with etcd's
+
+	// Signals ask the runner to end: the first drains, the second kills.
+	Signals <-chan os.Signal
+
+	// For tests.
+	Now  func() time.Time   // the wall clock; nil: time.Now
+	Seam func(point string) // called at the named points of a run's life; nil: nothing
+}
+
+// The points of Config.Seam, in the order of a run.
+const (
+	BeforeClaim = "before-claim" // nothing has been sent
+	ClaimSent   = "claim-sent"   // etcd may have the claim, its answer has not been looked at
+	Claimed     = "claimed"      // it is ours, nothing has been started
+	Started     = "started"      // the command runs
+	Exited      = "exited"       // all of it has ended, nothing has been written
+	Spooled     = "spooled"      // the result is in the spool alone
+	Settled     = "settled"      // etcd has it
+)
+
+// Event is a step in a runner's life, or in that of a run.
+type Event struct {
+	Event  string    `json:"event"`
+	Time   time.Time `json:"time"` // UTC
+	Level  Level     `json:"-"`
+	Job    string    `json:"job,omitempty"`
+	Run    string    `json:"run,omitempty"`
+	Tick   time.Time `json:"tick,omitzero"`
+	Trace  string    `json:"trace,omitempty"`
+	Late   float64   `json:"late,omitempty"` // seconds from when it was due
+	State  string    `json:"state,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	Count  int       `json:"count,omitempty"`
+}
+
+// Level says how much an event matters, in syslog's numbers.
+type Level int
+
+// The levels.
+const (
+	Error   Level = 3
+	Warning Level = 4
+	Notice  Level = 5
+	Info    Level = 6
+	Debug   Level = 7
+)

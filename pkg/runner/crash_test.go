@@ -1,0 +1,363 @@
+package runner
+
+import (
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/etcdtest"
+)
+
+// tickAt is a job of one tick, soon, that writes down its start.
+func tickAt(name, rest string, tweak ...func(*cron.Job)) cron.Job {
+	j := cron.Job{Name: name, Schedule: soon(3 * time.Second), Script: note + rest}
+	for _, f := range tweak {
+		f(&j)
+	}
+	return j
+}
+
+func retries(n int) func(*cron.Job) {
+	return func(j *cron.Job) { j.Retry = &cron.Retry{N: n, Backoff: cron.Duration(time.Second)} }
+}
+
+// crashes is a runner that kills itself at a point, and comes first: it has all
+// the slots, and the other has the next turn.
+func (w *world) crashes(point string, tweak ...func(*settings)) (first, other *process) {
+	first = w.start(append(tweak, func(s *settings) { s.Crash, s.Placement, s.Slots = point, Capacity, 100000 })...).ready()
+	other = w.start(func(s *settings) { s.Placement, s.Slots = Capacity, 1 }).ready()
+	w.wait("both to know of each other", func() bool {
+		nodes, err := w.store.Nodes(w.Context())
+		return err == nil && len(nodes) == 2
+	})
+	return first, other
+}
+
+func (w *world) one(job string) *cron.Run {
+	w.Helper()
+	runs := w.over(job, 1)
+	if len(runs) != 1 {
+		w.Fatalf("%d runs, not one", len(runs))
+	}
+	return runs[0]
+}
+
+func (w *world) want(r *cron.Run, state cron.State, host string, attempt, starts int) {
+	w.Helper()
+	if r.State != state || r.Host != host || r.Attempt != attempt {
+		w.Errorf("the run is %s, attempt %d, on %s (%s); want %s, %d, %s", r.State, r.Attempt, r.Host, r.Cause, state, attempt, host)
+	}
+	if n := w.starts(); len(n) != starts {
+		w.Errorf("started %d times, not %d: %v", len(n), starts, n)
+	}
+	if acts, err := w.store.Acts(w.Context()); err != nil || len(acts) != 0 {
+		w.Errorf("left in progress: %v, %v", acts, err)
+	}
+}
+
+// dies before the claim: the next one claims after the hedge.
+func TestDiesBeforeClaim(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(BeforeClaim)
+	w.add(tickAt("job", "exit 0"))
+	w.want(w.one("job"), cron.OK, "host2", 1, 1)
+	<-first.done
+}
+
+// dies with the claim sent: it is in etcd, and nobody starts it.
+func TestDiesWithClaimSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(ClaimSent)
+	w.add(tickAt("job", "exit 0"))
+	<-first.done
+	if r := w.runs("job"); len(r) != 1 || r[0].State != cron.Running {
+		t.Fatalf("the claim is not in etcd: %v", r)
+	}
+	w.want(w.one("job"), cron.Lost, "host1", 1, 0)
+}
+
+// dies after the claim: likewise.
+func TestDiesAfterClaim(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(Claimed)
+	w.add(tickAt("job", "exit 0"))
+	<-first.done
+	w.want(w.one("job"), cron.Lost, "host1", 1, 0)
+}
+
+// ... and with a retry, the other one makes a second attempt.
+func TestDiesAfterClaimRetried(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(Claimed)
+	w.add(tickAt("job", "exit 0", retries(1)))
+	<-first.done
+	w.want(w.one("job"), cron.OK, "host2", 2, 1)
+}
+
+// dies in mid-run: the whole tree is dead at once, and the run is recorded as
+// lost at once, not when the lease has ended.
+func TestDiesInMidRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.start(func(s *settings) { s.TTL = 300 * time.Second }).ready()
+	w.add(tickAt("job", "(setsid sh -c 'echo $$ >\"$WORLD/daemon\"; sleep 1000' &); sleep 1000"))
+	daemon := 0
+	w.wait("the daemon", func() bool { daemon = w.number("daemon"); return daemon != 0 })
+	first.kill()
+	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+	for _, pid := range []int{daemon, w.starts()[0].pid} {
+		w.wait("the tree to be dead", func() bool { return !alive(pid) })
+	}
+}
+
+// ... and is retried with a growing attempt and token.
+func TestDiesInMidRunRetried(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(Started)
+	w.add(tickAt("job", `[ "$CONCH_ATTEMPT" = 2 ] || sleep 1000`, retries(1)))
+	<-first.done
+	r := w.one("job")
+	if r.State != cron.OK || r.Attempt != 2 || r.Host != "host2" {
+		t.Errorf("%s, attempt %d on %s", r.State, r.Attempt, r.Host)
+	}
+	n := w.starts() // the first may have been killed before its first line
+	if last := n[len(n)-1]; last.attempt != 2 || len(n) > 2 || len(n) == 2 && (n[0].attempt != 1 || n[0].rev >= last.rev) {
+		t.Errorf("started: %v", n)
+	}
+}
+
+// a partition in mid-run: the tree is dead before the others may say that the run
+// is lost.
+func TestCutOffInMidRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	road := etcdtest.Road(t, w.srv)
+	w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.Slots, s.Placement = 100000, Capacity }).ready()
+	w.start(func(s *settings) { s.Slots, s.Placement = 1, Capacity }).ready()
+	w.add(cron.Job{Name: "job", Schedule: soon(3 * time.Second), Script: note + "trap '' TERM; while :; do date +%s%N >\"$WORLD/beat.$$\"; sleep 0.02; done"})
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	pid := w.starts()[0].pid
+	road.Cut()
+	r := w.one("job")
+	if alive(pid) {
+		t.Error("the run is recorded as lost, and its command lives")
+	}
+	if beat := int64(w.number("beat." + strconv.Itoa(pid))); time.Unix(0, beat).After(r.Ended) {
+		t.Errorf("recorded as lost at %v, and alive at %v", r.Ended, time.Unix(0, beat))
+	}
+	w.want(r, cron.Lost, "host1", 1, 1)
+	road.Heal()
+}
+
+// a claim whose answer comes late is ours all the same, and is started once.
+func TestClaimAnsweredLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	road := etcdtest.Road(t, w.srv)
+	w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL = 20 * time.Second }).ready()
+	w.add(tickAt("job", "exit 0"))
+	tick := w.tick("job")
+	time.Sleep(time.Until(tick.Add(-100 * time.Millisecond))) // to the instant: there is no condition to wait for
+	road.CutIn()
+	w.wait("the claim", func() bool { return len(w.runs("job")) == 1 })
+	road.Heal()
+	w.want(w.one("job"), cron.OK, "host1", 1, 1)
+}
+
+// ... and past the deadline it is not started, and is recorded as unknown.
+func TestClaimAnsweredTooLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	road := etcdtest.Road(t, w.srv)
+	w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL = 20 * time.Second }).ready()
+	w.add(tickAt("job", "exit 0", func(j *cron.Job) { j.Deadline = cron.Duration(time.Second) }))
+	tick := w.tick("job")
+	time.Sleep(time.Until(tick.Add(-100 * time.Millisecond)))
+	road.CutIn()
+	w.wait("the claim", func() bool { return len(w.runs("job")) == 1 })
+	time.Sleep(time.Until(tick.Add(1500 * time.Millisecond)))
+	road.Heal()
+	w.want(w.one("job"), cron.Unknown, "host1", 1, 0)
+}
+
+// killed with the tree dead and nothing written: lost.
+func TestDiesBeforeResult(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(Exited)
+	w.add(tickAt("job", "exit 0"))
+	<-first.done
+	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+}
+
+// killed with the result in the spool: the next start writes it, though it was
+// recorded as lost meanwhile.
+func TestResultInSpool(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	spool := func(s *settings) { s.Spool = w.path("spool") }
+	first := w.start(spool, func(s *settings) { s.Crash = Spooled }).ready()
+	w.add(tickAt("job", "exit 0"))
+	<-first.done
+	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+	w.start(spool, func(s *settings) { s.Host = "host1" }).ready()
+	w.wait("the true result", func() bool { return w.runs("job")[0].State == cron.OK })
+	w.want(w.one("job"), cron.OK, "host1", 1, 1)
+}
+
+// etcd is away when the result is there: it is written when etcd is back.
+func TestResultWhileEtcdIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	road := etcdtest.Road(t, w.srv)
+	w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL = 20 * time.Second }).ready()
+	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done; exit 3`))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	road.Cut()
+	w.touch("go")
+	w.wait("its end", func() bool { return !alive(w.starts()[0].pid) })
+	road.Heal()
+	w.want(w.one("job"), cron.Failed, "host1", 1, 1)
+}
+
+// a runner that restarts is another: it ends the lease of the one before, of
+// which nothing is left, and its runs were recorded by their sentinels.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	set := func(s *settings) { s.Spool, s.TTL, s.Host = w.path("spool"), 300*time.Second, "host1" }
+	first := w.start(set).ready()
+	w.add(tickAt("job", "sleep 1000"))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	before, _ := w.store.Nodes(t.Context())
+	first.kill()
+	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+	w.start(set).ready()
+	w.wait("the earlier start to be forgotten", func() bool {
+		nodes, err := w.store.Nodes(t.Context())
+		return err == nil && len(nodes) == 1 && nodes[0].ID != before[0].ID
+	})
+}
+
+// two runners cannot share a spool.
+func TestSpoolIsOnes(t *testing.T) {
+	dir := t.TempDir()
+	s, err := openSpool(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if _, err := openSpool(dir); err == nil {
+		t.Error("two have opened the same spool")
+	}
+}
+
+// etcd is down at the instant: nothing runs, and the rule for misfires is
+// applied on return.
+func TestEtcdDownAtTheTick(t *testing.T) {
+	for _, c := range []struct {
+		misfire cron.Misfire
+		least   int
+		most    int
+	}{{cron.MisfireSkip, 0, 0}, {cron.MisfireOnce, 1, 1}, {cron.MisfireAll, 2, cron.MisfireCap}} {
+		t.Run(string(c.misfire), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.add(cron.Job{Name: "job", Schedule: "@every 1s", Script: note, Misfire: c.misfire, Overlap: cron.Allow, Deadline: cron.Duration(time.Second),
+				Expires: at(6 * time.Second), Keep: 100})
+			time.Sleep(10 * time.Second) // nobody is there: that is what is tested
+			w.start().ready()
+			if c.most == 0 {
+				w.wait("the misfire to be said", func() bool { return len(w.starts()) == 0 })
+			}
+			w.over("job", c.least)
+			time.Sleep(2 * time.Second)
+			if n := len(w.starts()); n < c.least || n > c.most {
+				t.Errorf("%d runs, not %d to %d", n, c.least, c.most)
+			}
+		})
+	}
+}
+
+// etcd's revision has gone back: nothing is claimed until an operator has said
+// so.
+func TestRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	set := func(s *settings) { s.Spool = w.path("spool") }
+	first := w.start(set).ready()
+	w.wait("the state to be kept", func() bool { return w.rewrite("spool/state.json") })
+	first.kill()
+	w.rewrite("spool/state.json")
+	p := w.start(set).ready()
+	w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
+	w.add(tickAt("job", "exit 0"))
+	time.Sleep(time.Until(w.tick("job").Add(2 * time.Second)))
+	if n := w.starts(); len(n) != 0 {
+		t.Fatalf("started although etcd may have forgotten: %v", n)
+	}
+	if _, err := w.admin.Put(t.Context(), w.keys.Restored(), "{}"); err != nil {
+		t.Fatal(err)
+	}
+	w.want(w.one("job"), cron.OK, "host2", 1, 1)
+}
+
+// a runner whose key is deleted has lost its lease: what it runs dies, and it
+// goes on with another.
+func TestNodeDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start().ready()
+	w.add(tickAt("job", "sleep 1000"))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	nodes, err := w.store.Nodes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin.Delete(t.Context(), w.keys.Node(nodes[0].ID)); err != nil {
+		t.Fatal(err)
+	}
+	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+	if alive(w.starts()[0].pid) {
+		t.Error("the command lives")
+	}
+	if len(p.events("lost")) == 0 {
+		t.Error("the runner has not said that it lost its lease")
+	}
+}
+
+// a runner that is asked to end lets its runs end, and takes nothing on.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(func(s *settings) { s.Drain = time.Minute }).ready()
+	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done`))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	p.signal(syscall.SIGTERM)
+	w.wait("it to drain", func() bool { return len(p.events("draining")) == 1 })
+	w.touch("go")
+	<-p.done
+	w.want(w.one("job"), cron.OK, "host1", 1, 1)
+	if nodes, err := w.store.Nodes(t.Context()); err != nil || len(nodes) != 0 {
+		t.Errorf("%v, %v: the runner has left its key behind", nodes, err)
+	}
+}
+
+// ... and stops them when that takes too long.
+func TestDrainEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(func(s *settings) { s.Drain = time.Second }).ready()
+	w.add(tickAt("job", "trap '' TERM; while :; do sleep 1; done"))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	p.signal(syscall.SIGTERM)
+	<-p.done
+	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+}

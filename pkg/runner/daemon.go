@@ -1,0 +1,269 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"conch/pkg/clock"
+	"conch/pkg/cron"
+	"conch/pkg/etcd"
+	"conch/pkg/lease"
+)
+
+// Stats are counts since the runner was started; they only grow, but for
+// Running, Jobs and Ready.
+type Stats struct {
+	Jobs, Running, Claims, Skipped, Missed int64
+	Results                                map[cron.State]int64
+	Lateness                               Histogram // from due to started
+	Ready                                  bool
+}
+
+// Histogram counts lengths of time, in seconds, up to each of its Bounds.
+type Histogram struct {
+	Bounds []float64
+	Counts []int64 // one more than Bounds: the last has no bound
+	Sum    float64
+}
+
+var latenessBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
+
+type stats struct {
+	jobs, running, claims, skipped, missed atomic.Int64
+	ready                                  atomic.Bool
+
+	mu       sync.Mutex
+	results  map[cron.State]int64
+	lateness []int64
+	sum      float64
+}
+
+func (s *stats) late(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := 0
+	for i < len(latenessBounds) && d.Seconds() > latenessBounds[i] {
+		i++
+	}
+	s.lateness[i]++
+	s.sum += d.Seconds()
+}
+
+func (s *stats) result(state cron.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.results[state]++
+}
+
+// Runner is a daemon that can be asked how it is.
+type Runner struct{ d *daemon }
+
+// New returns a runner that has not begun. It refuses settings that cannot
+// work.
+func New(cfg Config) (*Runner, error) {
+	switch {
+	case cfg.Slots < 1:
+		return nil, fmt.Errorf("slots = %d: a runner without a slot runs nothing", cfg.Slots)
+	case cfg.KillAfter < 0 || cfg.Hedge <= 0 || cfg.Drain < 0:
+		return nil, errors.New("a length of time is negative")
+	}
+	if _, err := lease.New(cfg.Etcd, cfg.TTL); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Seam == nil {
+		cfg.Seam = func(string) {}
+	}
+	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1)}
+	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
+	var err error
+	if d.spool, err = openSpool(cfg.Spool); err != nil {
+		return nil, err
+	}
+	d.seen = d.spool.state.Rev
+	return &Runner{d}, nil
+}
+
+// Stats returns the counts.
+func (r *Runner) Stats() Stats {
+	s := &r.d.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := Stats{Jobs: s.jobs.Load(), Running: s.running.Load(), Claims: s.claims.Load(), Skipped: s.skipped.Load(), Missed: s.missed.Load(),
+		Results: map[cron.State]int64{}, Ready: s.ready.Load(),
+		Lateness: Histogram{Bounds: latenessBounds, Counts: append([]int64(nil), s.lateness...), Sum: s.sum}}
+	for k, v := range s.results {
+		all.Results[k] = v
+	}
+	return all
+}
+
+// stuckAfter is how long the planner may take to go round.
+const stuckAfter = 30 * time.Second
+
+// Alive reports whether the runner goes on deciding what is to be done; while
+// etcd is away there is nothing to be decided.
+func (r *Runner) Alive() bool {
+	at := r.d.beat.Load()
+	return at == 0 || clock.System{}.Now().Sub(clock.Instant(at)) < stuckAfter
+}
+
+// Run runs jobs until ctx ends or a signal comes, and then for as long as Drain
+// allows. A lease that is lost is followed by another, and etcd may be away for
+// as long as it likes; the error is its refusal, or settings that cannot work
+// with it.
+func (r *Runner) Run(ctx context.Context) error {
+	defer r.d.spool.close()
+	for {
+		err := r.d.serve(ctx)
+		r.d.stats.ready.Store(false)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		var refused *etcd.Refused
+		var config *etcd.ConfigError
+		var short *lease.TooShort
+		if errors.As(err, &refused) || errors.As(err, &config) || errors.As(err, &short) {
+			return err
+		}
+		if !errors.Is(err, errLost) {
+			r.d.say(Event{Event: "away", Level: Error, Reason: err.Error()})
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// daemon is what outlives a session.
+type daemon struct {
+	cfg    Config
+	stats  stats
+	spool  *spool
+	unsure atomic.Int32 // trees that could not be proven dead
+
+	beat   atomic.Int64 // when the planner last went round; 0: there is none
+	saying sync.Mutex
+
+	mu      sync.Mutex
+	skew    string // why the clock is not to be trusted
+	rolled  string // why etcd is not
+	seen    int64  // the highest revision of etcd's that was seen
+	noticed int64  // the revision at which rolled was found
+	skewed  chan struct{}
+}
+
+func (d *daemon) now() time.Time { return d.cfg.Now() }
+
+// say reports a step, one after the other.
+func (d *daemon) say(e Event) {
+	if d.cfg.Said == nil {
+		return
+	}
+	d.saying.Lock()
+	defer d.saying.Unlock()
+	e.Time = d.now().UTC()
+	d.cfg.Said(e)
+}
+
+// standby says why nothing is taken on at present; empty: it is.
+func (d *daemon) standby() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rolled != "" {
+		return d.rolled
+	}
+	return d.skew
+}
+
+// setSkew sets why the clock is not to be trusted, or that it is.
+func (d *daemon) setSkew(why string) {
+	d.mu.Lock()
+	changed := d.skew != why
+	d.skew = why
+	d.mu.Unlock()
+	if changed {
+		d.poke()
+	}
+}
+
+// poke lets the planner look at standby again.
+func (d *daemon) poke() {
+	select {
+	case d.skewed <- struct{}{}:
+	default:
+	}
+}
+
+// sawRevision notes a revision that etcd's answer was of. One that is below an
+// earlier one means that etcd has been restored from a backup: what was claimed
+// since could be claimed again.
+func (d *daemon) sawRevision(rev int64) (rolledBack bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if rev >= d.seen {
+		d.seen = rev
+		return false
+	}
+	if d.rolled == "" {
+		d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again", d.seen, rev)
+		d.noticed = rev
+	}
+	return true
+}
+
+// goOn is called with the revision of an operator's word that it may go on.
+func (d *daemon) goOn(rev int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rolled != "" && rev > d.noticed {
+		d.rolled, d.seen = "", rev
+		d.poke()
+	}
+}
+
+// restand acts on a standby that has begun, or is over.
+func (p *planner) restand() {
+	why := p.standby()
+	if why == p.node.Standby {
+		return
+	}
+	if why != "" {
+		p.say(Event{Event: "standby", Level: Error, Reason: why})
+	} else {
+		p.say(Event{Event: "resumed", Level: Notice})
+	}
+	p.tellNode()
+}
+
+// isReady is called once the table has been read.
+func (p *planner) isReady(jobs int) {
+	if p.sawRevision(p.rev) {
+		p.restand()
+	}
+	if !p.stats.ready.Swap(true) {
+		p.say(Event{Event: "ready", Level: Notice, Count: jobs})
+	}
+}
+
+func (p *planner) tellStats() {
+	p.stats.jobs.Store(int64(len(p.jobs)))
+	p.stats.running.Store(int64(len(p.running)))
+}
+
+// Describe says in a line how the runner is.
+func (r *Runner) Describe() string {
+	if why := r.d.standby(); why != "" {
+		return "standing by: " + why
+	}
+	s := r.Stats()
+	return fmt.Sprintf("%d jobs, %d of %d slots taken, %d runs so far", s.Jobs, s.Running, r.d.cfg.Slots, s.Claims)
+}

@@ -1,0 +1,20 @@
+// Package runner claims what is due and runs it under guard: the daemon of
+// cron, the same on every host.
+//
+// What it does not promise: that a tick runs at its instant (who is to claim it
+// may be slow, or dead; the next one does after Config.Hedge), nor that it runs
+// at all (nobody was up, the job was still running, every slot was taken for
+// longer than the job's deadline), nor that a command has its effect once. Each
+// tick is claimed by one runner at most, which starts it at most once, and what
+// it has started is dead before its lease can end.
+//
+// One goroutine decides (see planner): it has the jobs, one heap of what is to
+// be done when, and hears of everything through channels. Who runs something is
+// a goroutine of its own, with a process tree under guard. All runs of a runner
+// share its lease; its key in etcd says that it lives.
+//
+// For each tick all runners compute the same order of who may claim it: that of
+// their scores in a rendezvous hash of the tick's job, the full ones last. The
+// first claims at once, each further one after another Hedge, unless it sees the
+// claim before.
+package runner

@@ -1,0 +1,128 @@
+package runner
+
+import (
+	"context"
+	"errors"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/cron"
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+)
+
+// recordLost ends a run that nobody is at work for: its runner is gone, or it
+// waits for an attempt that is not to come.
+func (p *planner) recordLost(d *duty) {
+	a := p.acts[d.id.String()]
+	if a == nil || a.Rev != d.act.Rev || d.kind == lost && p.nodes[a.Node] != nil {
+		return
+	}
+	var spec *cron.Job
+	mem := memory{}
+	if j := p.jobs[d.id.Job]; j != nil {
+		spec, _ = j.spec()
+		mem = memory{tick: j.last, total: j.total, fails: j.fails}
+	}
+	p.ask(func(ctx context.Context) error {
+		run, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.RunOf(ctx, d.id)
+		if errors.Is(err, cron.ErrNoRun) {
+			run = &cron.Run{RunID: d.id, Claim: a.Claim, Rev: -1} // rm has deleted it: only the marker goes
+		} else if err != nil {
+			return err
+		} else if run.Rev != a.Rev {
+			return nil // what we were told of comes
+		}
+		r := &running{session: p.session, run: run, spec: spec, duty: d, last: mem, due: run.Tick}
+		s := r.giveUp(a)
+		err = p.ledger.Settle(s)
+		if err == nil {
+			p.stats.result(run.State)
+			p.say(r.event("ended", Warning))
+			if p.cfg.Report != nil {
+				p.cfg.Report(run)
+			}
+			if spec != nil && run.State.Final() {
+				r.notify()
+			}
+		}
+		return err
+	})
+}
+
+// giveUp is the end of a run whose runner is gone, or that is not to be tried
+// again.
+func (r *running) giveUp(a *cron.Act) cron.Settlement {
+	run := r.run
+	run.Ended = r.now().UTC()
+	s := cron.Settlement{Run: run, Rev: run.Rev}
+	switch {
+	case r.duty.kind == lost:
+		run.State, run.Cause, s.Gone = cron.Lost, "its runner "+a.Node+" is gone", a.Node
+		if r.spec != nil {
+			r.retry()
+		}
+	case r.duty.request != nil:
+		run.State, run.Cause, s.Requests = cron.Killed, "by "+r.duty.request.By+", before its next attempt", []string{r.duty.request.ID}
+	default:
+		run.State, run.Cause = cron.Failed, "the job was removed before its next attempt"
+	}
+	if run.State.Final() && r.spec != nil {
+		s.Last = r.remembered()
+	}
+	return s
+}
+
+// askToKill asks the runner of a run to kill it, for one that replaces it.
+func (p *planner) askToKill(a *cron.Act, by keys.RunID) {
+	q := cron.Request{Job: a.Job, ID: "replace-" + by.ID(), Action: cron.Kill, Run: a.RunID.ID(), By: "its replacement " + by.String(), At: p.now().UTC()}
+	if p.reqs[q.Job+"/"+q.ID] != nil {
+		return // it has been asked
+	}
+	p.reqs[q.Job+"/"+q.ID] = &q
+	key := p.cron.Request(q.Job, q.ID)
+	p.ask(func(ctx context.Context) error {
+		_, err := etcd.Do(ctx, p.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
+				clientv3.Compare(clientv3.CreateRevision(p.cron.Act(a.RunID)), ">", 0)).Then(clientv3.OpPut(key, q.Encode())).Commit()
+		})
+		return err
+	})
+}
+
+// withdraw removes a request that is over.
+func (p *planner) withdraw(d *duty) {
+	q := d.request
+	if p.acts[keys.RunID{Job: q.Job, Tick: q.RunID().Tick, Place: q.RunID().Place}.String()] != nil {
+		return
+	}
+	if q.Action == cron.RunNow {
+		p.say(Event{Event: "expired", Level: Warning, Job: q.Job, Run: q.RunID().String(), Reason: "what " + q.By + " asked for could not be started in time"})
+	}
+	p.deleteKey(p.cron.Request(q.Job, q.ID), q.Rev)
+}
+
+// deleteKey deletes a key if it is the one that was created at revision rev.
+func (p *planner) deleteKey(key string, rev int64) {
+	p.ask(func(ctx context.Context) error {
+		_, err := etcd.Do(ctx, p.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", rev)).Then(clientv3.OpDelete(key)).Commit()
+		})
+		return err
+	})
+}
+
+// removeJob removes a submitted job whose time is over.
+func (p *planner) removeJob(d *duty) {
+	j := p.jobs[d.id.Job]
+	if j == nil || j.rev != d.jobRev || j.runs > 0 {
+		return
+	}
+	p.ask(func(ctx context.Context) error {
+		_, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.Remove(ctx, j.name, d.jobRev, "")
+		if errors.Is(err, cron.ErrNoJob) || errors.As(err, new(*cron.Conflict)) {
+			return nil
+		}
+		return err
+	})
+}

@@ -1,0 +1,233 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/lease"
+)
+
+// spool is a directory with the results that etcd does not have yet, and with
+// what the next start of the runner needs to know of this one. Without a
+// directory it keeps the results in memory.
+type spool struct {
+	dir  string
+	lock *os.File
+
+	mu    sync.Mutex
+	state state
+	left  map[string]spooled // without a directory
+}
+
+// state is what the runner was, for its next start.
+type state struct {
+	Node    string `json:"node"`
+	Lease   int64  `json:"lease"`
+	Cluster uint64 `json:"cluster"`
+	Rev     int64  `json:"rev"` // the highest of etcd's revisions that was seen
+}
+
+// spooled is a result on its way.
+type spooled struct {
+	Job  string     `json:"job"`
+	ID   string     `json:"id"`
+	Rev  int64      `json:"rev"`
+	Run  *cron.Run  `json:"run"`
+	Last *cron.Last `json:"last,omitempty"`
+	Reqs []string   `json:"requests,omitempty"`
+
+	name string
+	from *spool
+}
+
+const stateFile = "state.json"
+
+// openSpool opens the directory, which no other runner may use.
+func openSpool(dir string) (*spool, error) {
+	s := &spool{dir: dir, left: map[string]spooled{}}
+	if dir == "" {
+		return s, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("spool %s: another runner uses it: each has one of its own", dir)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, stateFile)); err == nil {
+		_ = json.Unmarshal(b, &s.state) // one that is torn says nothing
+	}
+	return s, nil
+}
+
+func (s *spool) close() {
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
+
+// keep remembers what the runner is.
+func (s *spool) keep(now state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == now {
+		return
+	}
+	s.state = now
+	if s.dir == "" {
+		return
+	}
+	b, err := json.Marshal(now)
+	if err == nil {
+		err = writeFile(filepath.Join(s.dir, stateFile), b)
+	}
+	_ = err // the next time will do
+}
+
+// writeFile replaces a file in one step.
+func writeFile(path string, b []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// put keeps a result until it is removed.
+func (s *spool) put(r cron.Settlement) spooled {
+	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: r.Run, Last: r.Last, Reqs: r.Requests, from: s,
+		name: fmt.Sprintf("run-%s-%s.json", r.Run.ID(), r.Run.Claim)}
+	if s.dir != "" {
+		if b, err := json.Marshal(e); err == nil {
+			if err = writeFile(filepath.Join(s.dir, e.name), b); err == nil {
+				return e
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left[e.name] = e
+	return e
+}
+
+// remove forgets a result that etcd has.
+func (e spooled) remove() {
+	s := e.from
+	s.mu.Lock()
+	_, here := s.left[e.name]
+	delete(s.left, e.name)
+	s.mu.Unlock()
+	if !here && s.dir != "" {
+		os.Remove(filepath.Join(s.dir, e.name))
+	}
+}
+
+// all returns what is kept.
+func (s *spool) all() []spooled {
+	var all []spooled
+	s.mu.Lock()
+	for _, e := range s.left {
+		all = append(all, e)
+	}
+	s.mu.Unlock()
+	if s.dir == "" {
+		return all
+	}
+	files, _ := filepath.Glob(filepath.Join(s.dir, "run-*.json"))
+	for _, path := range files {
+		b, err := os.ReadFile(path)
+		e := spooled{name: filepath.Base(path), from: s}
+		if err == nil {
+			err = json.Unmarshal(b, &e)
+		}
+		if err == nil && e.Run != nil {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// state is what the next start needs to know.
+func (s *session) state() state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: s.cluster.Load(), Rev: s.seen}
+}
+
+// replay writes what an earlier session, or an earlier start, could not write,
+// and ends the lease of an earlier start of which nothing is left.
+func (s *session) replay(ctx context.Context) {
+	before := s.spool.last()
+	for _, e := range s.spool.all() {
+		if err := s.rewrite(ctx, e); err != nil && !errors.Is(err, cron.ErrSuperseded) {
+			if ctx.Err() == nil {
+				s.say(Event{Event: "unwritten", Level: Warning, Job: e.Job, Reason: err.Error()})
+			}
+			continue
+		}
+		e.remove()
+	}
+	if before.Lease != 0 && before.Node != s.node.ID {
+		s.endOf(ctx, before)
+	}
+	s.spool.keep(s.state())
+}
+
+// last is the state that was kept.
+func (s *spool) last() state {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// rewrite settles a run late. Where it has been recorded as lost meanwhile, and
+// nobody has tried again, its true end takes the place of that.
+func (s *session) rewrite(ctx context.Context, e spooled) error {
+	id, ok := keys.RunOfID(e.Job, e.ID)
+	if !ok || strings.Contains(e.Job, "/") {
+		return nil
+	}
+	e.Run.RunID = id
+	r := cron.Settlement{Run: e.Run, Rev: e.Rev, Last: e.Last, Requests: e.Reqs}
+	err := cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
+	if !errors.Is(err, cron.ErrSuperseded) {
+		return err
+	}
+	is, rerr := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, id)
+	if rerr != nil || is.Claim != e.Run.Claim || is.State != cron.Lost {
+		return err
+	}
+	r.Rev = is.Rev
+	return cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
+}
+
+// endOf ends the lease of an earlier start of this runner, if that has nothing
+// in progress any more: each run's sentinel has seen to that when it was killed.
+// Then the others need not wait for the lease to lapse.
+func (s *session) endOf(ctx context.Context, before state) {
+	acts, err := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.Acts(ctx)
+	if err != nil {
+		return
+	}
+	for _, a := range acts {
+		if a.Node == before.Node && !a.Waits {
+			return
+		}
+	}
+	_ = lease.Revoke(ctx, s.cfg.Etcd, before.Lease) // it lapses anyway
+}

@@ -1,0 +1,173 @@
+package runner
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/schedule"
+)
+
+// job is what the planner keeps of a job: there may be very many.
+type job struct {
+	name  string
+	raw   []byte // its specification: read again when it is due
+	rev   int64
+	sched *schedule.Schedule // nil: unusable, or never due by itself
+	next  int64              // the next tick, seconds of UTC; 0: none
+	splay int64              // nanoseconds that each tick is delayed by
+	last  int64              // the latest tick that is known to be over
+	since int64              // ticks up to this are not missed
+	at    int                // index in the heap of jobs + 1; 0: not there
+	runs  int32              // in progress, the waiting ones too
+	total int32              // runs that there have been
+	fails int32              // since it last ended well
+	seen  uint32             // the reading that it was last seen in
+	ok    int64              // when it last ended well, nanoseconds of UTC
+}
+
+// due is when the next tick is to be claimed, in nanoseconds of UTC.
+func (j *job) due() int64 { return j.next*int64(time.Second) + j.splay }
+
+func (j *job) spec() (*cron.Job, error) { return cron.DecodeJob(j.raw) }
+
+// change is one thing that the feed tells the planner.
+type change struct {
+	entry   keys.Entry
+	kv      *mvccpb.KeyValue // nil: deleted, ...
+	rev     int64            // ... at this revision
+	reset   bool
+	synced  int64
+	stopped error
+}
+
+// table is everything under cron/ but the runs, as it was at revision rev.
+type table struct {
+	rev     int64
+	reading uint32 // counts resets
+	jobs    map[string]*job
+	acts    map[string]*cron.Act // by the run's name
+	nodes   map[string]*cron.Node
+	reqs    map[string]*cron.Request // by job/id
+	load    map[string]int           // runs in progress, by runner
+	paused  bool
+
+	schedules map[string]*schedule.Schedule // those that do not depend on a name
+}
+
+func newTable() *table {
+	return &table{jobs: map[string]*job{}, acts: map[string]*cron.Act{}, nodes: map[string]*cron.Node{},
+		reqs: map[string]*cron.Request{}, load: map[string]int{}, schedules: map[string]*schedule.Schedule{}}
+}
+
+// parse reads a job and its schedule. Jobs with the same schedule share it,
+// unless their names are hashed into it.
+func (t *table) parse(raw []byte) (spec *cron.Job, s *schedule.Schedule, err error) {
+	if spec, err = cron.DecodeJob(raw); err != nil {
+		return nil, nil, err
+	}
+	if strings.Contains(spec.Schedule, "H") {
+		s, err = spec.Schedules()
+		return spec, s, err
+	}
+	what := strings.Join([]string{spec.Schedule, spec.TZ, string(spec.DST), anchorOf(spec)}, "\x00")
+	s, ok := t.schedules[what]
+	if !ok {
+		if s, err = spec.Schedules(); err == nil && len(t.schedules) < 10000 {
+			t.schedules[what] = s
+		}
+	}
+	return spec, s, err
+}
+
+func anchorOf(j *cron.Job) string {
+	if j.Anchor == nil {
+		return ""
+	}
+	return j.Anchor.String()
+}
+
+// setAct notes that a run is in progress.
+func (t *table) setAct(a *cron.Act) {
+	t.dropAct(a.RunID)
+	t.acts[a.RunID.String()] = a
+	if !a.Waits {
+		t.load[a.Node]++
+	}
+	if j := t.jobs[a.Job]; j != nil {
+		j.runs++
+	}
+}
+
+// dropAct forgets the marker of a run, if there is one.
+func (t *table) dropAct(id keys.RunID) {
+	name := id.String()
+	a := t.acts[name]
+	if a == nil {
+		return
+	}
+	delete(t.acts, name)
+	if !a.Waits {
+		if t.load[a.Node]--; t.load[a.Node] == 0 {
+			delete(t.load, a.Node)
+		}
+	}
+	if j := t.jobs[a.Job]; j != nil {
+		j.runs--
+	}
+}
+
+// inProgress returns the runs of a job that one in this place must not overlap.
+func (t *table) inProgress(id keys.RunID) []*cron.Act {
+	j := t.jobs[id.Job]
+	if j == nil || j.runs == 0 {
+		return nil
+	}
+	_, manual := id.Request()
+	var all []*cron.Act
+	for _, a := range t.acts {
+		if a.Job == id.Job && (manual || id.Place == "" || a.Place == id.Place) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// eligible returns the runners that may claim a run of a job that is to be
+// placed so.
+func (t *table) eligible(p cron.Placement) []*cron.Node {
+	var nodes []*cron.Node
+	for _, n := range t.nodes {
+		if !n.Draining && p.Matches(n.Labels) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+func decodeNode(kv *mvccpb.KeyValue) (*cron.Node, error) {
+	n := &cron.Node{Rev: kv.CreateRevision, Lease: kv.Lease}
+	return n, json.Unmarshal(kv.Value, n)
+}
+
+func decodeRequest(e keys.Entry, kv *mvccpb.KeyValue) (*cron.Request, error) {
+	r := &cron.Request{Job: e.Name, ID: e.ID, Rev: kv.CreateRevision}
+	return r, json.Unmarshal(kv.Value, r)
+}
+
+func decodeLast(b []byte) (cron.Last, error) {
+	var l cron.Last
+	return l, json.Unmarshal(b, &l)
+}
+
+// epoch is t in seconds; 0 for none.
+func epoch(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}

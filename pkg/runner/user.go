@@ -1,0 +1,82 @@
+package runner
+
+import (
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"conch/pkg/proc"
+)
+
+// BecomeName is what the helper is started as that becomes a user and then the
+// command: see Become.
+const BecomeName = "conch-become"
+
+// become lets c be run by another user.
+func (r *running) become(c *proc.Cmd, who *user.User) {
+	c.Args = append([]string{BecomeName, who.Username, c.Dir, strings.Join(c.Paths, ":")}, c.Args...)
+	c.Paths = []string{selfExe}
+	c.Dir = "/" // the user's may not be root's to enter, on a network's file system
+}
+
+// Become becomes a user, with that user's groups, goes to a directory, and
+// becomes the command. args are the user's name, the directory, the files to
+// try, with colons between them, and the command's arguments. It returns only if
+// that fails.
+func Become(args, env []string) error {
+	if len(args) < 4 {
+		return fmt.Errorf("%s is started by conch itself", BecomeName)
+	}
+	name, dir, paths, argv := args[0], args[1], strings.Split(args[2], ":"), args[3:]
+	if err := becomeUser(name); err != nil {
+		return fmt.Errorf("become %s: %w", name, err)
+	}
+	// The kernel forgets it when the user changes.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	err := error(syscall.ENOENT)
+	for _, path := range paths {
+		err = unix.Exec(path, argv, env)
+	}
+	return fmt.Errorf("%s: %w", argv[0], err)
+}
+
+func becomeUser(name string) error {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return err
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return err
+	}
+	groups := make([]int, 0, len(ids))
+	for _, id := range ids {
+		if n, err := strconv.Atoi(id); err == nil {
+			groups = append(groups, n)
+		}
+	}
+	if err := syscall.Setgroups(groups); err != nil {
+		return err
+	}
+	if err := syscall.Setgid(gid); err != nil {
+		return err
+	}
+	return syscall.Setuid(uid)
+}

@@ -1,0 +1,131 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/cron"
+	"conch/pkg/etcd"
+)
+
+const (
+	lookEvery = 10 * time.Second // at etcd's clock and revision
+	stepEvery = time.Second      // at our own clocks
+
+	warnSkew  = time.Second
+	standSkew = 5 * time.Second
+)
+
+// lookAtEtcd compares the wall clock with etcd's, and etcd's revision with what
+// it has been, now and then, and at once when the wall clock has been set.
+func (s *session) lookAtEtcd(ctx context.Context) {
+	tick := time.NewTicker(stepEvery)
+	defer tick.Stop()
+	wall, mono := s.now(), clock.System{}.Now()
+	for looked := (clock.Instant)(0); ; {
+		now, at := s.now(), clock.System{}.Now()
+		step := now.Round(0).Sub(wall.Round(0)) - at.Sub(mono)
+		wall, mono = now, at
+		if step.Abs() > warnSkew {
+			s.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", step.Round(time.Millisecond))})
+			s.poke()
+		}
+		if looked == 0 || step.Abs() > warnSkew || at.Sub(looked) >= lookEvery {
+			looked = at
+			s.look(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look asks etcd once. What cannot be found out changes nothing.
+func (s *session) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stepEvery)
+	defer cancel()
+	if !s.cfg.SkipClock {
+		if skew, err := s.skewOfEtcd(ctx); err == nil {
+			s.judgeClock(skew)
+		}
+	}
+	rev, err := etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (int64, error) {
+		r, err := m.KV().Get(ctx, s.cron.Node(s.node.ID), clientv3.WithKeysOnly())
+		if err != nil {
+			return 0, err
+		}
+		return r.Header.Revision, nil
+	})
+	if err != nil {
+		return
+	}
+	if s.sawRevision(rev) {
+		s.poke()
+	}
+	s.spool.keep(s.state())
+}
+
+// skewOfEtcd is by how much our wall clock is ahead of the preferred member's,
+// as far as its answer can tell: that gives whole seconds, and took its time.
+func (s *session) skewOfEtcd(ctx context.Context) (time.Duration, error) {
+	m, _ := s.cfg.Etcd.Preferred()
+	sent := s.now()
+	date, err := m.Date(ctx)
+	if err != nil {
+		return 0, err
+	}
+	got := s.now()
+	return outside(sent.Sub(date.Add(time.Second)), got.Sub(date)), nil
+}
+
+// outside is how far an interval lies from 0.
+func outside(from, to time.Duration) time.Duration {
+	switch {
+	case from > 0:
+		return from
+	case to < 0:
+		return to
+	}
+	return 0
+}
+
+// judgeClock warns of a clock that is wrong, and stands by while it is very
+// wrong: it would claim ticks before their time, or let them be missed.
+func (s *session) judgeClock(skew time.Duration) {
+	switch {
+	case skew.Abs() > standSkew:
+		s.setSkew(fmt.Sprintf("the clock of %s is %s of etcd's by %v", s.cfg.Host, aheadOrBehind(skew), skew.Abs().Round(time.Second)))
+		return
+	case skew.Abs() > warnSkew:
+		s.say(Event{Event: "clock-skew", Level: Warning, Reason: fmt.Sprintf("the wall clock is %s of etcd's by %.1fs", aheadOrBehind(skew), math.Abs(skew.Seconds()))})
+	}
+	s.setSkew("")
+}
+
+func aheadOrBehind(skew time.Duration) string {
+	if skew > 0 {
+		return "ahead"
+	}
+	return "behind"
+}
+
+// meet compares another runner with this one.
+func (p *planner) meet(n *cron.Node) {
+	if n.ID == p.node.ID || p.met[n.ID] {
+		return
+	}
+	p.met[n.ID] = true
+	if n.TZData != p.node.TZData {
+		p.say(Event{Event: "tzdata", Level: Warning, Reason: fmt.Sprintf("%s has time zones of %s, this runner of %s: they may disagree on when a job is due", n.Host, n.TZData, p.node.TZData)})
+	}
+	if n.Policy != p.node.Policy {
+		p.say(Event{Event: "placement", Level: Warning, Reason: fmt.Sprintf("%s has --placement %s, this runner %s: they disagree on whose turn it is", n.Host, n.Policy, p.node.Policy)})
+	}
+}
