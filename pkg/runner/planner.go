@@ -189,9 +189,11 @@ func (p *planner) putJob(name string, c change) {
 	if j.rev == c.kv.ModRevision {
 		return
 	}
-	j.raw, j.rev = c.kv.Value, c.kv.ModRevision
-	spec, sched, err := p.parse(j.raw)
-	j.sched, j.next = nil, 0
+	j.rev, j.sched, j.next = c.kv.ModRevision, nil, 0
+	spec, sched, err := p.parse(c.kv.Value)
+	if err == nil {
+		err = j.keep(*spec)
+	}
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})
 	} else {

@@ -15,7 +15,7 @@ import (
 // job is what the planner keeps of a job: there may be very many.
 type job struct {
 	name  string
-	raw   []byte // its specification: read again when it is due
+	raw   string // what is kept of its specification: read again when it is due
 	rev   int64
 	sched *schedule.Schedule // nil: unusable, or never due by itself
 	next  int64              // the next tick, seconds of UTC; 0: none
@@ -33,7 +33,25 @@ type job struct {
 // due is when the next tick is to be claimed, in nanoseconds of UTC.
 func (j *job) due() int64 { return j.next*int64(time.Second) + j.splay }
 
-func (j *job) spec() (*cron.Job, error) { return cron.DecodeJob(j.raw) }
+// spec is what keep has kept.
+func (j *job) spec() (*cron.Job, error) {
+	spec, err := cron.DecodeJob([]byte(j.raw))
+	if err == nil {
+		spec.Name = j.name
+	}
+	return spec, err
+}
+
+// keep keeps what is needed to claim and run the job: not what is for people, nor
+// what has become a field of j. That is half of what each job takes.
+func (j *job) keep(spec cron.Job) error {
+	spec.Name, spec.Description, spec.Owners = "", "", nil
+	spec.Schedule, spec.TZ, spec.DST, spec.Anchor = "", "", "", nil
+	spec.Splay, spec.Paused, spec.Updated = 0, false, time.Time{}
+	var err error
+	j.raw, err = spec.Encode()
+	return err
+}
 
 // change is one thing that the feed tells the planner.
 type change struct {

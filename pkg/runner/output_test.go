@@ -1,0 +1,226 @@
+package runner
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/lease"
+	"conch/pkg/schedule"
+)
+
+// written is what comes of text that a command writes.
+func written(t *testing.T, text string) (lines []string, tail string) {
+	t.Helper()
+	o, err := newOutput("", func(b []byte) { lines = append(lines, string(b)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(o.w, text); err != nil {
+		t.Fatal(err)
+	}
+	o.close(true)
+	return lines, o.kept()
+}
+
+func TestOutput(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for _, c := range []struct {
+		text  string
+		lines []string
+	}{
+		{"", nil},
+		{"one\ntwo\n", []string{"one", "two"}},
+		{"one\n\nno end", []string{"one", "", "no end"}},
+		{long + "y\nz\n", []string{long, "y", "z"}},
+	} {
+		lines, tail := written(t, c.text)
+		if !slices.Equal(lines, c.lines) {
+			t.Errorf("%.20q: %d lines, not %d", c.text, len(lines), len(c.lines))
+		}
+		if want := c.text[max(0, len(c.text)-cron.MaxTail):]; tail != want {
+			t.Errorf("%.20q: the tail has %d bytes, not %d", c.text, len(tail), len(want))
+		}
+	}
+	if _, tail := written(t, "\xffa"); tail != "\uFFFDa" {
+		t.Errorf("%q is no text for JSON", tail)
+	}
+}
+
+func TestInput(t *testing.T) {
+	text := strings.Repeat("line\n", 20000) // more than a pipe holds
+	f, err := input(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if b, err := io.ReadAll(f); err != nil || string(b) != text {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
+// A word is one word to a shell, whatever is in it.
+func TestQuote(t *testing.T) {
+	for _, word := range []string{"", "a b", "it's", `"$HOME"`, "`id`", "a\nb", `\`, "*", "''"} {
+		out, err := exec.Command("sh", "-c", "printf %s "+quote(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q becomes %q, %v", word, out, err)
+		}
+	}
+}
+
+// FuzzQuote has a shell for its oracle.
+func FuzzQuote(f *testing.F) {
+	f.Add("it's")
+	f.Fuzz(func(t *testing.T, word string) {
+		if strings.Contains(word, "\x00") {
+			return // no argument can have one
+		}
+		out, err := exec.Command("sh", "-c", "printf %s "+quote(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("%q becomes %q, %v", word, out, err)
+		}
+	})
+}
+
+func TestMissed(t *testing.T) {
+	s, err := schedule.Parse("@every 10s", schedule.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &job{sched: s}
+	for _, c := range []struct{ after, before, n, last int64 }{
+		{100, 100, 0, 0},
+		{100, 111, 1, 110},
+		{100, 110, 0, 0}, // before is not among them
+		{100, 135, 3, 130},
+		{0, 1e9 + 5, cron.MisfireCap, 1e9},
+	} {
+		got := j.missed(c.after, c.before)
+		if int64(len(got)) != c.n || c.n > 0 && got[len(got)-1].Unix() != c.last {
+			t.Errorf("after %d before %d: %v", c.after, c.before, got)
+		}
+	}
+}
+
+func TestSplay(t *testing.T) {
+	if splay("a", 0) != 0 {
+		t.Error("without a splay there is a delay")
+	}
+	const d = 10 * time.Minute
+	buckets := [10]int{}
+	for i := range 10000 {
+		s := splay("job"+string(rune('a'+i%26))+strings.Repeat("x", i/26), d)
+		buckets[int(s*10/int64(d))]++
+	}
+	for _, n := range buckets {
+		if n < 800 || n > 1200 {
+			t.Errorf("uneven: %v", buckets)
+			break
+		}
+	}
+}
+
+func sample() *cron.Run {
+	code := 3
+	return &cron.Run{RunID: keys.RunID{Job: "job", Tick: time.Unix(1e9, 0).UTC()}, State: cron.Failed, Exit: &code}
+}
+
+func TestSinkFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runs")
+	for range 2 { // it appends
+		s, err := OpenSink(path, nil, func(text string) { t.Error(text) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Add(sample())
+		s.Close()
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(b), `{"job":"job","id":"0001000000000","tick":"2001-09-09T01:46:40Z","state":"failed"`) != 2 || strings.Count(string(b), "\n") != 2 {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// A server that fails for a while gets all, each with the line before it that the
+// bulk interface wants.
+func TestSinkBulk(t *testing.T) {
+	got := make(chan string, 10)
+	fails := 1
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if fails > 0 {
+			fails--
+			http.Error(w, "busy", http.StatusTooManyRequests)
+			return
+		}
+		got <- r.Header.Get("Content-Type") + "\n" + string(b)
+	}))
+	defer srv.Close()
+	s, err := OpenSink(srv.URL+"/runs/_bulk", nil, func(text string) { t.Error(text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Add(sample())
+	s.Add(sample())
+	s.Close()
+	lines := strings.Split(strings.TrimSpace(<-got), "\n")
+	if len(lines) != 5 || lines[0] != "application/x-ndjson" || lines[1] != `{"index":{}}` || lines[3] != lines[1] || !strings.HasPrefix(lines[4], `{"job":"job"`) {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestSinkWarns(t *testing.T) {
+	if _, err := OpenSink("/nowhere/there", nil, nil); err == nil {
+		t.Error("a file that cannot be made is taken")
+	}
+	if _, err := OpenSink("http:///x", nil, nil); err == nil {
+		t.Error("a URL without a host is taken")
+	}
+}
+
+// What is the runner's own is not the command's.
+func TestEnvironIsOnes(t *testing.T) {
+	s := &session{daemon: &daemon{cfg: Config{Env: []string{"PATH=/x", "CONCH_PASSWORD=secret", "ETCDCTL_USER=u", "NOTIFY_SOCKET=/n", "LANG=C", "A=1"}}}}
+	r := &running{session: s, run: sample(), spec: &cron.Job{Name: "job", Env: map[string]string{"A": "2"}}}
+	s.lease = testLease(t)
+	env := r.environ(nil)
+	for name, want := range map[string]string{"PATH": "/x", "LANG": "C", "A": "2", "CONCH_JOB": "job", "CONCH_TICK": "2001-09-09T01:46:40Z", "CONCH_RUN": "job/0001000000000"} {
+		if got := lookup(env, name, "unset"); got != want {
+			t.Errorf("%s=%s, not %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"CONCH_PASSWORD", "ETCDCTL_USER", "NOTIFY_SOCKET"} {
+		if got := lookup(env, name, "unset"); got != "unset" {
+			t.Errorf("%s=%s is passed on", name, got)
+		}
+	}
+}
+
+// The interval in which the answer was made does not say more than it says.
+func TestOutside(t *testing.T) {
+	for _, c := range []struct{ from, to, want time.Duration }{{-1, 1, 0}, {2, 3, 2}, {-3, -2, -2}, {0, 0, 0}} {
+		if got := outside(c.from, c.to); got != c.want {
+			t.Errorf("%v to %v: %v", c.from, c.to, got)
+		}
+	}
+}
+
+// testLease is a lease that has not been granted.
+func testLease(t *testing.T) *lease.Lease {
+	t.Helper()
+	l, err := lease.New(nil, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
