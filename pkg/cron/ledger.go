@@ -180,8 +180,8 @@ type Settlement struct {
 var ErrSuperseded = errors.New("the run's record has been replaced")
 
 // Settle ends an attempt. That it has been settled in this way before is no
-// error. It asks until the answer is definite. Where the record was deleted, as
-// by rm, only the marker is.
+// error. It asks until the answer is definite. Where the job was removed
+// meanwhile, the record goes with the marker.
 func (l *Ledger) Settle(s Settlement) error {
 	a := l.results.do(s.Run.Job, s.op(l.keys), max(s.Wait, linger))
 	if a.err != nil {
@@ -201,6 +201,19 @@ func Settle(ctx context.Context, c *etcd.Client, k keys.Cron, s Settlement) erro
 	return s.outcome((*clientv3.TxnResponse)(r.Responses[0].GetResponseTxn()))
 }
 
+// Abandon rewrites the record of a run, which is of revision rev, and its marker
+// so that it names no runner: whoever is there records it as lost. That it has
+// been replaced meanwhile is no error.
+func Abandon(ctx context.Context, c *etcd.Client, k keys.Cron, run *Run, rev int64) error {
+	a := run.act()
+	a.Node = ""
+	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(k.Run(run.RunID)), "=", rev)).
+			Then(clientv3.OpPut(k.Run(run.RunID), run.Encode()), clientv3.OpPut(k.Act(run.RunID), encode(a))).Commit()
+	})
+	return err
+}
+
 func (s Settlement) op(k keys.Cron) clientv3.Op {
 	id := s.Run.RunID
 	run, act := k.Run(id), k.Act(id)
@@ -208,33 +221,37 @@ func (s Settlement) op(k keys.Cron) clientv3.Op {
 	if s.Gone != "" {
 		is = append(is, clientv3.Compare(clientv3.CreateRevision(k.Node(s.Gone)), "=", 0))
 	}
-	then := []clientv3.Op{clientv3.OpPut(run, s.Run.Encode()), clientv3.OpDelete(act)}
+	keep := []clientv3.Op{clientv3.OpPut(run, s.Run.Encode())}
 	if s.Run.State == Retrying {
-		then = append(then, clientv3.OpPut(k.Retry(id), encode(s.Run.act())))
+		keep = append(keep, clientv3.OpPut(k.Retry(id), encode(s.Run.act())))
 	} else {
-		then = append(then, clientv3.OpDelete(k.Retry(id)))
+		keep = append(keep, clientv3.OpDelete(k.Retry(id)))
 	}
 	if s.Last != nil {
-		then = append(then, clientv3.OpTxn( // a job that was removed is not remembered
-			[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(k.Job(id.Job)), ">", 0)},
-			[]clientv3.Op{clientv3.OpPut(k.Last(id.Job), encode(s.Last))}, nil))
+		keep = append(keep, clientv3.OpPut(k.Last(id.Job), encode(s.Last)))
 	}
+	var met []clientv3.Op
 	for _, r := range s.Requests {
-		then = append(then, clientv3.OpDelete(k.Request(id.Job, r)))
+		met = append(met, clientv3.OpDelete(k.Request(id.Job, r)))
 	}
 	if !s.LowWater.IsZero() {
 		low := keys.Tick(s.LowWater)
-		then = append(then, clientv3.OpTxn(
+		keep = append(keep, clientv3.OpTxn(
 			[]clientv3.Cmp{clientv3.Compare(clientv3.Value(k.LowWater(id.Job)), "<", low)},
 			[]clientv3.Op{
 				clientv3.OpPut(k.LowWater(id.Job), low),
 				clientv3.OpDelete(k.Runs(id.Job), clientv3.WithRange(k.Runs(id.Job)+keys.Tick(s.LowWater.Add(time.Second)))),
 			}, nil))
 	}
+	// A job that was removed while it ran is not remembered.
+	then := append([]clientv3.Op{clientv3.OpDelete(act), clientv3.OpTxn(
+		[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(k.Job(id.Job)), ">", 0)},
+		keep,
+		[]clientv3.Op{clientv3.OpDelete(run), clientv3.OpDelete(k.Retry(id))})}, met...)
+	gone := append([]clientv3.Op{clientv3.OpDelete(act), clientv3.OpDelete(k.Retry(id))}, met...)
 	return clientv3.OpTxn(is, then, []clientv3.Op{
 		clientv3.OpGet(run),
-		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)},
-			[]clientv3.Op{clientv3.OpDelete(act), clientv3.OpDelete(k.Retry(id))}, nil),
+		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)}, gone, nil),
 	})
 }
 

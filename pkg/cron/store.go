@@ -60,6 +60,14 @@ type Stored struct {
 	raw []byte // with what a newer conch may have added
 }
 
+// value is the job as it was read.
+func (j *Stored) value() string {
+	if j.raw != nil {
+		return string(j.raw)
+	}
+	return encode(j.Job)
+}
+
 // Pause is who has paused every job.
 type Pause struct {
 	By string    `json:"by"`
@@ -97,6 +105,36 @@ func (s Store) fill(ctx context.Context, t *Table) error {
 	r.scan(s.Keys.Paused(), t.addPaused(s.Keys))
 	t.Rev = r.rev
 	return r.err
+}
+
+// TableOf is Table for one job, in one read. Errors: ErrNoJob.
+func (s Store) TableOf(ctx context.Context, name string) (*Table, error) {
+	r, err := s.txn(ctx, nil, []clientv3.Op{
+		clientv3.OpGet(s.Keys.Job(name)),
+		clientv3.OpGet(s.Keys.Last(name)),
+		clientv3.OpGet(s.Keys.ActsOf(name, ""), clientv3.WithPrefix()),
+		clientv3.OpGet(s.Keys.RequestsOf(name), clientv3.WithPrefix()),
+		clientv3.OpGet(s.Keys.Paused()),
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &Table{Rev: r.Header.Revision, Lasts: map[string]Last{}}
+	for i, each := range []func(*mvccpb.KeyValue){
+		func(kv *mvccpb.KeyValue) { t.Jobs = append(t.Jobs, s.stored(kv)) },
+		t.addLast(s.Keys),
+		func(kv *mvccpb.KeyValue) { t.Acts = add(t.Acts, kv, s.act) },
+		func(kv *mvccpb.KeyValue) { t.Requests = add(t.Requests, kv, s.request) },
+		t.addPaused(s.Keys),
+	} {
+		for _, kv := range found(r, i) {
+			each(kv)
+		}
+	}
+	if len(t.Jobs) == 0 {
+		return nil, fmt.Errorf("%s: %w", name, ErrNoJob)
+	}
+	return t, nil
 }
 
 func (t *Table) addLast(k keys.Cron) func(kv *mvccpb.KeyValue) {

@@ -248,14 +248,16 @@ func fitting(ops []clientv3.Op) int {
 // instead if it is not as it was then left.
 func (s Store) restore(c Change, rev int64) clientv3.Op {
 	key := s.Keys.Job(c.Name)
-	otherwise := []clientv3.Op{clientv3.OpGet(key, clientv3.WithKeysOnly())}
-	switch {
-	case c.Old == nil:
-		return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, append(s.leftovers(c.Name), clientv3.OpDelete(key)), otherwise)
-	case c.Job == nil:
-		return clientv3.OpTxn([]clientv3.Cmp{absent(key)}, []clientv3.Op{clientv3.OpPut(key, string(c.Old.raw))}, otherwise)
+	if c.Job == nil { // it was removed
+		rev = 0
 	}
-	return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, []clientv3.Op{clientv3.OpPut(key, string(c.Old.raw))}, otherwise)
+	back := []clientv3.Op{clientv3.OpDelete(key)}
+	if c.Old != nil {
+		back[0] = clientv3.OpPut(key, c.Old.value())
+	} else {
+		back = append(back, s.leftovers(c.Name)...)
+	}
+	return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, back, []clientv3.Op{clientv3.OpGet(key, clientv3.WithKeysOnly())})
 }
 
 // left are the jobs whose keys a restore has read.

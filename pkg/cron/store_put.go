@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"conch/pkg/etcd"
 	"conch/pkg/keys"
 )
 
@@ -194,4 +195,14 @@ func (s Store) ResumeAll(ctx context.Context) (bool, error) {
 			return true, err
 		}
 	}
+}
+
+// Restored tells the runners that stand by because etcd's revision went back
+// that they may go on; by is who says so.
+func (s Store) Restored(ctx context.Context, by string) error {
+	word := encode(Pause{By: by, At: time.Now().UTC()})
+	_, err := etcd.Do(ctx, s.C, func(ctx context.Context, m *etcd.Member) (*clientv3.PutResponse, error) {
+		return m.KV().Put(ctx, s.Keys.Restored(), word)
+	})
+	return err
 }

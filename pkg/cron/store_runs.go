@@ -178,21 +178,3 @@ func (s Store) watch(ctx context.Context, id keys.RunID, w awaited) {
 		}
 	}
 }
-
-// Of reads what is in progress of one job, and what was asked for about it.
-func (s Store) Of(ctx context.Context, name string) (acts []Act, requests []Request, _ error) {
-	r, err := s.txn(ctx, nil, []clientv3.Op{
-		clientv3.OpGet(s.Keys.ActsOf(name, ""), clientv3.WithPrefix()),
-		clientv3.OpGet(s.Keys.RequestsOf(name), clientv3.WithPrefix()),
-	}, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, kv := range found(r, 0) {
-		acts = add(acts, kv, s.act)
-	}
-	for _, kv := range found(r, 1) {
-		requests = add(requests, kv, s.request)
-	}
-	return acts, requests, nil
-}

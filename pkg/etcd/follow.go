@@ -63,10 +63,10 @@ var errHistory = errors.New("the history since is not to be had")
 // Follow reads the ranges, which are in order and do not overlap, page by page
 // at one revision, then watches from the first to the last of them and tells f
 // of each change in the order of revisions, until ctx ends or etcd gives a
-// definite error. A connection that breaks, or a member that another has
-// overtaken, is got over by watching on elsewhere; a history that was compacted
-// meanwhile, or replaced, by reading again. Nothing is missed, and nothing is
-// told twice but after a Reset.
+// definite error; that it refuses what lies between the ranges is one. A
+// connection that breaks, or a member that another has overtaken, is got over by
+// watching on elsewhere; a history that was compacted meanwhile, or replaced, by
+// reading again. Nothing is missed, and nothing is told twice but after a Reset.
 func Follow(ctx context.Context, c *Client, ranges []Range, f Feed) error {
 	whole := Range{ranges[0].From, ranges[len(ranges)-1].To}
 	for {
@@ -201,7 +201,7 @@ func (w *watch) run(ctx context.Context) error {
 			case !ok || r.Err() != nil:
 				// The question finds a member that answers, and what etcd has against us.
 				wait(ctx, rewatchAfter)
-				return w.judge(w.ask(ctx, w.last))
+				return w.judge(w.ask(ctx, w.last, w.doubt(r.Err())...))
 			}
 			w.tell(r.Events)
 		}
@@ -223,9 +223,20 @@ func (w *watch) tell(events []*clientv3.Event) {
 	}
 }
 
-func (w *watch) ask(ctx context.Context, since int64) check {
-	_, a, err := w.c.get(ctx, 0, w.whole.From, clientv3.WithKeysOnly())
+func (w *watch) ask(ctx context.Context, since int64, opts ...clientv3.OpOption) check {
+	_, a, err := w.c.get(ctx, 0, w.whole.From, append(opts, clientv3.WithKeysOnly())...)
 	return check{Answer: a, since: since, err: err}
+}
+
+// doubt returns what makes the question that follows a watch's end one about all
+// that was watched, if etcd has said that we may not. It says so of an expired
+// token too (3.4), which the question renews, and in text alone. The server
+// counts the keys for it, so it is not put every time.
+func (w *watch) doubt(err error) []clientv3.OpOption {
+	if err == nil || err.Error() != rpctypes.ErrGRPCPermissionDenied.Error() {
+		return nil
+	}
+	return []clientv3.OpOption{clientv3.WithRange(w.whole.To), clientv3.WithLimit(1)}
 }
 
 func (w *watch) judge(k check) error {

@@ -409,6 +409,35 @@ func TestFollowRefused(t *testing.T) {
 	}
 }
 
+// Reading the ranges does not do: what lies between them is watched too.
+func TestFollowRefusedBetween(t *testing.T) {
+	srv, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	ctx := within(t, 60*time.Second)
+	if err := srv.EnableAuth(ctx, "/test/a"); err != nil {
+		t.Fatal(err)
+	}
+	root, err := srv.Client(etcdtest.RootUser, etcdtest.RootUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	c := Prefix("/test/c/")
+	if _, err := root.RoleGrantPermission(ctx, etcdtest.AppUser, c.From, c.To, clientv3.PermissionType(clientv3.PermRead)); err != nil {
+		t.Fatal(err)
+	}
+	client := open(t, Config{Endpoints: []string{srv.Endpoint()}, User: etcdtest.AppUser, Password: etcdtest.AppUser})
+	f := &follower{t: t}
+	err = Follow(ctx, client, []Range{Prefix("/test/a/"), c}, f.feed())
+	var refused *Refused
+	if !errors.As(err, &refused) || f.resets != 1 {
+		t.Errorf("%v, after %d readings", err, f.resets)
+	}
+}
+
 // An etcd that was restored from a backup has another history, though it may be
 // found at the same place.
 func TestFollowRestored(t *testing.T) {

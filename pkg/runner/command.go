@@ -189,7 +189,7 @@ type lastWill struct {
 // the run's tree is empty.
 func (r *running) epilogue() (*proc.Epilogue, error) {
 	run := *r.run
-	spec := &cron.Job{Name: r.spec.Name, Retry: r.spec.Retry}
+	spec := &cron.Job{Name: r.spec.Name, Retry: r.spec.Retry, OnFailure: r.spec.OnFailure}
 	b, err := json.Marshal(lastWill{r.cfg.Etcd.Config(), r.cron, run.ID(), spec, &run, run.Rev, r.remembered()})
 	if err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -303,7 +305,7 @@ func TestRestored(t *testing.T) {
 	if n := w.starts(); len(n) != 0 {
 		t.Fatalf("started although etcd may have forgotten: %v", n)
 	}
-	if _, err := w.admin.Put(t.Context(), w.keys.Restored(), "{}"); err != nil {
+	if err := w.store.Restored(t.Context(), "somebody"); err != nil {
 		t.Fatal(err)
 	}
 	w.want(w.one("job"), cron.OK, "host2", 1, 1)
@@ -360,4 +362,63 @@ func TestDrainEnds(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	<-p.done
 	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+}
+
+// ... and whoever is to be told of it is, by another runner.
+func TestDiesInMidRunNotified(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, _ := w.crashes(Started, func(s *settings) { s.TTL = 300 * time.Second })
+	w.add(tickAt("job", "sleep 1000", func(j *cron.Job) { j.OnFailure = `echo "$CONCH_STATE" >"$WORLD/told"` }))
+	<-first.done
+	r := w.one("job")
+	if r.State != cron.Lost || r.Host != "host1" || r.Cause != "its runner was killed; so was the command" {
+		t.Errorf("%+v", r)
+	}
+	w.wait("the notification", func() bool { b, err := os.ReadFile(w.path("told")); return err == nil && string(b) == "lost\n" })
+}
+
+// The clock is set far ahead: what would be due is not taken for due.
+func TestClockSetAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(func(s *settings) { s.Clock, s.CheckDate = w.path("clock"), true }).ready()
+	w.add(cron.Job{Name: "job", Schedule: "@at " + at(time.Hour).Format(time.RFC3339), Script: note})
+	if err := writeFile(w.path("clock"), []byte(strconv.FormatInt(int64(time.Hour+2*time.Second), 10))); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
+	w.wait("it to have compared its clock", func() bool {
+		nodes, err := w.store.Nodes(t.Context())
+		return err == nil && len(nodes) == 1 && strings.Contains(nodes[0].Standby, "ahead")
+	})
+	if n := w.runs("job"); len(n) != 0 {
+		t.Errorf("%v: claimed an hour before its time", n)
+	}
+	os.Remove(w.path("clock"))
+	w.wait("it to go on", func() bool { return len(p.events("resumed")) > 0 })
+}
+
+// Asked to end while etcd is away, a runner ends all the same; the result is in
+// the spool.
+func TestDrainWithoutEtcd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	road := etcdtest.Road(t, w.srv)
+	set := func(s *settings) {
+		s.Spool, s.TTL, s.Drain, s.Host = w.path("spool"), 60*time.Second, time.Second, "host1"
+	}
+	p := w.start(set, func(s *settings) { s.Endpoints = []string{road.Addr()} }).ready()
+	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done; exit 3`))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	road.Cut()
+	w.touch("go")
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	w.start(set).ready()
+	w.want(w.one("job"), cron.Failed, "host1", 1, 1)
 }

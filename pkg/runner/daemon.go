@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +82,7 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Seam == nil {
 		cfg.Seam = func(string) {}
 	}
-	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1)}
+	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1)}
 	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
 	var err error
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
@@ -114,12 +116,20 @@ func (r *Runner) Alive() bool {
 	return at == 0 || clock.System{}.Now().Sub(clock.Instant(at)) < stuckAfter
 }
 
+// gcPercent is by how much the heap may grow between two collections. Very many
+// jobs are nearly all that a runner has in memory: at Go's 100 it would take twice
+// what it knows, for little to collect.
+const gcPercent = 40
+
 // Run runs jobs until ctx ends or a signal comes, and then for as long as Drain
 // allows. A lease that is lost is followed by another, and etcd may be away for
 // as long as it likes; the error is its refusal, or settings that cannot work
 // with it.
 func (r *Runner) Run(ctx context.Context) error {
 	defer r.d.spool.close()
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	}
 	for {
 		err := r.d.serve(ctx)
 		r.d.stats.ready.Store(false)
@@ -159,6 +169,7 @@ type daemon struct {
 	seen    int64  // the highest revision of etcd's that was seen
 	noticed int64  // the revision at which rolled was found
 	skewed  chan struct{}
+	recheck chan struct{} // the clock is to be compared at once
 }
 
 func (d *daemon) now() time.Time { return d.cfg.Now() }
@@ -203,18 +214,26 @@ func (d *daemon) poke() {
 	}
 }
 
-// sawRevision notes a revision that etcd's answer was of. One that is below an
-// earlier one means that etcd has been restored from a backup: what was claimed
-// since could be claimed again.
-func (d *daemon) sawRevision(rev int64) (rolledBack bool) {
+// highest returns the highest revision that was seen so far.
+func (d *daemon) highest() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if rev >= d.seen {
-		d.seen = rev
+	return d.seen
+}
+
+// sawRevision notes the revision of an answer of etcd's, to a question that was
+// put when before was the highest that had been seen. One that is lower means
+// that etcd has been restored from a backup: what was claimed since could be
+// claimed again.
+func (d *daemon) sawRevision(rev, before int64) (rolledBack bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if rev >= before {
+		d.seen = max(d.seen, rev)
 		return false
 	}
 	if d.rolled == "" {
-		d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again", d.seen, rev)
+		d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again", before, rev)
 		d.noticed = rev
 	}
 	return true
@@ -246,9 +265,10 @@ func (p *planner) restand() {
 
 // isReady is called once the table has been read.
 func (p *planner) isReady(jobs int) {
-	if p.sawRevision(p.rev) {
+	if p.sawRevision(p.rev, p.before) {
 		p.restand()
 	}
+	p.before = 0
 	if !p.stats.ready.Swap(true) {
 		p.say(Event{Event: "ready", Level: Notice, Count: jobs})
 	}

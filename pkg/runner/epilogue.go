@@ -38,6 +38,9 @@ func Epilogue(ctx context.Context, will string) error {
 	if run.Attempt <= w.Job.Retries() {
 		run.State, run.RetryAt = cron.Retrying, run.Ended.Add(w.Job.Backoff(run.Attempt))
 	}
+	if run.State.Final() && w.Job.OnFailure != "" {
+		return abandon(ctx, c, w.Keys, run, w.Rev)
+	}
 	s := cron.Settlement{Run: run, Rev: w.Rev}
 	if run.State.Final() {
 		w.Last.State, w.Last.Ended, w.Last.ID = run.State, run.Ended, run.ID()
@@ -48,4 +51,11 @@ func Epilogue(ctx context.Context, will string) error {
 		return err
 	}
 	return nil
+}
+
+// abandon leaves a run of which somebody is to be told to the other runners: its
+// marker names none any more.
+func abandon(ctx context.Context, c *etcd.Client, k keys.Cron, run *cron.Run, rev int64) error {
+	run.State, run.Ended = cron.Running, time.Time{}
+	return cron.Abandon(ctx, c, k, run, rev)
 }

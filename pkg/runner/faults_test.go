@@ -95,12 +95,15 @@ func (c *cluster) faults() map[string]func() {
 			wait(500*time.Millisecond, 2*time.Second)
 			p.signal(syscall.SIGCONT)
 		},
-		"runner stopped, long": func() { // its own timer kills it
+		"runner stopped, long": func() {
 			p.signal(syscall.SIGSTOP)
 			wait(5*time.Second, 7*time.Second)
 			p.signal(syscall.SIGCONT)
-			<-p.done
-			c.run(i)
+			select {
+			case <-p.done: // its own timer has killed it, for it had a run
+				c.run(i)
+			case <-time.After(time.Second):
+			}
 		},
 		"runner cut off, short": func() { c.cut(i, true); wait(500*time.Millisecond, 2*time.Second); c.cut(i, false) },
 		"runner cut off, long":  func() { c.cut(i, true); wait(5*time.Second, 8*time.Second); c.cut(i, false) },

@@ -12,11 +12,11 @@ import (
 )
 
 // recordLost ends a run that nobody is at work for: its runner is gone, or it
-// waits for an attempt that is not to come.
-func (p *planner) recordLost(d *duty) {
+// waits for an attempt that is not to come. It reports whether that has been done.
+func (p *planner) recordLost(d *duty) (done bool) {
 	a := p.acts[d.id.String()]
 	if a == nil || a.Rev != d.act.Rev || d.kind == lost && p.nodes[a.Node] != nil {
-		return
+		return true
 	}
 	var spec *cron.Job
 	mem := memory{}
@@ -48,6 +48,7 @@ func (p *planner) recordLost(d *duty) {
 		}
 		return err
 	})
+	return false
 }
 
 // giveUp is the end of a run whose runner is gone, or that is not to be tried
@@ -58,7 +59,10 @@ func (r *running) giveUp(a *cron.Act) cron.Settlement {
 	s := cron.Settlement{Run: run, Rev: run.Rev}
 	switch {
 	case r.duty.kind == lost:
-		run.State, run.Cause, s.Gone = cron.Lost, "its runner "+a.Node+" is gone", a.Node
+		run.State, s.Gone = cron.Lost, a.Node
+		if a.Node != "" { // else its sentinel has said what there is to say
+			run.Cause = "its runner " + a.Node + " is gone"
+		}
 		if r.spec != nil {
 			r.retry()
 		}
@@ -76,8 +80,8 @@ func (r *running) giveUp(a *cron.Act) cron.Settlement {
 // askToKill asks the runner of a run to kill it, for one that replaces it.
 func (p *planner) askToKill(a *cron.Act, by keys.RunID) {
 	q := cron.Request{Job: a.Job, ID: "replace-" + by.ID(), Action: cron.Kill, Run: a.RunID.ID(), By: "its replacement " + by.String(), At: p.now().UTC()}
-	if p.reqs[q.Job+"/"+q.ID] != nil {
-		return // it has been asked
+	if asked := p.reqs[q.Job+"/"+q.ID]; asked != nil && (asked.Rev != 0 || q.At.Sub(asked.At) < retryAfter) {
+		return
 	}
 	p.reqs[q.Job+"/"+q.ID] = &q
 	key := p.cron.Request(q.Job, q.ID)
@@ -90,16 +94,20 @@ func (p *planner) askToKill(a *cron.Act, by keys.RunID) {
 	})
 }
 
-// withdraw removes a request that is over.
-func (p *planner) withdraw(d *duty) {
+// withdraw removes a request that is over, and reports whether that has been done.
+func (p *planner) withdraw(d *duty) (done bool) {
 	q := d.request
-	if p.acts[keys.RunID{Job: q.Job, Tick: q.RunID().Tick, Place: q.RunID().Place}.String()] != nil {
-		return
+	if p.reqs[q.Job+"/"+q.ID] == nil {
+		return true
+	}
+	if p.acts[q.RunID().String()] != nil {
+		return true
 	}
 	if q.Action == cron.RunNow {
 		p.say(Event{Event: "expired", Level: Warning, Job: q.Job, Run: q.RunID().String(), Reason: "what " + q.By + " asked for could not be started in time"})
 	}
 	p.deleteKey(p.cron.Request(q.Job, q.ID), q.Rev)
+	return false
 }
 
 // deleteKey deletes a key if it is the one that was created at revision rev.
@@ -112,11 +120,15 @@ func (p *planner) deleteKey(key string, rev int64) {
 	})
 }
 
-// removeJob removes a submitted job whose time is over.
-func (p *planner) removeJob(d *duty) {
+// removeJob removes a submitted job whose time is over, and reports whether that
+// has been done.
+func (p *planner) removeJob(d *duty) (done bool) {
 	j := p.jobs[d.id.Job]
-	if j == nil || j.rev != d.jobRev || j.runs > 0 {
-		return
+	if j == nil || j.rev != d.jobRev {
+		return true
+	}
+	if j.runs > 0 {
+		return false
 	}
 	p.ask(func(ctx context.Context) error {
 		_, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.Remove(ctx, j.name, d.jobRev, "")
@@ -125,4 +137,5 @@ func (p *planner) removeJob(d *duty) {
 		}
 		return err
 	})
+	return false
 }

@@ -23,6 +23,9 @@ const (
 	// lookAgain is how long a run waits that must not start yet, for a cause that
 	// nobody tells of.
 	lookAgain = 250 * time.Millisecond
+	// retryAfter is how long what was asked of etcd on the side may take to be
+	// seen in the feed.
+	retryAfter = 5 * time.Second
 )
 
 // planner decides what this runner does, and when. All of it belongs to one
@@ -35,17 +38,18 @@ type planner struct {
 	agenda  dutyHeap
 	duties  map[string]*duty    // those of the agenda that are still wanted
 	queue   []*duty             // those that wait for a free slot, first come first served
-	claimed map[string]bool     // job and tick of which this runner has an instance (N places)
+	claimed map[string]int64    // job and tick of which this runner has one of N instances, and until when that matters
 	running map[string]*running // by the run's name; the claims under way too
 	synced  bool
 	drained bool // nothing is taken on any more
 
+	step     step
 	met      map[string]bool   // the runners that were compared with this one
 	misfires map[string]string // the key of the duty for all that a job has missed
 }
 
 func newPlanner(s *session) *planner {
-	return &planner{session: s, table: *newTable(), duties: map[string]*duty{}, claimed: map[string]bool{},
+	return &planner{session: s, table: *newTable(), duties: map[string]*duty{}, claimed: map[string]int64{},
 		running: map[string]*running{}, misfires: map[string]string{}, met: map[string]bool{}}
 }
 
@@ -189,16 +193,18 @@ func (p *planner) putJob(name string, c change) {
 	if j.rev == c.kv.ModRevision {
 		return
 	}
-	j.rev, j.sched, j.next = c.kv.ModRevision, nil, 0
+	j.rev, j.raw, j.sched, j.next = c.kv.ModRevision, "", nil, 0
 	spec, sched, err := p.parse(c.kv.Value)
-	if err == nil {
-		err = j.keep(*spec)
+	if spec != nil { // with a schedule that is of no use it can still be run by hand
+		err = errors.Join(err, j.keep(*spec))
 	}
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})
 	} else {
 		j.splay = splay(name, time.Duration(spec.Splay))
-		j.since = epoch(spec.Updated)
+		// The clock of who has written it may be ahead of ours.
+		j.since = min(epoch(spec.Updated), p.now().Unix())
+		j.keepFor = int64(spec.KeepFor)
 		if !spec.Paused {
 			j.sched = sched
 		}
@@ -244,9 +250,7 @@ func (p *planner) putLast(name string, l cron.Last) {
 	if !l.OK.IsZero() {
 		j.ok = l.OK.UnixNano()
 	}
-	if p.synced {
-		p.retire(j, l.Ended)
-	}
+	p.retire(j, l.Ended)
 }
 
 // plan finds the next tick of a job: the first that is neither known to be over
@@ -254,7 +258,7 @@ func (p *planner) putLast(name string, l cron.Last) {
 func (p *planner) plan(j *job) {
 	j.next = 0
 	if j.sched != nil {
-		spec, err := j.spec()
+		spec, err := j.bounds()
 		if err == nil {
 			p.advance(j, spec, max(j.last, j.since))
 		}
@@ -278,6 +282,15 @@ func (p *planner) advance(j *job, spec *cron.Job, after int64) {
 // wake does what is due, and returns how long there is nothing to do.
 func (p *planner) wake() time.Duration {
 	now := p.now()
+	p.checkStep(now)
+	if p.standby() != "" {
+		return slice
+	}
+	for instance, until := range p.claimed {
+		if until < now.Unix() {
+			delete(p.claimed, instance)
+		}
+	}
 	for len(p.heap) > 0 && p.heap[0].due() <= now.UnixNano() {
 		p.tick(p.heap[0], now)
 	}
@@ -308,7 +321,11 @@ func (p *planner) tick(j *job, now time.Time) {
 	oldest := now.Add(-spec.Lateness())
 	if due := time.Unix(0, j.due()); due.Before(oldest) {
 		before := (oldest.UnixNano() - j.splay) / int64(time.Second)
-		missed := j.missed(j.next-1, before)
+		end := before
+		if spec.Expires != nil { // a tick at that instant is none
+			end = min(end, spec.Expires.Add(time.Second-1).Unix())
+		}
+		missed := j.missed(j.next-1, end)
 		p.advance(j, spec, before-1)
 		p.misfired(j, spec, missed, now)
 	} else {
@@ -450,16 +467,26 @@ func (p *planner) again(d *duty, at time.Time) {
 func (p *planner) perform(d *duty, now time.Time) {
 	switch d.kind {
 	case byTick, byRequest, byRetry:
+		if p.running[d.id.String()] != nil { // its turn came while it was queued
+			p.again(d, now.Add(lookAgain))
+			return
+		}
 		p.tryClaim(d, now)
 		return
+	}
+	done := false
+	switch d.kind {
 	case lost, killWait:
-		p.recordLost(d)
+		done = p.recordLost(d)
 	case expire:
-		p.withdraw(d)
+		done = p.withdraw(d)
 	case forget:
-		p.removeJob(d)
+		done = p.removeJob(d)
 	}
 	p.drop(d.key)
+	if !done { // until the feed tells that it has been done
+		p.again(d, now.Add(retryAfter))
+	}
 }
 
 // tryClaim claims d's run if nothing stands in the way.
@@ -469,13 +496,13 @@ func (p *planner) tryClaim(d *duty, now time.Time) {
 	case j == nil || d.kind == byTick && j.rev != d.jobRev:
 		p.drop(d.key)
 		return
-	case d.kind != byRetry && p.acts[d.id.String()] != nil, d.kind == byTick && p.claimed[instance(d.id)]:
+	case d.kind != byRetry && p.acts[d.id.String()] != nil, d.kind == byTick && p.claimed[instance(d.id)] != 0:
 		p.drop(d.key) // somebody has it
 		return
 	case !d.until.IsZero() && now.After(d.until):
 		p.tooLate(d)
 		return
-	case p.standby() != "" || p.paused:
+	case p.paused:
 		p.again(d, now.Add(slice))
 		return
 	}
@@ -489,10 +516,22 @@ func (p *planner) tryClaim(d *duty, now time.Time) {
 		return
 	}
 	if len(p.running) >= p.cfg.Slots {
-		p.queue = append(p.queue, d)
+		p.enqueue(d)
 		return
 	}
 	p.claim(d, j, spec)
+}
+
+// enqueue lets d wait for a free slot, until it is too late.
+func (p *planner) enqueue(d *duty) {
+	for len(p.queue) > 0 && p.duties[p.queue[0].key] != p.queue[0] { // it was too late, or another runner has it
+		p.queue = p.queue[1:]
+	}
+	p.queue = append(p.queue, d)
+	if !d.until.IsZero() {
+		d.at = d.until.Add(1)
+		heap.Push(&p.agenda, d)
+	}
 }
 
 // instance names all instances of a tick of a job that runs in N places; of
@@ -529,11 +568,8 @@ func (p *planner) tooLate(d *duty) {
 		return
 	}
 	p.stats.missed.Add(1)
-	why := "no slot was free within the job's deadline"
-	if s := p.standby(); s != "" {
-		why = "standing by: " + s
-	}
-	p.say(Event{Event: "missed", Level: Warning, Job: d.id.Job, Run: d.id.String(), Tick: d.id.Tick, Count: 1, Reason: why})
+	p.say(Event{Event: "missed", Level: Warning, Job: d.id.Job, Run: d.id.String(), Tick: d.id.Tick, Count: 1,
+		Reason: "it could not be started within the job's deadline: no slot was free, or the runner stood by"})
 }
 
 // unqueue tries again what waits for a slot.
@@ -565,7 +601,7 @@ func (p *planner) claim(d *duty, j *job, spec *cron.Job) {
 	}
 	p.running[d.id.String()] = r
 	if i := instance(d.id); i != "" {
-		p.claimed[i] = true
+		p.claimed[i] = now.Add(spec.Lateness()).Unix()
 	}
 	p.goClaim(r, c)
 }
@@ -708,11 +744,10 @@ func (p *planner) answerKill(r *cron.Request) {
 
 // retire puts the removal of a submitted job on the agenda.
 func (p *planner) retire(j *job, ended time.Time) {
-	spec, err := j.spec()
-	if err != nil || spec.KeepFor <= 0 || ended.IsZero() {
+	if j.keepFor <= 0 || ended.IsZero() {
 		return
 	}
 	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), j.name, "", 0), 0)
 	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, jobRev: j.rev,
-		at: ended.Add(time.Duration(spec.KeepFor) + time.Duration(rank)*p.cfg.Hedge)})
+		at: ended.Add(time.Duration(j.keepFor) + time.Duration(rank)*p.cfg.Hedge)})
 }

@@ -29,6 +29,8 @@ type session struct {
 	*daemon
 	asked  context.Context // ends when the runner is to end
 	ctx    context.Context // of everything that the session asks of etcd
+	cancel context.CancelFunc
+	before int64 // the highest revision of etcd's that was seen before this session
 	cron   keys.Cron
 	lease  *lease.Lease
 	node   cron.Node
@@ -55,7 +57,7 @@ var errLost = errors.New("the lease was lost")
 // serve runs one session: until the lease is lost (errLost), or the runner was
 // asked to end and has nothing left to do (nil), or etcd refuses.
 func (d *daemon) serve(asked context.Context) error {
-	s := &session{daemon: d, asked: asked, cron: d.cfg.Space.Cron(), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running)}
+	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running)}
 	if err := s.open(asked); err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func (d *daemon) serve(asked context.Context) error {
 	// the runner was asked to end.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
-	s.ctx = ctx
+	s.ctx, s.cancel = ctx, cancel
 	s.ledger = cron.NewLedger(ctx, d.cfg.Etcd, s.cron, s.node)
 	s.wg.Go(func() { s.follow(ctx) })
 	s.wg.Go(func() { s.lookAtEtcd(ctx) })
@@ -196,7 +198,7 @@ func (s *session) follow(ctx context.Context) {
 func (p *planner) loop() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var overdue <-chan time.Time
+	var overdue, hopeless <-chan time.Time
 	signals := p.cfg.Signals
 	stopping := p.asked.Done()
 	defer p.beat.Store(0)
@@ -223,6 +225,9 @@ func (p *planner) loop() error {
 			overdue = p.drain(overdue)
 		case <-overdue:
 			p.stopAll()
+			hopeless = time.After(p.cfg.KillAfter + lastChance)
+		case <-hopeless: // etcd is away; the spool has the results
+			p.cancel()
 		case <-p.skewed:
 			p.restand()
 		}
@@ -243,6 +248,7 @@ func (p *planner) end(err error) error {
 	if !errors.Is(err, errLost) {
 		p.stopAll()
 	}
+	p.cancel() // what etcd has not been told is told in the next session
 	for len(p.running) > 0 {
 		select {
 		case a := <-p.claims:
@@ -256,12 +262,17 @@ func (p *planner) end(err error) error {
 	return err
 }
 
+// lastChance is how long etcd may take for the results of runs that were stopped
+// at the end of a drain.
+const lastChance = 5 * time.Second
+
 // drain takes nothing on any more, and gives what runs its time to end. Asked a
-// second time, it stops all.
+// second time, it stops all; a third time, it kills all.
 func (p *planner) drain(overdue <-chan time.Time) <-chan time.Time {
 	if p.drained {
-		p.stopAll()
-		return overdue
+		now := make(chan time.Time, 1)
+		now <- time.Now()
+		return now
 	}
 	p.drained = true
 	p.duties, p.queue = map[string]*duty{}, nil

@@ -14,20 +14,22 @@ import (
 
 // job is what the planner keeps of a job: there may be very many.
 type job struct {
-	name  string
-	raw   string // what is kept of its specification: read again when it is due
-	rev   int64
-	sched *schedule.Schedule // nil: unusable, or never due by itself
-	next  int64              // the next tick, seconds of UTC; 0: none
-	splay int64              // nanoseconds that each tick is delayed by
-	last  int64              // the latest tick that is known to be over
-	since int64              // ticks up to this are not missed
-	at    int                // index in the heap of jobs + 1; 0: not there
-	runs  int32              // in progress, the waiting ones too
-	total int32              // runs that there have been
-	fails int32              // since it last ended well
-	seen  uint32             // the reading that it was last seen in
-	ok    int64              // when it last ended well, nanoseconds of UTC
+	name    string
+	raw     string // what is kept of its specification: read again when it is due
+	rev     int64
+	sched   *schedule.Schedule // nil: unusable, or never due by itself
+	next    int64              // the next tick, seconds of UTC; 0: none
+	splay   int64              // nanoseconds that each tick is delayed by
+	last    int64              // the latest tick that is known to be over
+	keepFor int64              // of a submitted job, nanoseconds
+	since   int64              // ticks up to this are not missed
+	at      int                // index in the heap of jobs + 1; 0: not there
+	runs    int32              // in progress, the waiting ones too
+	total   int32              // runs that there have been
+	fails   int32              // since it last ended well
+	seen    uint32             // the reading that it was last seen in
+	bound   bool               // it starts or expires some time
+	ok      int64              // when it last ended well, nanoseconds of UTC
 }
 
 // due is when the next tick is to be claimed, in nanoseconds of UTC.
@@ -42,12 +44,22 @@ func (j *job) spec() (*cron.Job, error) {
 	return spec, err
 }
 
+// bounds is spec in so far as it bounds the ticks. Most jobs have no bounds, and
+// to read a hundred thousand again for that takes a second.
+func (j *job) bounds() (*cron.Job, error) {
+	if !j.bound {
+		return &cron.Job{}, nil
+	}
+	return j.spec()
+}
+
 // keep keeps what is needed to claim and run the job: not what is for people, nor
 // what has become a field of j. That is half of what each job takes.
 func (j *job) keep(spec cron.Job) error {
 	spec.Name, spec.Description, spec.Owners = "", "", nil
 	spec.Schedule, spec.TZ, spec.DST, spec.Anchor = "", "", "", nil
 	spec.Splay, spec.Paused, spec.Updated = 0, false, time.Time{}
+	j.bound = spec.Starts != nil || spec.Expires != nil
 	var err error
 	j.raw, err = spec.Encode()
 	return err

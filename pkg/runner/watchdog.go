@@ -21,25 +21,55 @@ const (
 	standSkew = 5 * time.Second
 )
 
+// step is where the two clocks stood when they were last compared.
+type step struct {
+	wall time.Time
+	mono clock.Instant
+}
+
+// notChecked is why nothing is taken on just after the clock was set.
+const notChecked = "the wall clock was set, and has not been compared with etcd's yet"
+
+// checkStep notices that the wall clock was set, before anything is done by it.
+// A suspend is none: both clocks have gone on.
+func (p *planner) checkStep(now time.Time) {
+	before := p.step
+	p.step = step{now, clock.System{}.Now()}
+	by := now.Round(0).Sub(before.wall.Round(0)) - p.step.mono.Sub(before.mono)
+	if before.wall.IsZero() || by.Abs() <= warnSkew {
+		return
+	}
+	p.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", by.Round(time.Millisecond))})
+	if !p.cfg.SkipClock {
+		p.setSkew(notChecked)
+		select {
+		case p.recheck <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// unchecked reports whether the clock was set, and not compared since.
+func (d *daemon) unchecked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.skew == notChecked
+}
+
 // lookAtEtcd compares the wall clock with etcd's, and etcd's revision with what
 // it has been, now and then, and at once when the wall clock has been set.
 func (s *session) lookAtEtcd(ctx context.Context) {
 	tick := time.NewTicker(stepEvery)
 	defer tick.Stop()
-	wall, mono := s.now(), clock.System{}.Now()
 	for looked := (clock.Instant)(0); ; {
-		now, at := s.now(), clock.System{}.Now()
-		step := now.Round(0).Sub(wall.Round(0)) - at.Sub(mono)
-		wall, mono = now, at
-		if step.Abs() > warnSkew {
-			s.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", step.Round(time.Millisecond))})
-			s.poke()
-		}
-		if looked == 0 || step.Abs() > warnSkew || at.Sub(looked) >= lookEvery {
+		at := clock.System{}.Now()
+		if looked == 0 || at.Sub(looked) >= lookEvery {
 			looked = at
 			s.look(ctx)
 		}
 		select {
+		case <-s.recheck:
+			looked = 0
 		case <-tick.C:
 		case <-ctx.Done():
 			return
@@ -54,8 +84,11 @@ func (s *session) look(ctx context.Context) {
 	if !s.cfg.SkipClock {
 		if skew, err := s.skewOfEtcd(ctx); err == nil {
 			s.judgeClock(skew)
+		} else if s.unchecked() {
+			s.setSkew("") // it will not be known
 		}
 	}
+	before := s.highest()
 	rev, err := etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (int64, error) {
 		r, err := m.KV().Get(ctx, s.cron.Node(s.node.ID), clientv3.WithKeysOnly())
 		if err != nil {
@@ -66,7 +99,7 @@ func (s *session) look(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if s.sawRevision(rev) {
+	if s.sawRevision(rev, before) {
 		s.poke()
 	}
 	s.spool.keep(s.state())
@@ -120,6 +153,9 @@ func aheadOrBehind(skew time.Duration) string {
 func (p *planner) meet(n *cron.Node) {
 	if n.ID == p.node.ID || p.met[n.ID] {
 		return
+	}
+	if skew := p.now().Sub(n.Clock); p.synced && skew.Abs() > standSkew { // it has just been written
+		p.say(Event{Event: "clock-skew", Level: Warning, Reason: fmt.Sprintf("the wall clock is %s of that of %s by %v", aheadOrBehind(skew), n.Host, skew.Abs().Round(time.Second))})
 	}
 	p.met[n.ID] = true
 	if n.TZData != p.node.TZData {
