@@ -41,7 +41,7 @@ endif
 		-replace github.com/golang/protobuf=./dev/lean/protobuf $@.new
 	@mv $@.new $@
 
-.PHONY: all build links standalone etcd test test-etcd test-binaries promises bench bare try gen check fmt vet staticcheck \
+.PHONY: all build links standalone etcd test test-etcd test-binaries promises ticks bench bench-cron bare try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
@@ -84,6 +84,14 @@ bench: ## measure conch beside etcdctl, flock and a bare client: a table, two mi
 	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build bare BIN=.cache/bench && \
 	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
 		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)
+
+ticks: ## strike cron's runners and their etcd with faults; count ticks; FOR=90s
+	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
+	$(TEST) -timeout 0 ./pkg/runner -run TestFaults -v -faults-for $(FOR) $(ARGS)
+
+bench-cron: ## measure what cron costs, beside its peers: a table, twelve minutes
+	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build BIN=.cache/bench && \
+	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/benchcron --bin .cache/bench $(ARGS)
 
 # What conch is measured against is built as conch is, but has no entry of its own,
 # and all that etcd's client links.

@@ -13,7 +13,7 @@ import (
 // The budgets of the multi-call binary. Raising one is a decision: something
 // that was linked in costs every start of every tool.
 const (
-	maxSize  = 12_500_000 // bytes
+	maxSize  = 15_200_000 // bytes: cron has taken 2.7 MB, 0.5 of it time zones, 0.35 YAML
 	lean     = 400_000    // what dev/lean saves; a vendored tree is built without
 	maxStart = 3.2        // times the start of an empty Go program
 )

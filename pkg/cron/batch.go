@@ -2,6 +2,8 @@ package cron
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -18,6 +20,9 @@ const (
 	// inFlight is how many requests there are at a time. While they are under way
 	// further ones gather: the more there is to do, the fuller the batches.
 	inFlight = 4
+	// maxHold is how long a request is kept from a second member at most, beyond
+	// what etcd.Do waits: see send.
+	maxHold = 2 * time.Second
 )
 
 // item is one inner transaction and who waits for its answer.
@@ -48,7 +53,9 @@ type batcher struct {
 	in    chan item
 	done  chan struct{} // closed when run has returned
 
-	queue []item // of run alone
+	// Of run alone:
+	queue []item
+	pace  time.Duration // what a request takes of late
 }
 
 func newBatcher(c *etcd.Client, guard []clientv3.Cmp, miss []clientv3.Op) *batcher {
@@ -73,19 +80,25 @@ func (b *batcher) run(ctx context.Context) {
 	defer close(b.done)
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
-	sent := make(chan struct{})
+	sent := make(chan time.Duration)
 	sending := 0
 	for ctx.Err() == nil {
 		for sending < inFlight && b.due(alarm) {
 			batch := b.take()
 			sending++
-			go func() { b.ask(ctx, batch); sent <- struct{}{} }()
+			hold := min(3*b.pace, maxHold)
+			go func() {
+				began := time.Now()
+				b.ask(ctx, batch, hold)
+				sent <- time.Since(began)
+			}()
 		}
 		select {
 		case it := <-b.in:
 			b.queue = append(b.queue, it)
-		case <-sent:
+		case took := <-sent:
 			sending--
+			b.pace += (took - b.pace) / 4
 		case <-alarm.C:
 		case <-ctx.Done():
 		}
@@ -130,14 +143,12 @@ func (b *batcher) take() []item {
 	return batch
 }
 
-func (b *batcher) ask(ctx context.Context, batch []item) {
+func (b *batcher) ask(ctx context.Context, batch []item, hold time.Duration) {
 	ops := make([]clientv3.Op, len(batch))
 	for i, it := range batch {
 		ops[i] = it.op
 	}
-	r, err := etcd.Do(ctx, b.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(b.guard...).Then(ops...).Else(b.miss...).Commit()
-	})
+	r, err := b.send(ctx, ops, hold)
 	for i, it := range batch {
 		a := answer{err: err}
 		if err == nil {
@@ -150,4 +161,28 @@ func (b *batcher) ask(ctx context.Context, batch []item) {
 		}
 		it.answer <- a
 	}
+}
+
+// send asks until the answer is definite. A second member is asked only when the
+// first has failed, or takes much longer than requests have of late: an etcd that
+// is slow because it has much to do would get all of it twice, and be slower.
+func (b *batcher) send(ctx context.Context, ops []clientv3.Op, hold time.Duration) (*clientv3.TxnResponse, error) {
+	var asked atomic.Bool
+	var once sync.Once
+	failed := make(chan struct{})
+	return etcd.Do(ctx, b.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		if asked.Swap(true) {
+			select {
+			case <-failed:
+			case <-time.After(hold):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		r, err := m.KV().Txn(ctx).If(b.guard...).Then(ops...).Else(b.miss...).Commit()
+		if err != nil {
+			once.Do(func() { close(failed) })
+		}
+		return r, err
+	})
 }

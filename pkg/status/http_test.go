@@ -1,0 +1,268 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+)
+
+// kept is a Keeper of what s holds, as if Run had read it.
+func (s *store) kept() *Keeper {
+	k := NewKeeper(space)
+	k.now, k.heard, k.rev = s.state, time.Now(), s.rev
+	return k
+}
+
+func TestHandler(t *testing.T) {
+	s := newStore()
+	s.set(space.Office("db").Candidate(7), marshal(hold.Holder{Host: "web", PID: 3, Started: time.Unix(0, 0).UTC(), Cmd: "run me", State: hold.Held}))
+	s.set(space.Office("db").Candidate(8), holder("next", hold.Waiting))
+	s.set(space.Office("vacant").Candidate(9), holder("next", hold.Waiting))
+	s.set(space.Pool("p").Cap(), "2")
+	s.set(space.Pool("p").Candidate(7), marshal(hold.Holder{Host: "web", PID: 3, Started: time.Unix(0, 0).UTC(), Cmd: "run me", State: hold.Held}))
+	web := httptest.NewServer(Handler(s.kept(), func(w io.Writer) { fmt.Fprint(w, "extra 1\n") }))
+	defer web.Close()
+	ask := func(method, path string) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequest(method, web.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, string(b)
+	}
+	for path, want := range map[string]string{
+		"/elect":   `[{"office":"db","leader":"web","pid":3,"started":"1970-01-01T00:00:00Z","cmd":"run me","create_revision":1}]` + "\n",
+		"/sema":    `[{"name":"p","max":2,"holders":[{"host":"web","pid":3,"started":"1970-01-01T00:00:00Z","cmd":"run me","create_revision":5}],"waitlist":[]}]` + "\n",
+		"/cron":    "[]\n",
+		"/livez":   "ok\n",
+		"/healthz": "ok\n",
+		"/health":  "ok\n",
+		"/readyz":  "ok\n",
+		"/ready":   "ok\n",
+	} {
+		if r, got := ask("GET", path); r.StatusCode != 200 || got != want {
+			t.Errorf("%s: %s\n%s", path, r.Status, got)
+		}
+		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+			if r, _ := ask(method, path); r.StatusCode != 405 || r.Header.Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s %s: %s, Allow %q", method, path, r.Status, r.Header.Get("Allow"))
+			}
+		}
+		if r, got := ask("HEAD", path); r.StatusCode != 200 || got != "" {
+			t.Errorf("HEAD %s: %s %q", path, r.Status, got)
+		}
+	}
+	if r, _ := ask("GET", "/cron"); r.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("/cron is %s", r.Header.Get("Content-Type"))
+	}
+	for _, path := range []string{"/", "/cron/", "/nothing", "/elect/db"} {
+		if r, _ := ask("GET", path); r.StatusCode != 404 {
+			t.Errorf("%s: %s", path, r.Status)
+		}
+	}
+	r, got := ask("GET", "/metrics")
+	if r.Header.Get("Content-Type") != ContentType || !strings.HasSuffix(got, "\nextra 1\n") {
+		t.Errorf("%s\n%s", r.Header.Get("Content-Type"), got)
+	}
+	if _, got := ask("GET", "/cluster/status"); !strings.Contains(got, `"offices":2,"semaphores":1,"jobs":0,"running":0,"runners":0}`) {
+		t.Error(got)
+	}
+
+	// Before anything was read, nothing is told.
+	empty := httptest.NewServer(Handler(NewKeeper(space), nil))
+	defer empty.Close()
+	web = empty
+	for path, want := range map[string]int{"/elect": 503, "/readyz": 503, "/livez": 200} {
+		if r, _ := ask("GET", path); r.StatusCode != want {
+			t.Errorf("%s: %s", path, r.Status)
+		}
+	}
+	if _, got := ask("GET", "/metrics"); !strings.Contains(got, "\nconch_etcd_up 0\n") || strings.Contains(got, "conch_election") {
+		t.Error(got)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := newStore()
+	s.set(space.Office("db").Candidate(7), holder("we\"b\\\n\xff", hold.Held))
+	s.set(space.Office("db").Candidate(8), holder("next", hold.Waiting))
+	s.set(space.Office("free").Candidate(9), holder("next", hold.Waiting))
+	s.set(space.Pool("p").Cap(), "3")
+	s.set(space.Pool("p").Candidate(1), marshal(hold.Holder{Host: "a", State: hold.Held, Weight: 2}))
+	s.set(space.Pool("p").Candidate(2), holder("b", hold.Waiting))
+	c := space.Cron()
+	tick := time.Unix(1000, 0).UTC()
+	s.set(c.Job("j"), job("j", "*/5 * * * *"))
+	s.set(c.Job("k"), marshal(cron.Job{Name: "k", Schedule: "@hourly", TZ: "Europe/Rome", Paused: true}))
+	s.set(c.Last("j"), marshal(cron.Last{ID: "x", State: cron.TimedOut, Began: tick, Ended: tick.Add(1500 * time.Millisecond), Tick: tick, Failures: 2}))
+	s.set(c.Act(keys.RunID{Job: "j", Tick: tick}), marshal(cron.Act{Node: "n"}))
+	s.set(c.Node("n"), marshal(cron.Node{ID: "n", Host: "h", Slots: 4, Version: "v1"}))
+	k := s.kept()
+	k.answers.add(3 * time.Millisecond)
+	k.answers.add(time.Minute)
+	var b strings.Builder
+	m := NewMetrics(&b)
+	k.metrics(m, time.Unix(1001, 0))
+	if err := m.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	lint(t, b.String())
+	for _, want := range []string{
+		`conch_etcd_up 1`,
+		`conch_etcd_request_duration_seconds_bucket{le="0.0025"} 0`,
+		`conch_etcd_request_duration_seconds_bucket{le="0.005"} 1`,
+		`conch_etcd_request_duration_seconds_bucket{le="+Inf"} 2`,
+		`conch_election_held{election="db"} 1`,
+		`conch_election_held{election="free"} 0`,
+		`conch_election_leader_info{election="db",host="we\"b\\\n` + "\uFFFD" + `"} 1`,
+		`conch_election_waiters{election="db"} 1`,
+		`conch_election_revision{election="db"} 1`,
+		`conch_election_acquired_timestamp_seconds{election="db"} 1000`,
+		`conch_sema_capacity{semaphore="p"} 3`,
+		`conch_sema_held{semaphore="p"} 2`,
+		`conch_sema_holders{semaphore="p"} 1`,
+		`conch_sema_waiters{semaphore="p"} 1`,
+		`conch_cron_job_info{job="j",schedule="*/5 * * * *",timezone="UTC"} 1`,
+		`conch_cron_job_suspended{job="k"} 1`,
+		`conch_cron_next_run_timestamp_seconds{job="j"} 1200`,
+		`conch_cron_last_run_timestamp_seconds{job="j"} 1001.5`,
+		`conch_cron_last_exit_code{job="j"} 124`,
+		`conch_cron_last_duration_seconds{job="j"} 1.5`,
+		`conch_cron_running{job="j"} 1`,
+		`conch_cron_running{job="k"} 0`,
+		`conch_runner_slots{runner="n"} 4`,
+		`conch_runner_running{runner="n"} 1`,
+	} {
+		if !strings.Contains(b.String(), "\n"+want+"\n") {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(b.String())
+	}
+}
+
+var (
+	metricName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	sampleLine = regexp.MustCompile(`^([a-z][a-z0-9_]*)(?:\{(.*)\})? (\S+)$`)
+	labelPair  = regexp.MustCompile(`^([a-z_][a-z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(,|$)`)
+)
+
+// lint checks the rules of Prometheus' text format, and those for names: units
+// are base units and come last, counters alone end in _total.
+func lint(t *testing.T, text string) {
+	t.Helper()
+	if !strings.HasSuffix(text, "\n") {
+		t.Error("the last line is not ended")
+	}
+	known, series := map[string]string{}, map[string]bool{}
+	var family, helped string
+	buckets := 0.0
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		switch f := strings.SplitN(line, " ", 4); {
+		case strings.HasPrefix(line, "# HELP "):
+			helped = f[2]
+			if len(f) < 4 || !strings.HasSuffix(line, ".") && !strings.HasSuffix(line, "1") {
+				t.Errorf("no help: %s", line)
+			}
+		case strings.HasPrefix(line, "# TYPE "):
+			family = f[2]
+			lintFamily(t, family, f[3], helped)
+			if _, twice := known[family]; twice {
+				t.Errorf("%s comes twice", family)
+			}
+			known[family], buckets = f[3], -1
+		default:
+			m := sampleLine.FindStringSubmatch(line)
+			if m == nil {
+				t.Errorf("not a sample: %q", line)
+				continue
+			}
+			name := m[1]
+			if known[family] == "histogram" {
+				name = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_sum"), "_count")
+			}
+			if name != family {
+				t.Errorf("%s is among those of %s", line, family)
+			}
+			value, err := strconv.ParseFloat(m[3], 64)
+			if err != nil || math.IsNaN(value) {
+				t.Errorf("no value: %s", line)
+			}
+			if id := m[1] + "{" + m[2]; series[id] {
+				t.Errorf("twice: %s", line)
+			} else {
+				series[id] = true
+			}
+			if strings.HasSuffix(m[1], "_bucket") {
+				if value < buckets {
+					t.Errorf("not cumulative: %s", line)
+				}
+				buckets = value
+			}
+			lintLabels(t, m[2])
+		}
+	}
+	if len(known) < 20 {
+		t.Errorf("%d families", len(known))
+	}
+}
+
+func lintFamily(t *testing.T, name, kind, helped string) {
+	t.Helper()
+	if helped != name {
+		t.Errorf("%s has no help in front", name)
+	}
+	if !metricName.MatchString(name) {
+		t.Errorf("%s is no name", name)
+	}
+	if (kind == "counter") != strings.HasSuffix(name, "_total") {
+		t.Errorf("%s is a %s", name, kind)
+	}
+	if kind != "counter" && kind != "gauge" && kind != "histogram" {
+		t.Errorf("%s is a %s", name, kind)
+	}
+	for _, unit := range []string{"_milliseconds", "_ms", "_minutes", "_hours", "_kilobytes", "_megabytes", "_percent"} {
+		if strings.HasSuffix(name, unit) {
+			t.Errorf("%s is not in base units", name)
+		}
+	}
+}
+
+func lintLabels(t *testing.T, text string) {
+	t.Helper()
+	names := map[string]bool{}
+	for text != "" {
+		m := labelPair.FindStringSubmatch(text)
+		if m == nil {
+			t.Errorf("no labels: %s", text)
+			return
+		}
+		if names[m[1]] || strings.HasPrefix(m[1], "__") {
+			t.Errorf("label %s", m[1])
+		}
+		names[m[1]] = true
+		text = text[len(m[0]):]
+	}
+}

@@ -1,0 +1,214 @@
+// Package cron is conch-cron: the crontab of a cluster, and what came of it.
+package cron
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/cli"
+	"conch/pkg/connect"
+	"conch/pkg/cron"
+	"conch/pkg/etcd"
+	"conch/pkg/hold"
+	"conch/pkg/keys"
+)
+
+const name = "conch-cron"
+
+// Tool is conch-cron.
+var Tool = cli.Tool{
+	Name:  name,
+	Brief: "the crontab of a cluster, and what came of it",
+	Usage: []string{
+		"COMMAND [ARG]...",
+		"add NAME SCHEDULE [FLAGS] -- CMD [ARG]...",
+		"apply -f FILE|DIR|-",
+	},
+	Examples: examples,
+	Sections: sections,
+	Statuses: statuses(cli.Busy, cli.Config),
+	SeeAlso:  []string{"conch-cronrunner(1)", "conch(7)"},
+	Commands: []cli.Tool{
+		addTool, rmTool, lsTool, showTool, checkTool, nextTool, pauseTool, resumeTool,
+		runTool, historyTool, logsTool, killTool,
+		applyTool, exportTool,
+		submitTool, runsTool, waitTool, cancelTool, nodesTool,
+	},
+	Setup: func(f *cli.Flags) cli.Run { connect.Flags(f); return nil },
+}
+
+// session is what the commands that ask etcd have in common.
+type session struct {
+	*connect.Settings
+	json bool
+}
+
+// connection declares the flags that say which etcd; the last thing that a Setup
+// does.
+func (s *session) connection(f *cli.Flags) { s.Settings = connect.Flags(f) }
+
+func (s *session) jsonFlag(f *cli.Flags, help string) {
+	f.Bool(&s.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: help})
+}
+
+// ask puts a question to the store, to be answered within --dial-timeout.
+func (s *session) ask(ctx context.Context, question func(context.Context, cron.Store) error) error {
+	return s.open(ctx, func(ctx context.Context, store cron.Store) error {
+		ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
+		defer cancel()
+		return question(ctx, store)
+	})
+}
+
+// open does the same for a question that may take longer.
+func (s *session) open(ctx context.Context, question func(context.Context, cron.Store) error) error {
+	return explain(s.Ask(ctx, func(ctx context.Context, c *etcd.Client) error {
+		return explain(question(ctx, cron.Store{C: c, Keys: s.Space.Cron()}))
+	}))
+}
+
+// explain gives the answers of a store their exit statuses, and hints.
+func explain(err error) error {
+	var is interface{ ExitStatus() int }
+	var conflict *cron.Conflict
+	switch {
+	case err == nil, errors.As(err, &is):
+		return err
+	case errors.As(err, &conflict):
+		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "run it again")
+	case errors.Is(err, cron.ErrNotStarted):
+		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "is a runner up, and has it the labels? %s nodes shows them", name)
+	}
+	return err
+}
+
+// answer reports whether err is a store's answer about one job, and not trouble
+// with etcd.
+func answer(err error) bool {
+	for _, is := range []error{cron.ErrNoJob, cron.ErrExists, cron.ErrNoRun, cron.ErrNotRunning, cron.ErrNotStarted, cron.ErrRemoved} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return errors.As(err, new(*cron.Conflict))
+}
+
+// by is who asks, for the record.
+func by() string { return hold.Self(nil).Who() }
+
+// sayAll says several mistakes, each with its hint, and returns the last one with
+// the exit status of all.
+func sayAll(stdio *cli.Stdio, status int, errs ...error) error {
+	for i, err := range errs {
+		if i == len(errs)-1 {
+			return cli.Errorf(status, "%w", err)
+		}
+		fmt.Fprintf(stdio.Err, "%s: %s\n", name, cli.OneLine(err.Error()))
+		var hint interface{ Hint() string }
+		if errors.As(err, &hint) && hint.Hint() != "" {
+			fmt.Fprintf(stdio.Err, "hint: %s\n", cli.OneLine(hint.Hint()))
+		}
+	}
+	return nil
+}
+
+// parts are the errors that errors.Join has joined.
+func parts(err error) []error {
+	switch joined := err.(type) {
+	case nil:
+		return nil
+	case interface{ Unwrap() []error }:
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// note says something beside the data.
+func note(stdio *cli.Stdio, format string, args ...any) {
+	fmt.Fprintf(stdio.Err, "%s: %s\n", name, cli.OneLine(fmt.Sprintf(format, args...)))
+}
+
+// someNames checks the names on a command line.
+func someNames(args cli.Args, least int) ([]string, error) {
+	if len(args.Command) > 0 {
+		return nil, cli.Usagef("there is nothing to be run: leave out the --")
+	}
+	if len(args.Words) < least {
+		return nil, cli.Usagef("the NAME of a job is missing")
+	}
+	for _, word := range args.Words {
+		if err := keys.CheckName(word); err != nil {
+			return nil, &cli.Exit{Status: cli.Usage, Err: err}
+		}
+	}
+	return args.Words, nil
+}
+
+// oneName is someNames for exactly one.
+func oneName(args cli.Args) (string, error) {
+	names, err := someNames(args, 1)
+	if err == nil && len(names) > 1 {
+		err = cli.Usagef("one NAME is enough")
+	}
+	if err != nil {
+		return "", err
+	}
+	return names[0], nil
+}
+
+// oneWord is the only word on a command line.
+func oneWord(args cli.Args, what string) (string, error) {
+	switch {
+	case len(args.Command) > 0:
+		return "", cli.Usagef("there is nothing to be run: leave out the --")
+	case len(args.Words) == 0:
+		return "", cli.Usagef("the %s is missing", what)
+	case len(args.Words) > 1:
+		return "", cli.Usagef("one %s is enough", what)
+	}
+	return args.Words[0], nil
+}
+
+// instant reads a point in time. One without an offset is of no zone anybody
+// could know.
+func instant(text string) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t.UTC(), nil
+	}
+	for _, form := range []string{"2006-01-02", "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05"} {
+		if t, err := time.Parse(form, text); err == nil {
+			return time.Time{}, fmt.Errorf("%q has no offset: did you mean %s?", text, t.Format(time.RFC3339))
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-03-29T02:30:00Z or 2026-03-29T02:30:00+02:00", text)
+}
+
+// jobNames proposes jobs to the shell's completion.
+func (s *session) jobNames(ctx context.Context, _ *cli.Stdio, _ []string, prefix string) (found []string) {
+	dir := s.Space.Cron().Jobs()
+	_ = s.Ask(ctx, func(ctx context.Context, c *etcd.Client) error {
+		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+			return m.KV().Get(ctx, dir+prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1000))
+		})
+		if err == nil {
+			for _, kv := range r.Kvs {
+				found = append(found, strings.TrimPrefix(string(kv.Key), dir))
+			}
+		}
+		return err
+	})
+	return found
+}
+
+// firstJobName proposes one job, and nothing after it.
+func (s *session) firstJobName(ctx context.Context, stdio *cli.Stdio, words []string, prefix string) []string {
+	if len(words) > 0 {
+		return nil
+	}
+	return s.jobNames(ctx, stdio, words, prefix)
+}

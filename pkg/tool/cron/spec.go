@@ -1,0 +1,171 @@
+package cron
+
+import (
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"conch/pkg/cli"
+	"conch/pkg/cron"
+	"conch/pkg/schedule"
+)
+
+// spec are the flags that say what a job is. None is taken from the environment:
+// a job must not depend on the shell that it was written in.
+type spec struct {
+	job     cron.Job
+	stdin   string
+	env     []string
+	retries int
+	backoff time.Duration
+	given   func(string) bool
+	source  func(string) string
+}
+
+// when declares the flags about when a job is due.
+func (s *spec) when(f *cli.Flags) {
+	f.Group("When")
+	f.String(&s.job.Schedule, cli.Row{Name: "schedule", Arg: "EXPR", Env: cli.NoEnv, Help: "five fields, or six with seconds first, @hourly and friends, @every 90m, @at TIME, or @manual"})
+	f.String(&s.job.TZ, cli.Row{Name: "tz", Arg: "ZONE", Env: cli.NoEnv, Help: "the zone of the schedule, such as Europe/Rome; UTC without, never that of a host"})
+	f.Func(word(&s.job.DST), cli.Row{Name: "dst", Arg: "once|skip|wall", Values: []string{"once", "skip", "wall"}, Env: cli.NoEnv,
+		Help: "what a change of the clocks does to fixed times. What is skipped runs once, or not (skip); what is repeated runs the first time, or both (wall)"})
+	f.Func(moment(&s.job.Anchor), cli.Row{Name: "anchor", Arg: "TIME", Env: cli.NoEnv, Help: "an instant at which @every is due; 1970-01-01T00:00:00Z without"})
+	f.Duration((*time.Duration)(&s.job.Splay), cli.Row{Name: "splay", Env: cli.NoEnv, Help: "start up to that much later, always by the same part of it, so that jobs do not all start at once"})
+	f.Func(moment(&s.job.Starts), cli.Row{Name: "starts", Arg: "TIME", Env: cli.NoEnv, Help: "not due before"})
+	f.Func(moment(&s.job.Expires), cli.Row{Name: "expires", Arg: "TIME", Env: cli.NoEnv, Help: "not due from then on"})
+	f.Bool(&s.job.Paused, cli.Row{Name: "paused", Env: cli.NoEnv, Help: "not due until it is resumed"})
+	f.Func(word(&s.job.Misfire), cli.Row{Name: "misfire", Arg: "skip|once|all", Values: []string{"skip", "once", "all"}, Env: cli.NoEnv,
+		Help: "what becomes of ticks that nobody could start within --deadline: none is run, the latest, or the latest 10"})
+}
+
+// what declares the flags about what is run, where and how.
+func (s *spec) what(f *cli.Flags) {
+	f.Group("What")
+	f.String(&s.job.Script, cli.Row{Name: "script", Short: "c", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, instead of a CMD"})
+	f.String(&s.stdin, cli.Row{Name: "stdin", Arg: "FILE", Env: cli.NoEnv, Help: "what the command reads; - is standard input. It is kept with the job"})
+	f.Repeat(&s.env, cli.Row{Name: "env", Arg: "K=V", Env: cli.NoEnv, Help: "a variable for it; may be repeated. Everyone who can read the job can read it"})
+	f.String(&s.job.Cwd, cli.Row{Name: "cwd", Arg: "DIR", Env: cli.NoEnv, Help: "where it runs; without, the home of --run-as, or /"})
+	f.String(&s.job.User, cli.Row{Name: "run-as", Arg: "USER", Env: cli.NoEnv, Help: "the user that it runs as; the runner's own without"})
+	f.String(&s.job.Via, cli.Row{Name: "via", Arg: "ssh://[USER@]HOST", Env: cli.NoEnv, Help: "run it on that host, which needs no runner"})
+	f.String(&s.job.Description, cli.Row{Name: "description", Arg: "TEXT", Env: cli.NoEnv, Help: "what it is for"})
+	f.Repeat(&s.job.Owners, cli.Row{Name: "owner", Arg: "WHO", Env: cli.NoEnv, Help: "whom to tell; may be repeated"})
+	f.Group("Where and how")
+	f.String(&s.job.On, cli.Row{Name: "on", Arg: "WHERE", Env: cli.NoEnv, Help: "any runner, all or a number of them, and labels that they must have: 'any', 'all role=db', '2 zone=a'"})
+	f.Func(word(&s.job.Overlap), cli.Row{Name: "overlap", Arg: "forbid|allow|replace", Values: []string{"forbid", "allow", "replace"}, Env: cli.NoEnv,
+		Help: "what happens while an earlier run goes on: the tick is skipped, both run, or the earlier one is killed"})
+	f.Duration((*time.Duration)(&s.job.Deadline), cli.Row{Name: "deadline", Env: cli.NoEnv, Help: "not to be started later than that after its time; 1m without"})
+	f.Duration((*time.Duration)(&s.job.RunTTL), cli.Row{Name: "run-ttl", Env: cli.NoEnv, Help: "how long a run may last; 10m without"})
+	f.Int(&s.retries, cli.Row{Name: "retry", Min: 0, Max: cron.MaxRetries, Env: cli.NoEnv, Help: "start a run again that did not end well, so often: its command may have its effect more than once"})
+	f.Duration(&s.backoff, cli.Row{Name: "backoff", Env: cli.NoEnv, Help: "after how long, doubled each time; 10s without"})
+	f.Int(&s.job.Keep, cli.Row{Name: "keep", Min: 1, Max: cron.MaxKeep, Env: cli.NoEnv, Help: "how many runs to remember; 20 without"})
+	f.Func(word(&s.job.Output), cli.Row{Name: "output", Arg: "none|failure|always", Values: []string{"none", "failure", "always"}, Env: cli.NoEnv,
+		Help: "keep the end of the output, 4 KiB, of runs that did not end well, or of all"})
+	f.String(&s.job.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, when a run did not end well, and is not tried again"})
+	f.String(&s.job.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well, and the one before had not"})
+	f.String(&s.job.OnSuccess, cli.Row{Name: "on-success", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well"})
+	s.given, s.source = f.Set, f.Source
+}
+
+// runAs puts right who took --user, which is etcd's, for the job's.
+func (s *spec) runAs(err error) error {
+	if status := cli.StatusOf(err); s.source("user") == "--user" && (status == cli.Config || status == cli.Refused) {
+		return cli.Hint(err, "--user is the user in etcd; whom the job runs as is --run-as")
+	}
+	return err
+}
+
+// word sets a choice. What it may be is for Check to say, as it is of a file.
+func word[T ~string](p *T) func(string) error {
+	return func(text string) error { *p = T(text); return nil }
+}
+
+// moment sets a point in time.
+func moment(p **time.Time) func(string) error {
+	return func(text string) error {
+		t, err := instant(text)
+		*p = &t
+		return err
+	}
+}
+
+// finish puts together what the flags have said, and checks it.
+func (s *spec) finish(stdio *cli.Stdio, argv []string) (*cron.Job, error) {
+	j := &s.job
+	j.Cmd = argv
+	if s.given("retry") || s.given("backoff") {
+		j.Retry = &cron.Retry{N: s.retries, Backoff: cron.Duration(s.backoff)}
+	}
+	for _, pair := range s.env {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, cli.Usagef("--env %q: the form is K=V", pair)
+		}
+		if j.Env == nil {
+			j.Env = map[string]string{}
+		}
+		j.Env[k] = v
+	}
+	if s.given("stdin") {
+		text, err := read(stdio, s.stdin)
+		if err != nil {
+			return nil, err
+		}
+		j.Stdin = text
+	}
+	if errs := parts(j.Check(time.Now())); len(errs) > 0 {
+		return nil, sayAll(stdio, cli.Usage, errs...)
+	}
+	for _, warning := range j.Warnings() {
+		note(stdio, "%s", warning)
+	}
+	return j, nil
+}
+
+// read reads the input that is kept with a job.
+func read(stdio *cli.Stdio, file string) (string, error) {
+	in := stdio.In
+	if file != "-" {
+		opened, err := os.Open(file)
+		if err != nil {
+			return "", cli.Errorf(cli.Config, "--stdin: %w", err)
+		}
+		defer opened.Close()
+		in = opened
+	}
+	b, err := io.ReadAll(io.LimitReader(in, cron.MaxSpec+1))
+	if err != nil {
+		return "", cli.Errorf(cli.Config, "--stdin: %w", err)
+	}
+	return string(b), nil
+}
+
+// due returns the first tick of a job after an instant, in UTC; the zero time if
+// there is none.
+func due(j *cron.Job, s *schedule.Schedule, after time.Time) time.Time {
+	if j.Starts != nil && j.Starts.After(after) {
+		after = j.Starts.Add(-1)
+	}
+	tick := s.Next(after)
+	if tick.IsZero() || j.Expires != nil && !tick.Before(*j.Expires) {
+		return time.Time{}
+	}
+	return tick.UTC()
+}
+
+// ticks returns the first n.
+func ticks(j *cron.Job, s *schedule.Schedule, after time.Time, n int) (all []time.Time) {
+	for range n {
+		if after = due(j, s, after); after.IsZero() {
+			break
+		}
+		all = append(all, after)
+	}
+	return all
+}
+
+// misplaced refuses words that are most often a command without the dashes in
+// front of it.
+func misplaced(words []string) error {
+	return cli.Usagef("%q: the command comes after --", strings.Join(words, " "))
+}

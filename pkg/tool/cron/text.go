@@ -1,0 +1,81 @@
+package cron
+
+import (
+	"slices"
+
+	"conch/pkg/cli"
+)
+
+var examples = []cli.Example{
+	{Text: "Each night at two, in Rome, on one host", Command: "conch-cron add backup '0 2 * * *' --tz Europe/Rome -- restic backup /data"},
+	{Text: "What is there, and how did it end?", Command: "conch-cron ls --last"},
+	{Text: "Keep the jobs in files", Command: "conch-cron apply -f jobs/ --prune --dry-run"},
+	{Text: "Now, and wait for it", Command: "conch-cron run backup --wait"},
+	{Text: "What does a schedule mean?", Command: "conch-cron check '30 2 * * *' --tz Europe/Rome"},
+	{Text: "Run something once, on some host, and have its status", Command: "conch-cron submit --wait -- ./migrate"},
+}
+
+// statuses are those of a command that asks etcd, and more of them.
+func statuses(more ...int) []cli.Status {
+	codes := append([]int{0, cli.Failed, cli.Usage, cli.Unreachable, cli.Refused}, more...)
+	slices.Sort(codes)
+	list := cli.Statuses(codes...)
+	for i, code := range codes {
+		switch code {
+		case cli.Failed:
+			list[i].Meaning = "there is no such job or run, or it does not allow that now"
+		case cli.Usage:
+			list[i].Meaning = "the command line cannot be understood, or the job cannot be as it says"
+		case cli.Busy:
+			list[i].Meaning = "somebody else has edited the job meanwhile"
+		case cli.Config:
+			list[i].Meaning = "a file that cannot be read, or is not one of jobs, or a certificate or key"
+		}
+	}
+	return list
+}
+
+// waitStatuses are those of a command that waits for the end of a run.
+func waitStatuses() []cli.Status {
+	return append([]cli.Status{
+		{Code: "0 to 255", Meaning: "the status of the run's command; 128+n if it died of signal n"},
+		{Code: "70", Meaning: "the run was killed, or is lost: its runner died"},
+		{Code: "75", Meaning: "no runner has started it in time"},
+		{Code: "124", Meaning: "the run took longer than its --run-ttl"},
+	}, statuses()[1:]...)
+}
+
+var sections = []cli.Section{
+	{Title: "DESCRIPTION", Body: "`conch-cron` keeps the jobs of a cluster in etcd, and shows what came of them. It runs nothing itself: `conch-cronrunner` does, on as many hosts as you like.\n\n" +
+		"Each tick is claimed exactly once and started at most once across the cluster; a run whose host dies is recorded as lost, never silently repeated. With `--retry` it is repeated, and then a command can have its effect more than once.\n\n" +
+		"Every change is one transaction: it is ordered with the claims of runners, and fails with status 75 if somebody else has edited the job meanwhile. What `rm` and `pause` have returned from is not started any more."},
+	{Title: "SCHEDULES", Body: "= MINUTE HOUR DAY MONTH WEEKDAY: lists, ranges and steps, names of months and weekdays; 7 is Sunday, fri-mon wraps around; six fields begin with the second\n" +
+		"= H in a field: a number that depends on the job's name, so that jobs spread; also H(0-29), H/15\n" +
+		"= @hourly @daily @weekly @monthly @yearly: as in cron\n" +
+		"= @every 90m: in step with 1970-01-01T00:00:00Z, or with --anchor, on every host alike\n" +
+		"= @at 2026-03-29T02:30:00Z: once\n" +
+		"= @manual: never; see run\n\n" +
+		"If the day of the month or the weekday begins with a star, a day must match both, else either is enough. `conch-cron check` says what a schedule means, and what becomes of it when the clocks change. One that is never due is refused."},
+	{Title: "RUNS", Body: "A run is called JOB/RUN, as `history` and `runs` print it: the scheduled instant in seconds since 1970; then, of a job that runs in several places, @ and the host's name or # and a number; of one asked for by hand ! and the request's id.\n\n" +
+		"= waiting: asked for, and not claimed yet\n" +
+		"= running: claimed\n" +
+		"= retrying: it did not end well, and is to be started again\n" +
+		"= ?: claimed, without a result, and its runner is gone: soon lost\n" +
+		"= ok: it ended with status 0\n" +
+		"= failed: it ended with another, or of a signal, or could not be started\n" +
+		"= timeout: it took longer than --run-ttl, and was stopped\n" +
+		"= killed: somebody asked for it, or a later run replaced it\n" +
+		"= lost: its runner died, or lost its lease, and the command with it\n" +
+		"= unknown: it was claimed, and by the time that was known it was too late to start it"},
+	{Title: "STATES OF JOBS", Body: "= ready: due at NEXT, or when it is asked for\n" +
+		"= paused: by itself; all-paused: with all the others\n" +
+		"= over: not due any more\n" +
+		"= unreadable: it was written by something else, or by a newer conch\n\n" +
+		"While a run is in progress, or was asked for, the state is that of the run."},
+	{Title: "FILES OF JOBS", Body: "`apply` reads JSON, YAML and crontabs. A job has the fields that `export` prints, which are the flags of `add` by their long names, but for name, cmd (a list), owners, user (`--run-as`) and retry (n and backoff).\n\n" +
+		"    - name: backup\n      schedule: 0 2 * * *\n      tz: Europe/Rome\n      cmd: [restic, backup, /data]\n      retry: {n: 3, backoff: 1m}\n\n" +
+		"The files say all that a job is: one that was paused by hand goes on if its file does not say paused. About 3,000 jobs are changed in one transaction. More go into several, each guarded by the one before; if somebody edits a job in between, what was changed is put back.\n\n" +
+		"Jobs that were submitted are neither exported nor pruned."},
+	{Title: "WHAT IS NOT PROMISED", Body: "That a command has its effect exactly once; nobody can promise that. What `--env` and `--stdin` hold is kept in etcd, where everyone can read it who can read the job."},
+	{Title: "KEYS IN ETCD", Body: "= /conch/v1/cron/job/NAME: a job\n= /conch/v1/cron/lw/NAME: the tick up to which none can be claimed any more\n= /conch/v1/cron/run/NAME/RUN: a run: the claim, then the result\n= /conch/v1/cron/act/NAME/TICK: a run that has no result yet\n= /conch/v1/cron/last/NAME: how the latest run ended\n= /conch/v1/cron/req/NAME/ID: asked for by hand\n= /conch/v1/cron/node/ID: a runner, under its lease\n= /conch/v1/cron/paused: all jobs are paused\n\nAn etcd user needs readwrite on the prefix; one who only looks, read."},
+}

@@ -1,0 +1,28 @@
+package cronrunner
+
+import "conch/pkg/cli"
+
+var examples = []cli.Example{
+	{Text: "On each host that is to run jobs", Command: "conch-cronrunner --endpoints etcd-1:2379,etcd-2:2379,etcd-3:2379"},
+	{Text: "With labels that jobs can ask for, and eight runs at a time", Command: "conch-cronrunner --label role=db,zone=a --slots 8"},
+	{Text: "With metrics, and a record of each run", Command: "conch-cronrunner --status-addr 127.0.0.1:9191 --report /var/log/conch-runs.json"},
+}
+
+func statuses() []cli.Status {
+	return cli.Statuses(0, cli.Usage, cli.Unreachable, cli.Refused, cli.Config)
+}
+
+var sections = []cli.Section{
+	{Title: "DESCRIPTION", Body: "`conch-cronrunner` runs the jobs that `conch-cron` has put into etcd. The same daemon runs on every host; there is no leader. Each tick of a schedule is claimed exactly once and started at most once across the cluster; a run whose host dies is recorded as lost, never silently repeated. A job with `--retry` is tried again, with a growing attempt number and token: its command can then have its effect more than once.\n\n" +
+		"Jobs come from etcd and are followed there: there is nothing to reload.\n\n" +
+		"For each tick all runners compute whose turn it is. That one claims it at once, the next after `--hedge`, and so on: a runner that is dead or full costs that long. A runner of which all slots are taken claims nothing.\n\n" +
+		"Each run is a process tree under guard, as with conch-elect(1): it is dead before the runner's lease can end, and when the runner is killed. It gets `TERM` after the job's run-ttl, and `KILL` after `--kill-after`."},
+	{Title: "SIGNALS", Body: "`TERM`, `INT` and `QUIT` drain: nothing is taken on any more, and what runs may end within `--drain`, then it is stopped and recorded as lost. A second one stops it at once, a third one kills it. `HUP` is ignored: there is nothing to read again."},
+	{Title: "A RUN'S ENVIRONMENT", Body: "The runner's own, without its settings (`CONCH_*`, `ETCDCTL_*`) and what its service manager told it; then the job's; then\n\n" +
+		"= CONCH_KIND: `cron`\n= CONCH_JOB, CONCH_NAME: the job\n= CONCH_TICK: the scheduled instant, RFC 3339, UTC\n= CONCH_RUN: the run, JOB/ID\n= CONCH_ATTEMPT: from 1\n= CONCH_REV: the fencing token, which grows with each run and each attempt\n= CONCH_ETCD_KEY: a key in etcd that exists, with this create-revision, while the run is in progress\n= CONCH_CLUSTER, CONCH_LEASE: as in conch-elect(1)\n= TRACEPARENT: made for each run\n\n" +
+		"Commands that tell of how a run has ended find `CONCH_STATE` and `CONCH_STATUS` too, and read the run's record, a line of JSON, on standard input."},
+	{Title: "CLOCKS", Body: "A tick is known by the instant that it was scheduled for, so a clock that is wrong moves when it runs, never how often. The runner compares its clock with that of etcd's host: it warns above 1 s, and above 5 s it stands by until the clock is right. It also stands by when etcd's revision has gone back, as after a restore from a backup, until `conch-cron resume --restored` says that it may go on."},
+	{Title: "OVER SSH", Body: "A job with `--via ssh://[USER@]HOST[:PORT]` is run on another host, from here, by ssh(1) and with the runner's keys; the runner asks for no password. The host needs a POSIX shell, setsid and timeout, as util-linux, coreutils and busybox have them. When the run is killed, or the connection breaks, all that it has started there is killed, at the latest after 10 s without a sign of life."},
+	{Title: "SYSTEMD", Body: "With `Type=notify` the runner is ready once it knows all jobs. `WatchdogSec=` is answered. `StateDirectory=` is the spool. `TimeoutStopSec=` has to be longer than `--drain` and `--kill-after` together."},
+	{Title: "KEYS IN ETCD", Body: "All lie under /conch/v1/cron/; conch(7) lists them. An etcd user needs readwrite on that prefix."},
+}
