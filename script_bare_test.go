@@ -51,6 +51,8 @@ func condition(c string) (bool, error) {
 		return canContain(), nil
 	case "root":
 		return os.Geteuid() == 0, nil
+	case "sshd":
+		return canSSH(), nil
 	case "static": // may beat run where there are no libraries?
 		f, err := elf.Open("/proc/self/exe")
 		if err != nil {

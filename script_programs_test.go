@@ -2,6 +2,7 @@ package conch_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -93,4 +94,16 @@ func canContain() bool {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 	}
 	return cmd.Run() == nil
+}
+
+// canSSH reports whether we may log in with ssh to an sshd of our own.
+func canSSH() bool {
+	for _, program := range []string{"ssh", "ssh-keygen", "/usr/sbin/sshd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return false
+		}
+	}
+	out, err := exec.Command("getent", "passwd", strconv.Itoa(os.Geteuid())).Output()
+	shell := string(out[bytes.LastIndexByte(out, ':')+1:])
+	return err == nil && !strings.HasSuffix(strings.TrimSpace(shell), "nologin") && !strings.HasSuffix(strings.TrimSpace(shell), "false")
 }

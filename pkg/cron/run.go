@@ -112,6 +112,7 @@ type Last struct {
 	Began time.Time `json:"began,omitzero"`
 	Ended time.Time `json:"ended"`
 	Exit  *int      `json:"exit,omitempty"`
+	Host  string    `json:"host,omitempty"` // of its runner
 	// OK is when the job last ended well, Tick the latest tick that is over, and
 	// Runs how many runs there have been.
 	OK   time.Time `json:"ok,omitzero"`

@@ -34,7 +34,7 @@ func (r *running) command() (proc.Cmd, *output, error) {
 	c := proc.Cmd{Args: argv, Env: r.environ(who), Dir: r.dir(who), Session: true}
 	stdin := r.spec.Stdin
 	if r.spec.Via != "" {
-		if c.Args, err = overSSH(r.spec, argv, r.outputs(), r.run.RunID.String()); err != nil {
+		if c.Args, err = overSSH(r.spec, argv, r.outputs(), r.run.Claim); err != nil {
 			return proc.Cmd{}, nil, err
 		}
 	}

@@ -25,8 +25,13 @@ var (
 var faultJobs = []cron.Job{
 	{Name: "every", Schedule: "@every 1s", Overlap: cron.Allow, Script: note},
 	{Name: "seconds", Schedule: "* * * * * *", Overlap: cron.Allow, Script: note},
-	{Name: "slow", Schedule: "@every 2s", Script: note + `exec flock -n "$WORLD/lock" sleep 3 || echo "$CONCH_RUN" >>"$WORLD/overlaps"`},
-	{Name: "retried", Schedule: "@every 3s", Script: note + `exec flock -n "$WORLD/lock2" sleep 1 || echo "$CONCH_RUN" >>"$WORLD/overlaps"`, Retry: &cron.Retry{N: 3, Backoff: cron.Duration(time.Second)}},
+	{Name: "slow", Schedule: "@every 2s", Script: note + alone("lock", "3")},
+	{Name: "retried", Schedule: "@every 3s", Script: note + alone("lock2", "1"), Retry: &cron.Retry{N: 3, Backoff: cron.Duration(time.Second)}},
+}
+
+// alone is a script that sleeps under a lock, and writes down that it was taken.
+func alone(lock, seconds string) string {
+	return `flock -n -E 99 "$WORLD/` + lock + `" sleep ` + seconds + `; s=$?; [ $s != 99 ] || echo "$CONCH_RUN" >>"$WORLD/overlaps"; exit $s`
 }
 
 // cluster is three runners, each on a road of its own to each of three members.

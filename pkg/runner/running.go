@@ -305,7 +305,7 @@ func (r *running) patience() time.Duration {
 // remembered is what the job is remembered by, with this run.
 func (r *running) remembered() *cron.Last {
 	run := r.run
-	l := &cron.Last{ID: run.ID(), State: run.State, Began: run.Began, Ended: run.Ended, Exit: run.Exit, Runs: int(r.last.total) + 1,
+	l := &cron.Last{ID: run.ID(), State: run.State, Began: run.Began, Ended: run.Ended, Exit: run.Exit, Host: run.Host, Runs: int(r.last.total) + 1,
 		Tick: time.Unix(max(r.last.tick, run.Tick.Unix()), 0).UTC(), OK: r.last.ok}
 	if run.State.Well() {
 		l.OK = run.Ended

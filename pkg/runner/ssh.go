@@ -20,53 +20,57 @@ const (
 // remote is the script on the far side, for any POSIX shell. It starts the
 // command in a session of its own, and watches standard input. When that is
 // silent for too long, or ends, all processes die that are in the session or
-// bear the run's name in their environment; likewise what the command has left
-// behind when it has ended.
+// bear the mark in their environment; likewise what the command has left behind
+// when it has ended. The mark is one attempt's, and none of the near side's
+// processes bears it: the far side may be the same host.
 //
-// Its arguments: the run, the seconds, the directory or nothing, then variables
+// Its arguments: the mark, the seconds, the directory or nothing, then variables
 // up to "--", then the command.
-const remote = `run=$1 patience=$2 dir=$3; shift 3
+const remote = `mark=CONCH_SESSION=$1 patience=$2 dir=$3; shift 3
 sweep() {
-	kill -KILL "-$1" 2>/dev/null
-	for again in 1 2 3; do
+	kill -KILL "-$1"
+	for again in 1 2 3 4 5 6 7 8 9; do
+		found=
 		for p in /proc/[0-9]*; do
-			[ "${p#/proc/}" = "$$" ] && continue
-			if tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "CONCH_RUN=$run"; then
-				kill -KILL "${p#/proc/}" 2>/dev/null
-			fi
+			[ -e "$p/exe" ] || continue
+			tr '\0' '\n' <"$p/environ" | grep -qxF "$mark" && kill -KILL "${p#/proc/}" && found=1
 		done
+		[ "$found" ] || break
 	done
 }
-command -v setsid >/dev/null || { echo "conch: $(uname -n) has no setsid, which is needed to end a command with all that it starts" >&2; exit 126; }
+for tool in setsid timeout; do
+	command -v $tool >/dev/null || { echo "conch: $(uname -n) has no $tool, which is needed to end a command with all that it starts" >&2; exit 126; }
+done
 [ -z "$dir" ] || cd "$dir" || exit 126
 exec 3<&0
-set -- "$@"
 n=0 vars=
 while [ "$1" != -- ]; do n=$((n+1)); eval "v$n=\$1"; vars="$vars \"\$v$n\""; shift; done
 shift
-eval "setsid env $vars \"\$@\" </dev/null 3<&- & child=\$!"
+eval "setsid env \"\$mark\" $vars \"\$@\" </dev/null 3<&- & child=\$!"
+exec >/dev/null 2>&1 # what shells say of those that were killed
 (
 	trap '' TERM HUP
-	while timeout "$patience" sh -c 'read -r beat' <&3; do :; done
+	while env "$mark" timeout "$patience" sh -c 'read -r beat' <&3; do :; done
+	kill -KILL "$child" # it need not have its session yet
 	sweep "$child"
-) >/dev/null 2>&1 &
+) &
 watch=$!
 exec 3<&-
 wait "$child"
 status=$?
-kill -KILL "$watch" 2>/dev/null
-sweep "$child" >/dev/null 2>&1
+kill -KILL "$watch"
+sweep "$child" # the reader too: sshd's sockets are input and output in one
 exit "$status"
 `
 
 // overSSH is the command that runs argv on the job's host. A connection that
 // breaks ends the near side with ssh's status 255, and the far side by itself.
-func overSSH(j *cron.Job, argv, outputs []string, run string) ([]string, error) {
+func overSSH(j *cron.Job, argv, outputs []string, mark string) ([]string, error) {
 	via, err := cron.ParseVia(j.Via)
 	if err != nil {
 		return nil, err
 	}
-	words := []string{"sh", "-c", remote, "conch", run, strconv.Itoa(int(beatMissed / time.Second)), j.Cwd}
+	words := []string{"sh", "-c", remote, "conch", mark, strconv.Itoa(int(beatMissed / time.Second)), j.Cwd}
 	for name, value := range j.Env {
 		words = append(words, name+"="+value)
 	}
@@ -74,7 +78,9 @@ func overSSH(j *cron.Job, argv, outputs []string, run string) ([]string, error) 
 	for i, w := range words {
 		words[i] = quote(w)
 	}
-	ssh := []string{"ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", "ConnectTimeout=10", "-T"}
+	// A connection of its own: one that is shared ends with the run that made it.
+	ssh := []string{"ssh", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none",
+		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", "ConnectTimeout=10"}
 	if via.Port != 0 {
 		ssh = append(ssh, "-p", strconv.Itoa(via.Port))
 	}

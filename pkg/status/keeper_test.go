@@ -79,22 +79,22 @@ func TestKeeper(t *testing.T) {
 	eventually(t, 20*time.Second, "ready", k.Ready)
 
 	now := time.Now()
-	same := func() Snapshot {
-		t.Helper()
-		want, err := Read(within(t, 20*time.Second), c, s, 20*time.Second)
-		if err != nil {
+	write := func(s Snapshot) string {
+		var b strings.Builder
+		s.Rev, s.At = 0, time.Time{}
+		if err := s.WriteJSON(&b, now); err != nil {
 			t.Fatal(err)
 		}
-		write := func(s Snapshot) string {
-			var b strings.Builder
-			s.Rev, s.At = 0, time.Time{}
-			if err := s.WriteJSON(&b, now); err != nil {
+		return b.String()
+	}
+	same := func() (got Snapshot) {
+		t.Helper()
+		eventually(t, 20*time.Second, "what is kept is what is there", func() bool {
+			// Each time: holders write that they hold when they come to it.
+			want, err := Read(within(t, 20*time.Second), c, s, 20*time.Second)
+			if err != nil {
 				t.Fatal(err)
 			}
-			return b.String()
-		}
-		var got Snapshot
-		eventually(t, 20*time.Second, "what is kept is what is there", func() bool {
 			got = k.Snapshot()
 			return write(got) == write(want)
 		})

@@ -8,8 +8,9 @@
 // one on this machine, as it is shipped: what it has answered is on the disk.
 // The runners are processes of the real binary, but for what is said to be
 // "through the ledger": there the claims and the results are written, and
-// nothing is run in between. Thousands of processes on a few cores would measure
-// fork.
+// nothing is run in between, as with the peers. Thousands of processes on a few
+// cores would measure fork. For the same reason a crowd is also given a command
+// that is not there: the runners do all they do, but start nothing.
 package main
 
 import (
