@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -55,6 +56,27 @@ func notifiedMain() {
 		}
 		fmt.Println(strings.ReplaceAll(string(buf[:n]), "\n", "|"))
 	}
+}
+
+// postedMain is the program posted ADDRESS: it answers HTTP there, the first request
+// with 503 and all others with 200, and prints of each a line and the body.
+func postedMain() {
+	l, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		die(err)
+	}
+	fmt.Println("listening")
+	var asked atomic.Bool
+	die(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			die(err)
+		}
+		fmt.Printf("%s %s %s\n%s", r.Method, r.URL, r.Header.Get("Content-Type"), body)
+		if !asked.Swap(true) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})))
 }
 
 // freeportMain is the program freeport: it prints an address on which nobody

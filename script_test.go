@@ -27,7 +27,7 @@ import (
 //   - ETCDCTL_ENDPOINTS, the server itself past the road, for etcdctl;
 //   - W, "conch-elect o --", to be put in front of a command in a shell, and empty
 //     where TestScriptBare runs the script to show that it expects of conch what
-//     is seen without it: the condition [bare]. There are [race], [root] and [static] too;
+//     is seen without it: the condition [bare]. There are [race], [root], [sshd] and [static] too;
 //   - TTL, the shortest that this etcd allows, in seconds: 2, or 4 if its reads do not
 //     verify a renewal, which is the condition [!verifies]; LONGER, a second more; and
 //     ETCD_VERSION;
@@ -74,6 +74,7 @@ import (
 //
 //	httpget STATUS URL           prints the body; fails if the answer has another status
 //	notified SOCKET              prints what it is told as systemd would be, a line each
+//	posted ADDRESS               answers HTTP, 503 once and then 200; prints what it is told
 //	freeport                     prints an address to listen on
 //	jsonlines FILE FIELD         checks that each line is a JSON object; prints that field of all
 //
@@ -118,7 +119,7 @@ func shortest(server etcd.Release) int {
 func TestMain(m *testing.M) {
 	testscript.Main(etcdtest.M{M: m}, map[string]func(){
 		"beat": beatMain, "httpget": httpgetMain, "notified": notifiedMain, "freeport": freeportMain,
-		"jsonlines": jsonlinesMain,
+		"jsonlines": jsonlinesMain, "posted": postedMain,
 	})
 }
 

@@ -20,6 +20,9 @@ const (
 	// inFlight is how many requests there are at a time. While they are under way
 	// further ones gather: the more there is to do, the fuller the batches.
 	inFlight = 4
+	// maxBehind is how long a batch that is not full waits at most for a request
+	// that is under way: what comes meanwhile goes with it.
+	maxBehind = 100 * time.Millisecond
 	// maxHold is how long a request is kept from a second member at most, beyond
 	// what etcd.Do waits: see send.
 	maxHold = 2 * time.Second
@@ -83,7 +86,7 @@ func (b *batcher) run(ctx context.Context) {
 	sent := make(chan time.Duration)
 	sending := 0
 	for ctx.Err() == nil {
-		for sending < inFlight && b.due(alarm) {
+		for sending < inFlight && b.due(alarm, sending) {
 			batch := b.take()
 			sending++
 			hold := min(3*b.pace, maxHold)
@@ -112,7 +115,7 @@ func (b *batcher) run(ctx context.Context) {
 }
 
 // due reports whether a batch is to be sent now, and else sets the alarm.
-func (b *batcher) due(alarm *time.Timer) bool {
+func (b *batcher) due(alarm *time.Timer, sending int) bool {
 	if len(b.queue) == 0 || len(b.queue) >= maxBatch {
 		return len(b.queue) > 0
 	}
@@ -121,6 +124,9 @@ func (b *batcher) due(alarm *time.Timer) bool {
 		if it.by.Before(first) {
 			first = it.by
 		}
+	}
+	if sending > 0 {
+		first = first.Add(min(b.pace, maxBehind))
 	}
 	left := time.Until(first)
 	alarm.Reset(max(left, 0))

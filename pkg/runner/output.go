@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"conch/pkg/cron"
 )
 
@@ -41,10 +43,15 @@ func newOutput(stdin string, line func([]byte)) (*output, error) {
 		in.Close()
 		return nil, err
 	}
+	blocking(w)
 	o := &output{r: r, w: w, in: in, line: line, done: make(chan struct{})}
 	go o.read()
 	return o, nil
 }
+
+// blocking undoes what os.Pipe does to an end that is for a command: few of them
+// know what to do with EAGAIN.
+func blocking(f *os.File) { _ = unix.SetNonblock(int(f.Fd()), false) }
 
 // input is a file to read text from: /dev/null, or one without a name.
 func input(text string) (*os.File, error) {

@@ -100,6 +100,7 @@ func (o *output) heartbeat() error {
 	if err != nil {
 		return err
 	}
+	blocking(r)
 	o.in.Close()
 	o.in = r
 	o.beats.Go(func() {

@@ -8,7 +8,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/cron"
-	"conch/pkg/etcd"
 	"conch/pkg/keys"
 )
 
@@ -73,7 +72,7 @@ func (w *world) ledgers(ctx context.Context, space keys.Space, n, jobs int) (out
 			return outcome{}, err
 		}
 		node.Rev = put.Header.Revision
-		client, err := etcd.Open(ctx, etcd.Config{Endpoints: w.endpoints(), DialTimeout: limit})
+		client, err := w.open(ctx)
 		if err != nil {
 			return outcome{}, err
 		}

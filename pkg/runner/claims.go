@@ -1,0 +1,167 @@
+package runner
+
+import (
+	"container/heap"
+	"errors"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+)
+
+// tryClaim claims d's run if nothing stands in the way.
+func (p *planner) tryClaim(d *duty, now time.Time) {
+	j := p.jobs[d.id.Job]
+	switch {
+	case j == nil || d.kind == byTick && j.rev != d.jobRev:
+		p.drop(d.key)
+		return
+	case d.kind != byRetry && p.acts[d.id.String()] != nil, d.kind == byTick && p.claimed[instance(d.id)] != 0:
+		p.drop(d.key) // somebody has it
+		return
+	case !d.until.IsZero() && now.After(d.until):
+		p.tooLate(d)
+		return
+	case p.paused:
+		p.again(d, now.Add(slice))
+		return
+	}
+	spec, err := j.spec()
+	if err != nil {
+		p.drop(d.key)
+		return
+	}
+	if rivals := p.inProgress(d.id); len(rivals) > 0 && d.kind != byRetry && spec.Overlaps() != cron.Allow {
+		p.wait(d, spec, rivals, now)
+		return
+	}
+	if len(p.running) >= p.cfg.Slots {
+		p.enqueue(d)
+		return
+	}
+	p.claim(d, j, spec)
+}
+
+// enqueue lets d wait for a free slot, until it is too late.
+func (p *planner) enqueue(d *duty) {
+	for len(p.queue) > 0 && p.duties[p.queue[0].key] != p.queue[0] { // it was too late, or another runner has it
+		p.queue = p.queue[1:]
+	}
+	p.queue = append(p.queue, d)
+	if !d.until.IsZero() {
+		d.at = d.until.Add(1)
+		heap.Push(&p.agenda, d)
+	}
+}
+
+// instance names all instances of a tick of a job that runs in N places; of
+// these a runner has one at most.
+func instance(id keys.RunID) string {
+	if len(id.Place) > 0 && id.Place[0] == '#' {
+		id.Place = ""
+		return id.String()
+	}
+	return ""
+}
+
+// wait puts a run off while another is in progress: one that was asked for, or
+// whose rule is to replace. A tick that must not overlap is skipped.
+func (p *planner) wait(d *duty, spec *cron.Job, rivals []*cron.Act, now time.Time) {
+	switch {
+	case d.kind == byTick && spec.Overlaps() == cron.Forbid:
+		p.skip(*d, rivals, 0)
+		p.drop(d.key)
+		return
+	case d.kind == byTick && spec.Overlaps() == cron.Replace:
+		for _, a := range rivals {
+			p.askToKill(a, d.id)
+		}
+	}
+	p.again(d, now.Add(lookAgain))
+}
+
+// tooLate gives up on a run for which the time is over.
+func (p *planner) tooLate(d *duty) {
+	p.drop(d.key)
+	if d.kind == byRequest {
+		p.schedule(duty{kind: expire, key: d.key, id: d.id, request: d.request, at: p.now()})
+		return
+	}
+	p.stats.missed.Add(1)
+	p.say(Event{Event: "missed", Level: Warning, Job: d.id.Job, Run: d.id.String(), Tick: d.id.Tick, Count: 1,
+		Reason: "it could not be started within the job's deadline: no slot was free, or the runner stood by"})
+}
+
+// unqueue tries again what waits for a slot.
+func (p *planner) unqueue() {
+	for len(p.queue) > 0 && len(p.running) < p.cfg.Slots {
+		d := p.queue[0]
+		p.queue = p.queue[1:]
+		if p.duties[d.key] == d {
+			p.tryClaim(d, p.now())
+		}
+	}
+}
+
+// claim asks the ledger for a run; what comes of it comes to claimAnswered.
+func (p *planner) claim(d *duty, j *job, spec *cron.Job) {
+	now := p.now().UTC()
+	run := &cron.Run{RunID: d.id, State: cron.Running, Claim: newID(), Attempt: 1, Node: p.node.ID, Host: p.cfg.Host, Claimed: now, Trace: newTrace()}
+	c := cron.Claim{Run: run, JobRev: j.rev, Forbid: spec.Overlaps() != cron.Allow}
+	switch d.kind {
+	case byRequest:
+		run.By, c.Request = d.request.By, d.request.Rev
+	case byRetry:
+		run.By, run.Attempt, c.After = d.act.By, d.act.Attempt+1, d.act.Rev
+	}
+	r := &running{session: p.session, run: run, spec: spec, due: d.due, duty: d, next: j.next,
+		last: memory{tick: j.last, total: j.total, fails: j.fails}, signals: newSignals()}
+	if j.ok != 0 {
+		r.last.ok = time.Unix(0, j.ok).UTC()
+	}
+	p.running[d.id.String()] = r
+	if i := instance(d.id); i != "" {
+		p.claimed[i] = now.Add(spec.Lateness()).Unix()
+	}
+	p.goClaim(r, c)
+}
+
+// claimAnswered goes on with a claim.
+func (p *planner) claimAnswered(r *running, c cron.Claim, got *cron.Run, err error) {
+	name := r.run.RunID.String()
+	if err == nil && got.Claim == r.run.Claim {
+		p.drop(r.duty.key)
+		r.run = got
+		if late := r.duty.until; !late.IsZero() && p.now().After(late) {
+			p.goSettle(r, cron.Unknown, "the claim was confirmed too late to start it")
+			return
+		}
+		p.goRun(r)
+		return
+	}
+	delete(p.running, name)
+	delete(p.claimed, instance(r.run.RunID))
+	defer p.unqueue()
+	switch {
+	case err == nil: // somebody else's
+		p.drop(r.duty.key)
+	case errors.Is(err, cron.ErrOverlap):
+		if r.duty.kind == byTick && r.spec.Overlaps() == cron.Forbid {
+			p.stats.skipped.Add(1)
+			p.drop(r.duty.key)
+			return
+		}
+		p.again(r.duty, p.now().Add(lookAgain))
+	case errors.Is(err, cron.ErrChanged), errors.Is(err, cron.ErrPruned):
+		p.drop(r.duty.key)
+	default:
+		p.say(Event{Event: "unclaimed", Level: Warning, Job: r.run.Job, Run: name, Tick: r.run.Tick, Reason: err.Error()})
+		p.again(r.duty, p.now().Add(slice))
+	}
+}
+
+// ended is called when a run of ours is over, and settled as well as it could be.
+func (p *planner) ended(r *running) {
+	delete(p.running, r.run.RunID.String())
+	p.unqueue()
+}

@@ -1,0 +1,115 @@
+package runner
+
+import (
+	"slices"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+)
+
+// sawAct acts on a marker: what it is about is claimed.
+func (p *planner) sawAct(a *cron.Act) {
+	p.drop("run " + a.RunID.String())
+	if p.synced {
+		p.mind(a)
+	}
+	// Of the one tick for all that a job has missed each runner has an idea of
+	// its own: whoever claims any has done it.
+	if key, ok := p.misfires[a.Job]; ok {
+		delete(p.misfires, a.Job)
+		p.drop(key)
+	}
+}
+
+// mind looks after a run that nobody is at work for: it waits for its next
+// attempt, or its runner is gone.
+func (p *planner) mind(a *cron.Act) {
+	if !p.synced {
+		return
+	}
+	name := a.RunID.String()
+	j := p.jobs[a.Job]
+	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), a.Job, "", 0), 0)
+	after := time.Duration(rank) * p.cfg.Hedge
+	switch {
+	case a.Waits && j == nil:
+		p.schedule(duty{kind: killWait, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(after)})
+	case a.Waits:
+		p.retryLater(a, j)
+	case p.nodes[a.Node] == nil:
+		p.schedule(duty{kind: lost, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(lostAfter + after)})
+	}
+}
+
+// retryLater puts the next attempt of a run on the agenda.
+func (p *planner) retryLater(a *cron.Act, j *job) {
+	spec, err := j.spec()
+	if err != nil {
+		return
+	}
+	place, err := cron.ParsePlacement(spec.On)
+	if err != nil {
+		return
+	}
+	nodes := p.eligible(place)
+	if place.All { // on the same host
+		nodes = slices.DeleteFunc(nodes, func(n *cron.Node) bool { return "@"+n.Host != a.Place })
+	}
+	due := a.RetryAt
+	if now := p.now(); due.Before(now) {
+		due = now
+	}
+	p.want(duty{kind: byRetry, act: a, due: due}, a.RunID, spec, p.rank(nodes, a.Job, "", 0))
+}
+
+// answer acts on a request.
+func (p *planner) answer(r *cron.Request) {
+	if r.Action == cron.Kill {
+		p.answerKill(r)
+		return
+	}
+	j := p.jobs[r.Job]
+	if j == nil || p.drained {
+		return // it is removed with its job
+	}
+	spec, err := j.spec()
+	if err != nil {
+		return
+	}
+	place, err := cron.ParsePlacement(spec.On)
+	if err != nil {
+		return
+	}
+	d := duty{kind: byRequest, request: r, due: p.now(), until: r.Expires}
+	p.want(d, r.RunID(), spec, p.rank(p.eligible(place), r.Job, r.ID, 0))
+}
+
+// answerKill ends a run of ours, or one that waits; for one that is over, there
+// is nothing to do but to withdraw the request.
+func (p *planner) answerKill(r *cron.Request) {
+	id, ok := keys.RunOfID(r.Job, r.Run)
+	a := p.acts[id.String()]
+	mine := p.running[id.String()]
+	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), r.Job, "", 0), 0)
+	at := p.now().Add(time.Duration(rank) * p.cfg.Hedge)
+	switch {
+	case ok && mine != nil:
+		mine.killFor(r)
+	case ok && a != nil && a.Waits:
+		p.schedule(duty{kind: killWait, key: "mind " + id.String(), id: id, act: a, request: r, at: at})
+	case ok && a != nil: // its runner does it, or is found to be gone
+	default:
+		p.schedule(duty{kind: expire, key: "req " + r.Job + "/" + r.ID, request: r, at: at.Add(p.cfg.Hedge)})
+	}
+}
+
+// retire puts the removal of a submitted job on the agenda.
+func (p *planner) retire(j *job, ended time.Time) {
+	if j.keepFor <= 0 || ended.IsZero() {
+		return
+	}
+	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), j.name, "", 0), 0)
+	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, jobRev: j.rev,
+		at: ended.Add(time.Duration(j.keepFor) + time.Duration(rank)*p.cfg.Hedge)})
+}

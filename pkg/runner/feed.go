@@ -1,0 +1,210 @@
+package runner
+
+import (
+	"errors"
+	"hash/fnv"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+)
+
+// take acts on what the feed has told.
+func (p *planner) take(changes []change) {
+	for _, c := range changes {
+		switch {
+		case c.reset:
+			p.reading++
+			p.synced = false
+			p.acts, p.load = map[string]*cron.Act{}, map[string]int{}
+			p.nodes, p.reqs, p.paused = map[string]*cron.Node{}, map[string]*cron.Request{}, false
+			for _, j := range p.jobs {
+				j.runs = 0
+			}
+		case c.synced != 0:
+			p.sync(c.synced)
+		case c.kv == nil:
+			p.deleted(c.entry)
+		default:
+			p.put(c)
+		}
+	}
+}
+
+// sync is called when the table is whole, as of revision rev.
+func (p *planner) sync(rev int64) {
+	p.rev = rev
+	if p.synced {
+		return
+	}
+	for _, j := range p.jobs {
+		if j.seen != p.reading {
+			p.forgetJob(j)
+		}
+		j.runs = 0
+	}
+	for _, a := range p.acts {
+		if j := p.jobs[a.Job]; j != nil {
+			j.runs++
+		}
+	}
+	p.synced = true
+	for _, j := range p.jobs {
+		p.plan(j)
+	}
+	for _, a := range p.acts {
+		p.mind(a)
+	}
+	for _, r := range p.reqs {
+		p.answer(r)
+	}
+	p.isReady(len(p.jobs))
+}
+
+func (p *planner) put(c change) {
+	e := c.entry
+	var err error
+	switch e.Kind {
+	case "job":
+		p.putJob(e.Name, c)
+	case "last":
+		var l cron.Last
+		if l, err = decodeLast(c.kv.Value); err == nil {
+			p.putLast(e.Name, l)
+		}
+	case "act":
+		var a *cron.Act
+		if a, err = cron.DecodeAct(e.Run, e.Waits, c.kv.Value, c.kv.ModRevision); err == nil {
+			p.setAct(a)
+			p.sawAct(a)
+		}
+	case "node":
+		var n *cron.Node
+		if n, err = decodeNode(c.kv); err == nil {
+			p.nodes[n.ID] = n
+			p.meet(n)
+		}
+	case "req":
+		var r *cron.Request
+		if r, err = decodeRequest(e, c.kv); err == nil {
+			p.reqs[e.Name+"/"+e.ID] = r
+			if p.synced {
+				p.answer(r)
+			}
+		}
+	case "paused":
+		p.paused = true
+	case "restored":
+		p.goOn(c.kv.ModRevision)
+	}
+	if err != nil {
+		p.say(Event{Event: "unreadable", Level: Warning, Job: e.Name, Reason: string(c.kv.Key) + ": " + err.Error()})
+	}
+}
+
+func (p *planner) deleted(e keys.Entry) {
+	switch e.Kind {
+	case "job":
+		if j := p.jobs[e.Name]; j != nil {
+			p.forgetJob(j)
+		}
+	case "act":
+		if a := p.acts[e.Run.String()]; a != nil && a.Waits == e.Waits { // else the other marker has taken its place
+			p.dropAct(e.Run)
+			p.unqueue()
+		}
+	case "node":
+		delete(p.nodes, e.Name)
+		for _, a := range p.acts {
+			if a.Node == e.Name {
+				p.mind(a)
+			}
+		}
+	case "req":
+		delete(p.reqs, e.Name+"/"+e.ID)
+		p.drop("req " + e.Name + "/" + e.ID)
+	case "paused":
+		p.paused = false
+		for _, r := range p.reqs {
+			p.answer(r)
+		}
+	}
+}
+
+// putJob takes a job on, or a change of it.
+func (p *planner) putJob(name string, c change) {
+	j := p.jobs[name]
+	if j == nil {
+		j = &job{name: name}
+		p.jobs[name] = j
+		if p.synced {
+			for _, a := range p.acts {
+				if a.Job == name {
+					j.runs++
+				}
+			}
+		}
+	}
+	j.seen = p.reading
+	if j.rev == c.kv.ModRevision {
+		return
+	}
+	j.rev, j.raw, j.sched, j.next = c.kv.ModRevision, "", nil, 0
+	spec, sched, err := p.parse(c.kv.Value)
+	if spec != nil { // with a schedule that is of no use it can still be run by hand
+		err = errors.Join(err, j.keep(*spec))
+	}
+	if err != nil {
+		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})
+	} else {
+		j.splay = splay(name, time.Duration(spec.Splay))
+		// The clock of who has written it may be ahead of ours.
+		j.since = min(epoch(spec.Updated), p.now().Unix())
+		j.keepFor = int64(spec.KeepFor)
+		if !spec.Paused {
+			j.sched = sched
+		}
+	}
+	if p.synced {
+		p.plan(j)
+	}
+}
+
+// splay is the delay of a job among those that are due at the same time.
+func splay(name string, d time.Duration) int64 {
+	if d <= 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return int64(mix(h.Sum64()) % uint64(d))
+}
+
+func (p *planner) forgetJob(j *job) {
+	j.next = 0
+	p.heap.place(j)
+	delete(p.jobs, j.name)
+	for key, d := range p.duties {
+		if d.id.Job == j.name && d.kind == byTick {
+			p.drop(key)
+		}
+	}
+	for _, a := range p.acts {
+		if a.Job == j.name {
+			p.mind(a) // what waits for a retry has none any more
+		}
+	}
+}
+
+func (p *planner) putLast(name string, l cron.Last) {
+	j := p.jobs[name]
+	if j == nil { // its key comes before that of its job only while the job is made
+		return
+	}
+	j.last = max(j.last, epoch(l.Tick))
+	j.total, j.fails, j.ok = int32(l.Runs), int32(l.Failures), 0
+	if !l.OK.IsZero() {
+		j.ok = l.OK.UnixNano()
+	}
+	p.retire(j, l.Ended)
+}
