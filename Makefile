@@ -89,7 +89,7 @@ ticks: ## strike cron's runners and their etcd with faults; count ticks; FOR=90s
 	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(TEST) -timeout 0 ./pkg/runner -run TestFaults -v -faults-for $(FOR) $(ARGS)
 
-bench-cron: ## measure what cron costs, beside its peers: a table, twelve minutes
+bench-cron: ## measure what cron costs, beside its peers: a table, eight minutes
 	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build BIN=.cache/bench && \
 	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/benchcron --bin .cache/bench $(ARGS)
 

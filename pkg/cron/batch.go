@@ -155,6 +155,12 @@ func (b *batcher) ask(ctx context.Context, batch []item, hold time.Duration) {
 		ops[i] = it.op
 	}
 	r, err := b.send(ctx, ops, hold)
+	if err != nil && ctx.Err() == nil && len(batch) > 1 { // one that etcd refuses is not to take the others with it
+		for i := range batch {
+			b.ask(ctx, batch[i:i+1], hold)
+		}
+		return
+	}
 	for i, it := range batch {
 		a := answer{err: err}
 		if err == nil {

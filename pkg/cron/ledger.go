@@ -32,8 +32,7 @@ func NewLedger(ctx context.Context, c *etcd.Client, k keys.Cron, node Node) *Led
 	l := &Ledger{keys: k, stop: stop, results: newBatcher(c, nil, nil)}
 	l.claims = newBatcher(c, []clientv3.Cmp{
 		clientv3.Compare(clientv3.CreateRevision(k.Node(node.ID)), "=", node.Rev),
-		clientv3.Compare(clientv3.CreateRevision(k.Paused()), "=", 0),
-	}, []clientv3.Op{clientv3.OpGet(k.Node(node.ID)), clientv3.OpGet(k.Paused())})
+	}, nil)
 	l.wg.Go(func() { l.claims.run(ctx) })
 	l.wg.Go(func() { l.results.run(ctx) })
 	return l
@@ -81,9 +80,6 @@ func (l *Ledger) Claim(c Claim) (got *Run, cluster uint64, _ error) {
 	case a.err != nil:
 		return nil, 0, a.err
 	case a.outer != nil:
-		if len(rangeOf(a.outer, 1).Kvs) > 0 {
-			return nil, a.cluster, ErrPaused
-		}
 		return nil, a.cluster, ErrNode
 	case a.inner.Succeeded:
 		run := *c.Run
@@ -105,6 +101,7 @@ func (c Claim) op(k keys.Cron) clientv3.Op {
 	is := []clientv3.Cmp{
 		clientv3.Compare(clientv3.ModRevision(run), "=", c.After),
 		clientv3.Compare(clientv3.ModRevision(k.Job(id.Job)), "=", c.JobRev),
+		clientv3.Compare(clientv3.CreateRevision(k.Paused()), "=", 0),
 	}
 	request, manual := id.Request()
 	switch {
@@ -116,22 +113,29 @@ func (c Claim) op(k keys.Cron) clientv3.Op {
 	default:
 		is = append(is, clientv3.Compare(clientv3.Value(k.LowWater(id.Job)), "<", keys.Tick(id.Tick)))
 	}
-	if c.Forbid && c.After == 0 {
-		is = append(is, clientv3.Compare(clientv3.CreateRevision(rivals(k, id)), "=", 0).WithPrefix())
-	}
-	return clientv3.OpTxn(is, then, []clientv3.Op{
+	otherwise := []clientv3.Op{
 		clientv3.OpGet(run),
 		clientv3.OpGet(k.Job(id.Job), clientv3.WithKeysOnly()),
-		clientv3.OpGet(rivals(k, id), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1)),
-	})
+		clientv3.OpGet(k.Paused(), clientv3.WithKeysOnly()),
+	}
+	if c.Forbid && c.After == 0 {
+		for _, r := range rivals(k, id) {
+			is = append(is, clientv3.Compare(clientv3.CreateRevision(r.From), "=", 0).WithRange(r.To))
+			otherwise = append(otherwise, clientv3.OpGet(r.From, clientv3.WithRange(r.To), clientv3.WithKeysOnly(), clientv3.WithLimit(1)))
+		}
+	}
+	return clientv3.OpTxn(is, then, otherwise)
 }
 
-// rivals is the prefix of the markers that a run must not overlap.
-func rivals(k keys.Cron, id keys.RunID) string {
-	if _, manual := id.Request(); manual {
-		return k.ActsOf(id.Job, "")
+// rivals are where the markers lie that a run must not overlap: all of its job,
+// or, for one of several places, those of that place and those of none, which
+// begin with a digit.
+func rivals(k keys.Cron, id keys.RunID) []etcd.Range {
+	all := k.ActsOf(id.Job, "")
+	if _, manual := id.Request(); manual || id.Place == "" {
+		return []etcd.Range{etcd.Prefix(all)}
 	}
-	return k.ActsOf(id.Job, id.Place)
+	return []etcd.Range{etcd.Prefix(k.ActsOf(id.Job, id.Place)), {From: all + "0", To: all + ":"}}
 }
 
 // refused says why c was refused, or by whom it was forestalled.
@@ -142,8 +146,13 @@ func (c Claim) refused(r *clientv3.TxnResponse) (*Run, error) {
 	if kvs := rangeOf(r, 1).Kvs; len(kvs) == 0 || kvs[0].ModRevision != c.JobRev {
 		return nil, ErrChanged
 	}
-	if c.Forbid && c.After == 0 && len(rangeOf(r, 2).Kvs) > 0 {
-		return nil, ErrOverlap
+	if len(rangeOf(r, 2).Kvs) > 0 {
+		return nil, ErrPaused
+	}
+	for i := 3; i < len(r.Responses); i++ {
+		if len(rangeOf(r, i).Kvs) > 0 {
+			return nil, ErrOverlap
+		}
 	}
 	if c.After != 0 || c.Request != 0 {
 		return nil, ErrChanged // the record was pruned, or the request withdrawn
@@ -263,8 +272,8 @@ func (s Settlement) outcome(r *clientv3.TxnResponse) error {
 	if len(kvs) == 0 {
 		return fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
 	}
-	is, err := DecodeRun(s.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
-	if err == nil && (is.Claim != s.Run.Claim || is.State != s.Run.State) {
+	_, err := DecodeRun(s.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
+	if err == nil && string(kvs[0].Value) != s.Run.Encode() {
 		err = fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
 	}
 	return err

@@ -330,3 +330,13 @@ func (s Store) request(kv *mvccpb.KeyValue) (Request, bool) {
 	r.Job, r.ID, r.Rev = e.Name, e.ID, kv.ModRevision
 	return r, ok
 }
+
+// LastOf reads how the latest run of a job ended; zero: that is not known.
+func (s Store) LastOf(ctx context.Context, name string) (l Last, _ error) {
+	r, err := s.get(ctx, s.Keys.Last(name))
+	if err != nil || len(r.Kvs) == 0 {
+		return Last{}, err
+	}
+	err = json.Unmarshal(r.Kvs[0].Value, &l)
+	return l, err
+}

@@ -68,7 +68,7 @@ func instance(id keys.RunID) string {
 // whose rule is to replace. A tick that must not overlap is skipped.
 func (p *planner) wait(d *duty, spec *cron.Job, rivals []*cron.Act, now time.Time) {
 	switch {
-	case d.kind == byTick && spec.Overlaps() == cron.Forbid:
+	case d.kind == byTick && !d.patient && spec.Overlaps() == cron.Forbid:
 		p.skip(*d, rivals, 0)
 		p.drop(d.key)
 		return
@@ -94,7 +94,7 @@ func (p *planner) tooLate(d *duty) {
 
 // unqueue tries again what waits for a slot.
 func (p *planner) unqueue() {
-	for len(p.queue) > 0 && len(p.running) < p.cfg.Slots {
+	for len(p.queue) > 0 && len(p.running) < p.cfg.Slots && p.standby() == "" {
 		d := p.queue[0]
 		p.queue = p.queue[1:]
 		if p.duties[d.key] == d {
@@ -146,22 +146,32 @@ func (p *planner) claimAnswered(r *running, c cron.Claim, got *cron.Run, err err
 	case err == nil: // somebody else's
 		p.drop(r.duty.key)
 	case errors.Is(err, cron.ErrOverlap):
-		if r.duty.kind == byTick && r.spec.Overlaps() == cron.Forbid {
+		if r.duty.kind == byTick && !r.duty.patient && r.spec.Overlaps() == cron.Forbid {
 			p.stats.skipped.Add(1)
 			p.drop(r.duty.key)
 			return
 		}
 		p.again(r.duty, p.now().Add(lookAgain))
-	case errors.Is(err, cron.ErrChanged), errors.Is(err, cron.ErrPruned):
+	case errors.Is(err, cron.ErrChanged):
 		p.drop(r.duty.key)
+	case errors.Is(err, cron.ErrPruned):
+		p.drop(r.duty.key)
+		p.say(Event{Event: "missed", Level: Warning, Job: r.run.Job, Run: name, Tick: r.run.Tick, Count: 1, Reason: err.Error()})
 	default:
 		p.say(Event{Event: "unclaimed", Level: Warning, Job: r.run.Job, Run: name, Tick: r.run.Tick, Reason: err.Error()})
 		p.again(r.duty, p.now().Add(slice))
+		if a := p.acts[name]; a != nil {
+			p.mind(a)
+		}
 	}
 }
 
 // ended is called when a run of ours is over, and settled as well as it could be.
 func (p *planner) ended(r *running) {
-	delete(p.running, r.run.RunID.String())
+	name := r.run.RunID.String()
+	delete(p.running, name)
 	p.unqueue()
+	if a := p.acts[name]; a != nil {
+		p.mind(a)
+	}
 }

@@ -82,13 +82,13 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Seam == nil {
 		cfg.Seam = func(string) {}
 	}
-	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1)}
+	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 1)}
 	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
 	var err error
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
 		return nil, err
 	}
-	d.seen = d.spool.state.Rev
+	d.seen, d.identity = d.spool.state.Rev, d.spool.state.Cluster
 	return &Runner{d}, nil
 }
 
@@ -127,6 +127,13 @@ const gcPercent = 40
 // with it.
 func (r *Runner) Run(ctx context.Context) error {
 	defer r.d.spool.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var heard sync.WaitGroup
+	defer heard.Wait()
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	heard.Go(func() { r.d.hear(cancel, over) })
 	if os.Getenv("GOGC") == "" {
 		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	}
@@ -153,6 +160,26 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
+// hear ends the context at the first signal, and passes further ones on: they
+// are heard whatever the runner waits for.
+func (d *daemon) hear(cancel func(), over <-chan struct{}) {
+	for first := true; ; first = false {
+		select {
+		case <-d.cfg.Signals:
+		case <-over:
+			return
+		}
+		cancel()
+		if first {
+			continue
+		}
+		select {
+		case d.more <- struct{}{}:
+		default: // it has not acted on the last one yet
+		}
+	}
+}
+
 // daemon is what outlives a session.
 type daemon struct {
 	cfg    Config
@@ -163,24 +190,30 @@ type daemon struct {
 	beat   atomic.Int64 // when the planner last went round; 0: there is none
 	saying sync.Mutex
 
-	mu      sync.Mutex
-	skew    string // why the clock is not to be trusted
-	rolled  string // why etcd is not
-	seen    int64  // the highest revision of etcd's that was seen
-	noticed int64  // the revision at which rolled was found
-	skewed  chan struct{}
-	recheck chan struct{} // the clock is to be compared at once
+	mu       sync.Mutex
+	skew     string // why the clock is not to be trusted
+	rolled   string // why etcd is not
+	seen     int64  // the highest revision of etcd's that was seen
+	noticed  int64  // the revision at which rolled was found
+	identity uint64 // the id of the cluster that was seen
+	skewed   chan struct{}
+	more     chan struct{} // a further signal
+	recheck  chan struct{} // the clock is to be compared at once
 }
 
-func (d *daemon) now() time.Time { return d.cfg.Now() }
+// now is the wall clock: without what Go adds to it, for it is compared with
+// instants of others, and is set.
+func (d *daemon) now() time.Time { return d.cfg.Now().Round(0) }
 
 // say reports a step, one after the other.
 func (d *daemon) say(e Event) {
 	if d.cfg.Said == nil {
 		return
 	}
-	d.saying.Lock()
-	defer d.saying.Unlock()
+	if e.Event != Output { // whose reader may be slow, and holds up nothing else
+		d.saying.Lock()
+		defer d.saying.Unlock()
+	}
 	e.Time = d.now().UTC()
 	d.cfg.Said(e)
 }
@@ -225,10 +258,17 @@ func (d *daemon) highest() int64 {
 // put when before was the highest that had been seen. One that is lower means
 // that etcd has been restored from a backup: what was claimed since could be
 // claimed again.
-func (d *daemon) sawRevision(rev, before int64) (rolledBack bool) {
+// The cluster's id tells of one with another.
+func (d *daemon) sawRevision(rev int64, cluster uint64, before int64) (rolledBack bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if rev >= before {
+	was := d.identity
+	d.identity = cluster
+	if was != 0 && cluster != 0 && was != cluster {
+		d.rolled, d.noticed = "etcd is another cluster than before, as after a restore from a backup: ticks that have run could run again", rev
+		return true
+	}
+	if rev >= min(before, d.seen) {
 		d.seen = max(d.seen, rev)
 		return false
 	}
@@ -265,10 +305,6 @@ func (p *planner) restand() {
 
 // isReady is called once the table has been read.
 func (p *planner) isReady(jobs int) {
-	if p.sawRevision(p.rev, p.before) {
-		p.restand()
-	}
-	p.before = 0
 	if !p.stats.ready.Swap(true) {
 		p.say(Event{Event: "ready", Level: Notice, Count: jobs})
 	}

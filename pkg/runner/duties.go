@@ -37,7 +37,11 @@ func (p *planner) mind(a *cron.Act) {
 		p.schedule(duty{kind: killWait, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(after)})
 	case a.Waits:
 		p.retryLater(a, j)
-	case p.nodes[a.Node] == nil:
+	case a.Node == p.node.ID && p.running[name] == nil:
+		// A claim of ours of which we were told that it had failed, or a result that
+		// etcd has not taken; the spool has that.
+		p.schedule(duty{kind: orphan, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(orphanAfter)})
+	case a.Node == "" || p.nodes[a.Node] == nil:
 		p.schedule(duty{kind: lost, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(lostAfter + after)})
 	}
 }
@@ -83,6 +87,18 @@ func (p *planner) answer(r *cron.Request) {
 	}
 	d := duty{kind: byRequest, request: r, due: p.now(), until: r.Expires}
 	p.want(d, r.RunID(), spec, p.rank(p.eligible(place), r.Job, r.ID, 0))
+}
+
+// killsOf looks again at what was asked of a run, which has changed.
+func (p *planner) killsOf(id keys.RunID) {
+	if !p.synced || len(p.reqs) == 0 {
+		return
+	}
+	for _, r := range p.reqs {
+		if r.Action == cron.Kill && r.Job == id.Job && r.Run == id.ID() {
+			p.answerKill(r)
+		}
+	}
 }
 
 // answerKill ends a run of ours, or one that waits; for one that is over, there

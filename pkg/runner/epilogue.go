@@ -44,7 +44,6 @@ func Epilogue(ctx context.Context, will string) error {
 	s := cron.Settlement{Run: run, Rev: w.Rev}
 	if run.State.Final() {
 		w.Last.State, w.Last.Ended, w.Last.ID = run.State, run.Ended, run.ID()
-		w.Last.Failures++
 		s.Last = w.Last
 	}
 	if err := cron.Settle(ctx, c, w.Keys, s); err != nil && !errors.Is(err, cron.ErrSuperseded) {

@@ -33,9 +33,13 @@ func (p *planner) take(changes []change) {
 
 // sync is called when the table is whole, as of revision rev.
 func (p *planner) sync(rev int64) {
+	before := max(p.before, p.rev)
 	p.rev = rev
 	if p.synced {
 		return
+	}
+	if p.sawRevision(rev, p.cluster.Load(), before) {
+		p.restand()
 	}
 	for _, j := range p.jobs {
 		if j.seen != p.reading {
@@ -46,6 +50,7 @@ func (p *planner) sync(rev int64) {
 	for _, a := range p.acts {
 		if j := p.jobs[a.Job]; j != nil {
 			j.runs++
+			j.claimed(a)
 		}
 	}
 	p.synced = true
@@ -77,10 +82,11 @@ func (p *planner) put(c change) {
 		if a, err = cron.DecodeAct(e.Run, e.Waits, c.kv.Value, c.kv.ModRevision); err == nil {
 			p.setAct(a)
 			p.sawAct(a)
+			p.killsOf(a.RunID)
 		}
 	case "node":
 		var n *cron.Node
-		if n, err = decodeNode(c.kv); err == nil {
+		if n, err = decodeNode(e.Name, c.kv); err == nil {
 			p.nodes[n.ID] = n
 			p.meet(n)
 		}
@@ -112,6 +118,7 @@ func (p *planner) deleted(e keys.Entry) {
 		if a := p.acts[e.Run.String()]; a != nil && a.Waits == e.Waits { // else the other marker has taken its place
 			p.dropAct(e.Run)
 			p.unqueue()
+			p.killsOf(e.Run)
 		}
 	case "node":
 		delete(p.nodes, e.Name)
@@ -150,6 +157,7 @@ func (p *planner) putJob(name string, c change) {
 		return
 	}
 	j.rev, j.raw, j.sched, j.next = c.kv.ModRevision, "", nil, 0
+	p.heap.place(j)
 	spec, sched, err := p.parse(c.kv.Value)
 	if spec != nil { // with a schedule that is of no use it can still be run by hand
 		err = errors.Join(err, j.keep(*spec))
@@ -161,12 +169,22 @@ func (p *planner) putJob(name string, c change) {
 		// The clock of who has written it may be ahead of ours.
 		j.since = min(epoch(spec.Updated), p.now().Unix())
 		j.keepFor = int64(spec.KeepFor)
+		where, _ := cron.ParsePlacement(spec.On) // what is wrong with it is said at a tick
+		j.placed = where.All || where.N > 1
 		if !spec.Paused {
 			j.sched = sched
 		}
 	}
-	if p.synced {
-		p.plan(j)
+	if !p.synced {
+		return
+	}
+	p.plan(j)
+	if j.runs > 0 { // who may make the next attempt can be another now
+		for _, a := range p.acts {
+			if a.Job == name && a.Waits {
+				p.mind(a)
+			}
+		}
 	}
 }
 

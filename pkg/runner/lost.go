@@ -15,7 +15,7 @@ import (
 // waits for an attempt that is not to come. It reports whether that has been done.
 func (p *planner) recordLost(d *duty) (done bool) {
 	a := p.acts[d.id.String()]
-	if a == nil || a.Rev != d.act.Rev || d.kind == lost && p.nodes[a.Node] != nil {
+	if a == nil || a.Rev != d.act.Rev || d.kind == lost && a.Node != "" && p.nodes[a.Node] != nil || d.kind == orphan && p.running[d.id.String()] != nil {
 		return true
 	}
 	var spec *cron.Job
@@ -24,6 +24,7 @@ func (p *planner) recordLost(d *duty) (done bool) {
 		spec, _ = j.spec()
 		mem = memory{tick: j.last, total: j.total, fails: j.fails}
 	}
+	kills := p.kills(d.id)
 	p.ask(func(ctx context.Context) error {
 		run, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.RunOf(ctx, d.id)
 		if errors.Is(err, cron.ErrNoRun) {
@@ -34,7 +35,7 @@ func (p *planner) recordLost(d *duty) (done bool) {
 			return nil // what we were told of comes
 		}
 		r := &running{session: p.session, run: run, spec: spec, duty: d, last: mem, due: run.Tick}
-		s := r.giveUp(a)
+		s := r.giveUp(a, kills)
 		err = p.ledger.Settle(s)
 		if err == nil {
 			p.stats.result(run.State)
@@ -51,13 +52,29 @@ func (p *planner) recordLost(d *duty) (done bool) {
 	return false
 }
 
+// kills are the requests to kill a run.
+func (p *planner) kills(id keys.RunID) (all []*cron.Request) {
+	for _, q := range p.reqs {
+		if q.Action == cron.Kill && q.Job == id.Job && q.Run == id.ID() {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
 // giveUp is the end of a run whose runner is gone, or that is not to be tried
-// again.
-func (r *running) giveUp(a *cron.Act) cron.Settlement {
+// again; kills have asked for its end.
+func (r *running) giveUp(a *cron.Act, kills []*cron.Request) cron.Settlement {
 	run := r.run
 	run.Ended = r.now().UTC()
 	s := cron.Settlement{Run: run, Rev: run.Rev}
+	for _, q := range kills {
+		r.killedBy = q.By
+		s.Requests = append(s.Requests, q.ID)
+	}
 	switch {
+	case r.duty.kind == orphan:
+		run.State, run.Cause = cron.Unknown, "its runner was told that the claim had failed, or could not write its result"
 	case r.duty.kind == lost:
 		run.State, s.Gone = cron.Lost, a.Node
 		if a.Node != "" { // else its sentinel has said what there is to say
@@ -66,10 +83,12 @@ func (r *running) giveUp(a *cron.Act) cron.Settlement {
 		if r.spec != nil {
 			r.retry()
 		}
-	case r.duty.request != nil:
-		run.State, run.Cause, s.Requests = cron.Killed, "by "+r.duty.request.By+", before its next attempt", []string{r.duty.request.ID}
-	default:
+	case r.killedBy != "":
+		run.State, run.Cause = cron.Killed, "by "+r.killedBy+", before its next attempt"
+	case r.spec == nil:
 		run.State, run.Cause = cron.Failed, "the job was removed before its next attempt"
+	default:
+		run.State, run.Cause = cron.Failed, run.Cause+"; no runner could make the next attempt"
 	}
 	if run.State.Final() && r.spec != nil {
 		s.Last = r.remembered()
@@ -84,11 +103,14 @@ func (p *planner) askToKill(a *cron.Act, by keys.RunID) {
 		return
 	}
 	p.reqs[q.Job+"/"+q.ID] = &q
-	key := p.cron.Request(q.Job, q.ID)
+	key, marker := p.cron.Request(q.Job, q.ID), p.cron.Act(a.RunID)
+	if a.Waits {
+		marker = p.cron.Retry(a.RunID)
+	}
 	p.ask(func(ctx context.Context) error {
 		_, err := etcd.Do(ctx, p.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
-				clientv3.Compare(clientv3.CreateRevision(p.cron.Act(a.RunID)), ">", 0)).Then(clientv3.OpPut(key, q.Encode())).Commit()
+				clientv3.Compare(clientv3.CreateRevision(marker), ">", 0)).Then(clientv3.OpPut(key, q.Encode())).Commit()
 		})
 		return err
 	})
@@ -124,14 +146,15 @@ func (p *planner) deleteKey(key string, rev int64) {
 // has been done.
 func (p *planner) removeJob(d *duty) (done bool) {
 	j := p.jobs[d.id.Job]
-	if j == nil || j.rev != d.jobRev {
+	if j == nil {
 		return true
 	}
+	rev := j.rev
 	if j.runs > 0 {
 		return false
 	}
 	p.ask(func(ctx context.Context) error {
-		_, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.Remove(ctx, j.name, d.jobRev, "")
+		_, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.Remove(ctx, d.id.Job, rev, "")
 		if errors.Is(err, cron.ErrNoJob) || errors.As(err, new(*cron.Conflict)) {
 			return nil
 		}

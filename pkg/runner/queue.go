@@ -56,6 +56,7 @@ const (
 	byRequest             // claim what somebody asked for
 	byRetry               // claim the next attempt
 	lost                  // record that a runner died over a run
+	orphan                // record that nobody is at work for a claim of ours
 	killWait              // end a run that waits for its retry
 	expire                // withdraw a request that is too late, or has nothing to be about
 	forget                // remove a submitted job
@@ -72,7 +73,8 @@ type duty struct {
 	due   time.Time // when the run was due
 
 	jobRev  int64 // byTick: of the job that the tick was computed from
-	misfire bool  // byTick: the one tick for all that were missed
+	forAll  bool  // byTick: it is run for all that were missed
+	patient bool  // byTick: it was missed, and waits for a run in progress
 	act     *cron.Act
 	request *cron.Request
 }

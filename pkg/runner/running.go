@@ -223,6 +223,13 @@ func (r *running) retry() {
 	default:
 		return
 	}
+	r.mu.Lock()
+	by := r.killedBy
+	r.mu.Unlock()
+	if by != "" { // whoever asked for its end wants no other attempt
+		r.run.State, r.run.Cause = cron.Killed, "by "+by
+		return
+	}
 	if r.run.Attempt > r.spec.Retries() {
 		return
 	}
@@ -305,8 +312,15 @@ func (r *running) patience() time.Duration {
 // remembered is what the job is remembered by, with this run.
 func (r *running) remembered() *cron.Last {
 	run := r.run
+	tick := run.Tick.Unix()
+	if isManual(run.RunID) { // it is on no schedule, and by the clock of who asked for it
+		tick = 0
+	}
+	if run.Skipped > 0 {
+		tick = max(tick, run.Ended.Unix()-1)
+	}
 	l := &cron.Last{ID: run.ID(), State: run.State, Began: run.Began, Ended: run.Ended, Exit: run.Exit, Host: run.Host, Runs: int(r.last.total) + 1,
-		Tick: time.Unix(max(r.last.tick, run.Tick.Unix()), 0).UTC(), OK: r.last.ok}
+		Tick: time.Unix(max(r.last.tick, tick), 0).UTC(), OK: r.last.ok}
 	if run.State.Well() {
 		l.OK = run.Ended
 	} else {
@@ -321,11 +335,19 @@ func (r *running) lowWater(runs int) time.Time {
 	if runs%r.spec.Keeps() != 0 {
 		return time.Time{}
 	}
+	// A run that was asked for does not push out what the schedule still has to.
+	newest := r.last.tick - 1
+	if !isManual(r.run.RunID) {
+		newest = max(newest, r.run.Tick.Unix()-1)
+	}
 	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
 	defer cancel()
 	low, err := cron.LowWater(ctx, r.cfg.Etcd, r.cron, r.run.RunID, r.spec.Keeps())
 	if err != nil {
 		return time.Time{} // the next time will do
+	}
+	if newest < low.Unix() {
+		low = time.Unix(max(newest, 0), 0).UTC()
 	}
 	return low
 }

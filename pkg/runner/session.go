@@ -36,6 +36,7 @@ type session struct {
 	node   cron.Node
 	ledger *cron.Ledger
 
+	toTell  chan cron.Node // what the runner's key is to say
 	feed    chan []change
 	claims  chan claimAnswer
 	over    chan *running
@@ -57,7 +58,7 @@ var errLost = errors.New("the lease was lost")
 // serve runs one session: until the lease is lost (errLost), or the runner was
 // asked to end and has nothing left to do (nil), or etcd refuses.
 func (d *daemon) serve(asked context.Context) error {
-	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running)}
+	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), toTell: make(chan cron.Node, 1), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running)}
 	if err := s.open(asked); err != nil {
 		return err
 	}
@@ -66,10 +67,15 @@ func (d *daemon) serve(asked context.Context) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
 	s.ctx, s.cancel = ctx, cancel
+	if !d.cfg.SkipClock {
+		s.setSkew(notChecked)
+		s.lookAtClock(ctx)
+	}
 	s.ledger = cron.NewLedger(ctx, d.cfg.Etcd, s.cron, s.node)
+	s.wg.Go(func() { s.keepNode(ctx) })
 	s.wg.Go(func() { s.follow(ctx) })
 	s.wg.Go(func() { s.lookAtEtcd(ctx) })
-	s.wg.Go(func() { s.replay(ctx) })
+	s.wg.Go(func() { s.replayAll(ctx) })
 	err := newPlanner(s).loop()
 	cancel()
 	s.wg.Wait()
@@ -134,11 +140,30 @@ func (s *session) putNode(ctx context.Context, n cron.Node) (int64, error) {
 	})
 }
 
-// tellNode lets the others know what has changed about this runner.
+// tellNode lets the others know what has changed about this runner: what it was
+// to tell before and has not is told no more.
 func (p *planner) tellNode() {
 	p.node.Draining, p.node.Standby = p.drained, p.standby()
-	n := p.node
-	p.ask(func(ctx context.Context) error { _, err := p.putNode(ctx, n); return err })
+	select {
+	case <-p.toTell:
+	default:
+	}
+	p.toTell <- p.node
+}
+
+// keepNode writes the runner's key as often as tellNode wants, each time until
+// that is done.
+func (s *session) keepNode(ctx context.Context) {
+	for {
+		select {
+		case n := <-s.toTell:
+			if _, err := s.putNode(ctx, n); err != nil && ctx.Err() == nil {
+				s.say(Event{Event: "unwritten", Level: Warning, Reason: err.Error()})
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // close gives the lease up, unless something that was started may be alive: then
@@ -199,7 +224,6 @@ func (p *planner) loop() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var overdue, hopeless <-chan time.Time
-	signals := p.cfg.Signals
 	stopping := p.asked.Done()
 	defer p.beat.Store(0)
 	for {
@@ -218,7 +242,7 @@ func (p *planner) loop() error {
 		case <-p.lease.Lost():
 			p.say(Event{Event: "lost", Level: Error, Count: len(p.running), Reason: p.lease.Loss().Error()})
 			return p.end(errLost)
-		case <-signals:
+		case <-p.more:
 			overdue = p.drain(overdue)
 		case <-stopping:
 			stopping = nil

@@ -62,7 +62,7 @@ func OpenSink(target string, out io.Writer, warn func(text string)) (*Sink, erro
 		}
 		s.url, s.bulk = target, strings.HasSuffix(u.Path, "/_bulk")
 	default:
-		if s.f, err = os.OpenFile(target, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+		if s.f, err = os.OpenFile(target, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 			return nil, err
 		}
 		s.w = s.f

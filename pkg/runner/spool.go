@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +46,7 @@ type spooled struct {
 	Run  *cron.Run  `json:"run"`
 	Last *cron.Last `json:"last,omitempty"`
 	Reqs []string   `json:"requests,omitempty"`
+	Kept time.Time  `json:"kept"`
 
 	name string
 	from *spool
@@ -110,7 +112,8 @@ func writeFile(path string, b []byte) error {
 
 // put keeps a result until it is removed.
 func (s *spool) put(r cron.Settlement) spooled {
-	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: r.Run, Last: r.Last, Reqs: r.Requests, from: s,
+	run := *r.Run
+	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: &run, Last: r.Last, Reqs: r.Requests, Kept: time.Now(), from: s,
 		name: fmt.Sprintf("run-%s-%s.json", r.Run.ID(), r.Run.Claim)}
 	if s.dir != "" {
 		if b, err := json.Marshal(e); err == nil {
@@ -169,11 +172,37 @@ func (s *session) state() state {
 	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: s.cluster.Load(), Rev: s.seen}
 }
 
-// replay writes what an earlier session, or an earlier start, could not write,
-// and ends the lease of an earlier start of which nothing is left.
-func (s *session) replay(ctx context.Context) {
+// replayEvery is how often what etcd has not taken is offered to it again.
+const replayEvery = 30 * time.Second
+
+// replayAll writes what an earlier session, or an earlier start, could not write,
+// ends the lease of an earlier start of which nothing is left, and goes on
+// writing what etcd refuses for a while.
+func (s *session) replayAll(ctx context.Context) {
 	before := s.spool.last()
+	s.replay(ctx, 0)
+	if before.Lease != 0 && before.Node != s.node.ID {
+		s.endOf(ctx, before)
+	}
+	s.spool.keep(s.state())
+	tick := time.NewTicker(replayEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.replay(ctx, replayEvery)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// replay writes what has been in the spool for so long.
+func (s *session) replay(ctx context.Context, age time.Duration) {
 	for _, e := range s.spool.all() {
+		if time.Since(e.Kept) < age {
+			continue // it is on its way
+		}
 		if err := s.rewrite(ctx, e); err != nil && !errors.Is(err, cron.ErrSuperseded) {
 			if ctx.Err() == nil {
 				s.say(Event{Event: "unwritten", Level: Warning, Job: e.Job, Reason: err.Error()})
@@ -182,10 +211,6 @@ func (s *session) replay(ctx context.Context) {
 		}
 		e.remove()
 	}
-	if before.Lease != 0 && before.Node != s.node.ID {
-		s.endOf(ctx, before)
-	}
-	s.spool.keep(s.state())
 }
 
 // last is the state that was kept.
@@ -203,12 +228,20 @@ func (s *session) rewrite(ctx context.Context, e spooled) error {
 		return nil
 	}
 	e.Run.RunID = id
+	store := cron.Store{C: s.cfg.Etcd, Keys: s.cron}
 	r := cron.Settlement{Run: e.Run, Rev: e.Rev, Last: e.Last, Requests: e.Reqs}
-	err := cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
+	last, err := store.LastOf(ctx, e.Job)
+	if err != nil {
+		return err
+	}
+	if r.Last != nil && last.Ended.After(r.Last.Ended) { // later runs are what the job is remembered by
+		r.Last = nil
+	}
+	err = cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
 	if !errors.Is(err, cron.ErrSuperseded) {
 		return err
 	}
-	is, rerr := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, id)
+	is, rerr := store.RunOf(ctx, id)
 	if rerr != nil || is.Claim != e.Run.Claim || is.State != cron.Lost {
 		return err
 	}

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"time"
 
@@ -27,13 +28,19 @@ type job struct {
 	runs    int32              // in progress, the waiting ones too
 	total   int32              // runs that there have been
 	fails   int32              // since it last ended well
+	placed  bool               // it runs in several places
 	seen    uint32             // the reading that it was last seen in
 	bound   bool               // it starts or expires some time
 	ok      int64              // when it last ended well, nanoseconds of UTC
 }
 
 // due is when the next tick is to be claimed, in nanoseconds of UTC.
-func (j *job) due() int64 { return j.next*int64(time.Second) + j.splay }
+func (j *job) due() int64 {
+	if j.next > (math.MaxInt64-j.splay)/int64(time.Second) { // after the year 2262
+		return math.MaxInt64
+	}
+	return j.next*int64(time.Second) + j.splay
+}
 
 // spec is what keep has kept.
 func (j *job) spec() (*cron.Job, error) {
@@ -130,6 +137,14 @@ func (t *table) setAct(a *cron.Act) {
 	}
 	if j := t.jobs[a.Job]; j != nil {
 		j.runs++
+		j.claimed(a)
+	}
+}
+
+// claimed notes that a tick need not be planned any more.
+func (j *job) claimed(a *cron.Act) {
+	if a.Place == "" {
+		j.last = max(j.last, a.Tick.Unix())
 	}
 }
 
@@ -160,12 +175,14 @@ func (t *table) inProgress(id keys.RunID) []*cron.Act {
 	_, manual := id.Request()
 	var all []*cron.Act
 	for _, a := range t.acts {
-		if a.Job == id.Job && (manual || id.Place == "" || a.Place == id.Place) {
+		if a.Job == id.Job && (manual || id.Place == "" || a.Place == id.Place || a.Place == "" || isManual(a.RunID)) {
 			all = append(all, a)
 		}
 	}
 	return all
 }
+
+func isManual(id keys.RunID) bool { _, manual := id.Request(); return manual }
 
 // eligible returns the runners that may claim a run of a job that is to be
 // placed so.
@@ -179,9 +196,11 @@ func (t *table) eligible(p cron.Placement) []*cron.Node {
 	return nodes
 }
 
-func decodeNode(kv *mvccpb.KeyValue) (*cron.Node, error) {
-	n := &cron.Node{Rev: kv.CreateRevision, Lease: kv.Lease}
-	return n, json.Unmarshal(kv.Value, n)
+func decodeNode(id string, kv *mvccpb.KeyValue) (*cron.Node, error) {
+	n := &cron.Node{}
+	err := json.Unmarshal(kv.Value, n)
+	n.ID, n.Rev, n.Lease = id, kv.CreateRevision, kv.Lease
+	return n, err
 }
 
 func decodeRequest(e keys.Entry, kv *mvccpb.KeyValue) (*cron.Request, error) {

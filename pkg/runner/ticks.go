@@ -15,8 +15,12 @@ func (p *planner) plan(j *job) {
 	j.next = 0
 	if j.sched != nil {
 		spec, err := j.bounds()
+		after := j.last
+		if j.placed { // of which some may have been run, and others not: a claim tells
+			after = min(after, p.now().Unix()-int64(spec.Lateness()/time.Second)-j.splay/int64(time.Second))
+		}
 		if err == nil {
-			p.advance(j, spec, max(j.last, j.since))
+			p.advance(j, spec, max(after, j.since))
 		}
 	}
 	p.heap.place(j)
@@ -45,7 +49,8 @@ func (p *planner) tick(j *job, now time.Time) {
 	}
 	oldest := now.Add(-spec.Lateness())
 	if due := time.Unix(0, j.due()); due.Before(oldest) {
-		before := (oldest.UnixNano() - j.splay) / int64(time.Second)
+		// Up: a tick in the second that has begun is too late as well.
+		before := (oldest.UnixNano() - j.splay + int64(time.Second) - 1) / int64(time.Second)
 		end := before
 		if spec.Expires != nil { // a tick at that instant is none
 			end = min(end, spec.Expires.Add(time.Second-1).Unix())
@@ -56,7 +61,7 @@ func (p *planner) tick(j *job, now time.Time) {
 	} else {
 		t := time.Unix(j.next, 0)
 		p.advance(j, spec, j.next)
-		p.offer(j, spec, t, due, due.Add(spec.Lateness()), false)
+		p.offer(j, spec, t, duty{due: due, until: due.Add(spec.Lateness())})
 	}
 	p.heap.place(j)
 }
@@ -92,14 +97,16 @@ func (p *planner) misfired(j *job, spec *cron.Job, missed []time.Time, now time.
 	case cron.MisfireOnce:
 		missed = missed[len(missed)-1:]
 	}
-	for _, t := range missed {
-		p.offer(j, spec, t, now, now.Add(spec.Lateness()), spec.Misfires() == cron.MisfireOnce)
+	for i, t := range missed { // one after the other, oldest first, where they must not overlap
+		due := now.Add(time.Duration(i) * time.Millisecond)
+		p.offer(j, spec, t, duty{due: due, until: now.Add(spec.Lateness() * time.Duration(len(missed))),
+			forAll: spec.Misfires() == cron.MisfireOnce, patient: true})
 	}
 }
 
 // offer puts the runs of a tick on the agenda: one, or as many as the job's
 // placement wants.
-func (p *planner) offer(j *job, spec *cron.Job, t, due, until time.Time, misfire bool) {
+func (p *planner) offer(j *job, spec *cron.Job, t time.Time, base duty) {
 	if p.paused || p.drained {
 		return
 	}
@@ -110,7 +117,7 @@ func (p *planner) offer(j *job, spec *cron.Job, t, due, until time.Time, misfire
 	}
 	t = t.UTC()
 	nodes := p.eligible(place)
-	base := duty{kind: byTick, due: due, until: until, jobRev: j.rev, misfire: misfire}
+	base.kind, base.jobRev = byTick, j.rev
 	switch {
 	case place.All:
 		id := keys.RunID{Job: j.name, Tick: t, Place: "@" + p.cfg.Host}
@@ -143,13 +150,13 @@ func (p *planner) want(d duty, id keys.RunID, spec *cron.Job, rank int) {
 		return
 	}
 	d.id, d.key = id, "run "+id.String()
-	if d.kind == byTick && spec.Overlaps() == cron.Forbid {
+	if d.kind == byTick && !d.patient && spec.Overlaps() == cron.Forbid {
 		if rivals := p.inProgress(id); len(rivals) > 0 {
 			p.skip(d, rivals, rank)
 			return
 		}
 	}
-	if d.misfire {
+	if d.forAll {
 		p.misfires[id.Job] = d.key
 	}
 	d.at = d.due.Add(time.Duration(rank) * p.cfg.Hedge)

@@ -27,8 +27,8 @@ type step struct {
 	mono clock.Instant
 }
 
-// notChecked is why nothing is taken on just after the clock was set.
-const notChecked = "the wall clock was set, and has not been compared with etcd's yet"
+// notChecked is why nothing is taken on at first, and just after the clock was set.
+const notChecked = "the wall clock has not been compared with etcd's yet"
 
 // checkStep notices that the wall clock was set, before anything is done by it.
 // A suspend is none: both clocks have gone on.
@@ -40,6 +40,11 @@ func (p *planner) checkStep(now time.Time) {
 		return
 	}
 	p.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", by.Round(time.Millisecond))})
+	if by < 0 { // what was planned may lie beyond what is still to come
+		for _, j := range p.jobs {
+			p.plan(j)
+		}
+	}
 	if !p.cfg.SkipClock {
 		p.setSkew(notChecked)
 		select {
@@ -79,43 +84,59 @@ func (s *session) lookAtEtcd(ctx context.Context) {
 
 // look asks etcd once. What cannot be found out changes nothing.
 func (s *session) look(ctx context.Context) {
+	if !s.cfg.SkipClock {
+		s.lookAtClock(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, stepEvery)
 	defer cancel()
-	if !s.cfg.SkipClock {
-		if skew, err := s.skewOfEtcd(ctx); err == nil {
-			s.judgeClock(skew)
-		} else if s.unchecked() {
-			s.setSkew("") // it will not be known
-		}
-	}
 	before := s.highest()
-	rev, err := etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (int64, error) {
-		r, err := m.KV().Get(ctx, s.cron.Node(s.node.ID), clientv3.WithKeysOnly())
-		if err != nil {
-			return 0, err
-		}
-		return r.Header.Revision, nil
+	r, err := etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+		return m.KV().Get(ctx, s.cron.Node(s.node.ID), clientv3.WithKeysOnly())
 	})
 	if err != nil {
 		return
 	}
-	if s.sawRevision(rev, before) {
+	s.cluster.Store(r.Header.ClusterId)
+	if s.sawRevision(r.Header.Revision, r.Header.ClusterId, before) {
 		s.poke()
 	}
 	s.spool.keep(s.state())
 }
 
-// skewOfEtcd is by how much our wall clock is ahead of the preferred member's,
+// unknowable is how many times in a row etcd's clock may not be had before a
+// clock that was set is trusted for want of anything better.
+const unknowable = 3
+
+// lookAtClock compares the wall clock with etcd's.
+func (s *session) lookAtClock(ctx context.Context) {
+	for range unknowable {
+		ctx, cancel := context.WithTimeout(ctx, stepEvery)
+		skew, err := s.skewOfEtcd(ctx)
+		cancel()
+		if err == nil {
+			s.judgeClock(skew)
+			return
+		}
+		if !s.unchecked() || ctx.Err() == context.Canceled && s.ctx.Err() != nil {
+			return
+		}
+	}
+	s.say(Event{Event: "clock-unknown", Level: Warning, Reason: "etcd does not tell its time by HTTP: the clock is taken on trust"})
+	s.setSkew("")
+}
+
+// skewOfEtcd is by how much our wall clock is ahead of that of a member of etcd,
 // as far as its answer can tell: that gives whole seconds, and took its time.
 func (s *session) skewOfEtcd(ctx context.Context) (time.Duration, error) {
-	m, _ := s.cfg.Etcd.Preferred()
-	sent := s.now()
-	date, err := m.Date(ctx)
-	if err != nil {
-		return 0, err
-	}
-	got := s.now()
-	return outside(sent.Sub(date.Add(time.Second)), got.Sub(date)), nil
+	return etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (time.Duration, error) {
+		sent := s.now()
+		date, err := m.Date(ctx)
+		if err != nil {
+			return 0, err
+		}
+		got := s.now()
+		return outside(sent.Sub(date.Add(time.Second)), got.Sub(date)), nil
+	})
 }
 
 // outside is how far an interval lies from 0.
