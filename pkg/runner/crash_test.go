@@ -422,3 +422,34 @@ func TestDrainWithoutEtcd(t *testing.T) {
 	w.start(set).ready()
 	w.want(w.one("job"), cron.Failed, "host1", 1, 1)
 }
+
+// TERM is heard while the runner waits for etcd, and is not forgotten when the
+// lease is lost during the drain.
+func TestTermWithoutEtcd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	road := etcdtest.Road(t, w.srv)
+	p := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL, s.Drain = 2*time.Second, time.Minute }).ready()
+	w.add(tickAt("job", "trap '' TERM; while :; do sleep 1; done"))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	p.signal(syscall.SIGTERM)
+	w.wait("it to drain", func() bool { return len(p.events("draining")) == 1 })
+	road.Cut()
+	w.wait("the lease to be lost", func() bool { return len(p.events("lost")) == 1 })
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatal("it goes on")
+	}
+	other := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL = 2 * time.Second })
+	road.Heal()
+	other.ready()
+	road.Cut()
+	w.wait("the lease to be lost", func() bool { return len(other.events("lost")) == 1 })
+	other.signal(syscall.SIGTERM) // now it waits for etcd
+	select {
+	case <-other.done:
+	case <-time.After(patience):
+		t.Fatal("it waits on")
+	}
+}

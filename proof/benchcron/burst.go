@@ -205,5 +205,5 @@ func (w *world) burstOf(ctx context.Context) (table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(t, row{figure: fmt.Sprintf("%d of true, by %d runners of %d slots each", w.crowd, n, slots), conch: real.String()}), nil
+	return append(t, row{figure: fmt.Sprintf("to the last claim, the last result, entries: %d of true, by %d runners of %d slots each", w.crowd, n, slots), conch: real.String()}), nil
 }

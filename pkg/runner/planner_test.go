@@ -1,0 +1,209 @@
+package runner
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+)
+
+// aloneRunner is a planner that is the only runner, with a clock that the test sets,
+// and without a slot: what it would claim stays among its duties.
+type aloneRunner struct {
+	*planner
+	t   *testing.T
+	clk time.Time
+
+	mu   sync.Mutex
+	said []Event
+}
+
+func newAlone(t *testing.T, now time.Time) *aloneRunner {
+	a := &aloneRunner{t: t, clk: now}
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	d := &daemon{skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
+		cfg: Config{Host: "h", Hedge: time.Second, SkipClock: true, Placement: Spread, Now: func() time.Time { return a.clk },
+			Said: func(e Event) { a.mu.Lock(); a.said = append(a.said, e); a.mu.Unlock() }}}
+	s := &session{daemon: d, ctx: ctx, cron: keys.Space("/test").Cron(), node: cron.Node{ID: "h-1", Host: "h", Slots: 1}, toTell: make(chan cron.Node, 1)}
+	a.planner = newPlanner(s)
+	a.nodes["h-1"] = &s.node
+	a.synced = true
+	return a
+}
+
+// put tells of a job.
+func (a *aloneRunner) put(spec string) *job {
+	a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{Value: []byte(spec), ModRevision: 5}}})
+	return a.jobs["j"]
+}
+
+// look lets it act, which must not take for ever.
+func (a *aloneRunner) look() {
+	a.t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); a.wake() }()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		a.t.Fatal("it does not come to an end")
+	}
+}
+
+// wanted are the ticks that it would claim now.
+func (a *aloneRunner) wanted() map[int64]bool {
+	all := map[int64]bool{}
+	for _, d := range a.duties {
+		if d.kind == byTick {
+			all[d.id.Tick.Unix()] = true
+		}
+	}
+	return all
+}
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// Whatever the clock says when it is looked at, each tick is wanted, once its time
+// has come and not before, and it comes to an end.
+func TestEachTickIsWanted(t *testing.T) {
+	draw := rand.New(rand.NewPCG(3, 4))
+	for _, schedule := range []string{"@every 1s", "* * * * *", "*/7 * * * * *", "@every 13s", "0 * * * * *"} {
+		a := newAlone(t, noon)
+		j := a.put(`{"name":"j","schedule":"` + schedule + `","overlap":"allow","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+		seen := map[int64]bool{}
+		for a.clk.Before(noon.Add(20 * time.Minute)) {
+			a.clk = a.clk.Add(time.Duration(draw.Int64N(int64(50 * time.Second))))
+			a.look()
+			for tick := range a.wanted() {
+				if tick > a.clk.Unix() {
+					t.Fatalf("%s: %d is wanted before its time", schedule, tick)
+				}
+				seen[tick] = true
+			}
+		}
+		for tick := j.sched.Next(noon); tick.Before(a.clk); tick = j.sched.Next(tick) {
+			if !seen[tick.Unix()] {
+				t.Fatalf("%s: %v was not wanted", schedule, tick)
+			}
+		}
+	}
+}
+
+// A runner that comes late begins where it may, at whatever fraction of a second.
+func TestComesLate(t *testing.T) {
+	for _, fraction := range []time.Duration{0, 1, 500 * time.Millisecond, time.Second - 1} {
+		for _, schedule := range []string{"@every 1s", "* * * * *", "@every 7s"} {
+			a := newAlone(t, noon.Add(10*time.Minute+fraction))
+			a.put(`{"name":"j","schedule":"` + schedule + `","overlap":"allow","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+			a.look()
+			oldest := a.clk.Add(-time.Minute)
+			for tick := range a.wanted() {
+				if time.Unix(tick, 0).Before(oldest) {
+					t.Errorf("%s, %v: %d is too late to be run", schedule, fraction, tick)
+				}
+			}
+			if len(a.wanted()) == 0 || a.jobs["j"].next <= a.clk.Unix() {
+				t.Errorf("%s, %v: %d wanted, next %d", schedule, fraction, len(a.wanted()), a.jobs["j"].next)
+			}
+		}
+	}
+}
+
+// What lies beyond the clock's range is never due, and disturbs nothing.
+func TestFarAway(t *testing.T) {
+	for _, spec := range []string{
+		`"schedule":"@at 2300-01-01T00:00:00Z"`,
+		`"schedule":"* * * * *","starts":"2300-01-01T00:00:00Z"`,
+		`"schedule":"@at 9999-01-01T00:00:00Z","splay":"1h"`,
+	} {
+		a := newAlone(t, noon)
+		a.put(`{"name":"j",` + spec + `,"cmd":["true"],"updated":"2026-01-01T00:00:00Z"}`)
+		a.look()
+		if n := a.wanted(); len(n) != 0 {
+			t.Errorf("%s: %v", spec, n)
+		}
+	}
+}
+
+// What a person's clock says does not move the schedule.
+func TestAskedForByAnotherClock(t *testing.T) {
+	a := newAlone(t, noon)
+	j := a.put(`{"name":"j","schedule":"* * * * *","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+	r := &running{session: a.session, run: &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.AddDate(0, 0, 1), Place: keys.ManualPlace("x")}, State: cron.OK}}
+	a.putLast("j", *r.remembered())
+	a.plan(j)
+	if next := time.Unix(j.next, 0); !next.Equal(noon.Add(time.Minute)) {
+		t.Errorf("next at %v", next.UTC())
+	}
+	a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{ModRevision: 6,
+		Value: []byte(`{"name":"j","schedule":"* * * * *","cmd":["true"],"updated":"2030-01-01T12:00:00Z"}`)}}})
+	if next := time.Unix(a.jobs["j"].next, 0); !next.Equal(noon.Add(time.Minute)) {
+		t.Errorf("next at %v", next.UTC())
+	}
+}
+
+// A runner that reads of a run in progress does not take its tick for missed, or
+// for one that is to be skipped.
+func TestReadsOfARun(t *testing.T) {
+	for _, after := range []time.Duration{20 * time.Second, 10 * time.Minute} {
+		a := newAlone(t, noon.Add(after))
+		a.synced = false
+		id := keys.RunID{Job: "j", Tick: noon}
+		a.setAct(&cron.Act{RunID: id, Node: "h-1"})
+		a.put(`{"name":"j","schedule":"0 * * * *","cmd":["true"],"updated":"2025-01-01T12:00:00Z"}`)
+		a.putLast("j", cron.Last{Tick: noon.Add(-time.Hour)})
+		a.running[id.String()] = &running{}
+		a.sync(7)
+		a.look()
+		for _, e := range a.said {
+			if e.Event == "missed" || e.Event == "skipped" {
+				t.Errorf("after %v: %s %s", after, e.Event, e.Reason)
+			}
+		}
+	}
+}
+
+// Keys of somebody else's making do no harm.
+func TestForeignKeys(t *testing.T) {
+	a := newAlone(t, noon)
+	for _, value := range []string{"", "{}", "null", "[]", `"x"`, `{"id":7}`, "\xff", strings.Repeat("[", 1000)} {
+		for _, e := range []keys.Entry{{Kind: "node", Name: "x"}, {Kind: "job", Name: "j"}, {Kind: "last", Name: "j"}, {Kind: "req", Name: "j", ID: "r"},
+			{Kind: "act", Name: "j", Run: keys.RunID{Job: "j", Tick: noon}}, {Kind: "act", Name: "j", Run: keys.RunID{Job: "j", Tick: noon}, Waits: true}} {
+			a.take([]change{{entry: e, kv: &mvccpb.KeyValue{Value: []byte(value), ModRevision: int64(len(value)) + 9}}})
+			a.look()
+		}
+	}
+	if a.nodes[""] != nil {
+		t.Error("a runner without a name is one")
+	}
+	a.take([]change{{entry: keys.Entry{Kind: "act", Name: "k", Run: keys.RunID{Job: "k", Tick: noon}}, kv: &mvccpb.KeyValue{Value: []byte(`{"node":""}`)}}})
+	if a.duties["mind k/"+(keys.RunID{Job: "k", Tick: noon}).ID()] == nil {
+		t.Error("nobody looks after a run that was abandoned")
+	}
+}
+
+// Of what was missed the rule says what is run, oldest first.
+func TestMisfires(t *testing.T) {
+	for misfire, want := range map[string]int{"skip": 0, "once": 1, "all": cron.MisfireCap} {
+		a := newAlone(t, noon.Add(time.Hour+500*time.Millisecond))
+		a.put(`{"name":"j","schedule":"* * * * *","misfire":"` + misfire + `","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+		a.wake() // the agenda is looked at with the same clock: what was missed comes a little later
+		n, patient := 0, true
+		for _, d := range a.duties {
+			if d.kind == byTick && d.id.Tick.Before(a.clk.Add(-time.Minute)) {
+				n++
+				patient = patient && d.patient
+			}
+		}
+		if n != want || !patient {
+			t.Errorf("%s: %d are run, not %d", misfire, n, want)
+		}
+	}
+}
