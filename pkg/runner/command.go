@@ -32,9 +32,9 @@ func (r *running) command() (proc.Cmd, *output, error) {
 		return proc.Cmd{}, nil, err
 	}
 	c := proc.Cmd{Args: argv, Env: r.environ(who), Dir: r.dir(who), Session: true}
-	stdin := r.spec.Stdin
+	stdin, first := r.spec.Stdin, ""
 	if r.spec.Via != "" {
-		if c.Args, err = overSSH(r.spec, argv, r.outputs(), r.run.Claim); err != nil {
+		if c.Args, first, err = overSSH(r.spec, argv, r.outputs(), r.run.Claim, r.silence()); err != nil {
 			return proc.Cmd{}, nil, err
 		}
 	}
@@ -52,9 +52,12 @@ func (r *running) command() (proc.Cmd, *output, error) {
 		return proc.Cmd{}, nil, err
 	}
 	if r.spec.Via != "" {
-		if err := out.heartbeat(); err != nil {
+		if err := out.heartbeat(first); err != nil {
 			return proc.Cmd{}, nil, err
 		}
+	}
+	if who != nil {
+		out.giveTo(who)
 	}
 	c.Stdio = out.stdio()
 	return c, out, nil

@@ -1,12 +1,15 @@
 package runner
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"conch/pkg/cron"
+	"conch/pkg/guard"
 )
 
 // beatEvery is how often the near side says over the connection that it is
@@ -24,9 +27,10 @@ const (
 // when it has ended. The mark is one attempt's, and none of the near side's
 // processes bears it: the far side may be the same host.
 //
-// Its arguments: the mark, the seconds, the directory or nothing, then variables
-// up to "--", then the command.
-const remote = `mark=CONCH_SESSION=$1 patience=$2 dir=$3; shift 3
+// Its arguments: the mark, the seconds, the directory or nothing, the length of
+// what comes first on standard input, and the command. That is the variables, as
+// a shell reads them: arguments can be seen by everybody on either machine.
+const remote = `mark=CONCH_SESSION=$1 patience=$2 dir=$3 length=$4; shift 4
 sweep() {
 	kill -KILL "-$1"
 	for again in 1 2 3 4 5 6 7 8 9; do
@@ -42,11 +46,9 @@ for tool in setsid timeout; do
 	command -v $tool >/dev/null || { echo "conch: $(uname -n) has no $tool, which is needed to end a command with all that it starts" >&2; exit 126; }
 done
 [ -z "$dir" ] || cd "$dir" || exit 126
+vars=$(dd bs=1 count="$length" 2>/dev/null)
 exec 3<&0
-n=0 vars=
-while [ "$1" != -- ]; do n=$((n+1)); eval "v$n=\$1"; vars="$vars \"\$v$n\""; shift; done
-shift
-eval "setsid env \"\$mark\" $vars \"\$@\" </dev/null 3<&- & child=\$!"
+(eval "$vars"; exec setsid env "$mark" "$@" </dev/null 3<&-) & child=$!
 exec >/dev/null 2>&1 # what shells say of those that were killed
 (
 	trap '' TERM HUP
@@ -63,23 +65,32 @@ sweep "$child" # the reader too: sshd's sockets are input and output in one
 exit "$status"
 `
 
-// overSSH is the command that runs argv on the job's host. A connection that
-// breaks ends the near side with ssh's status 255, and the far side by itself.
-func overSSH(j *cron.Job, argv, outputs []string, mark string) ([]string, error) {
+// overSSH is the command that runs argv on the job's host, and what it is to read
+// before the beats: the job's variables and outputs. A connection that breaks ends
+// the near side with ssh's status 255, and the far side by itself, at the latest
+// after patience.
+func overSSH(j *cron.Job, argv, outputs []string, mark string, patience time.Duration) (ssh []string, first string, _ error) {
 	via, err := cron.ParseVia(j.Via)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	words := []string{"sh", "-c", remote, "conch", mark, strconv.Itoa(int(beatMissed / time.Second)), j.Cwd}
+	var vars strings.Builder
+	export := func(name, value string) { fmt.Fprintf(&vars, "export %s=%s\n", name, quote(value)) }
 	for name, value := range j.Env {
-		words = append(words, name+"="+value)
+		if isShellName(name) { // a shell can have no other
+			export(name, value)
+		}
 	}
-	words = append(append(append(words, outputs...), "--"), argv...)
+	for _, o := range outputs {
+		name, value, _ := strings.Cut(o, "=")
+		export(name, value)
+	}
+	words := append([]string{"sh", "-c", remote, "conch", mark, strconv.Itoa(int(patience / time.Second)), j.Cwd, strconv.Itoa(vars.Len())}, argv...)
 	for i, w := range words {
 		words[i] = quote(w)
 	}
 	// A connection of its own: one that is shared ends with the run that made it.
-	ssh := []string{"ssh", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none",
+	ssh = []string{"ssh", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none",
 		"-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", "ConnectTimeout=10"}
 	if via.Port != 0 {
 		ssh = append(ssh, "-p", strconv.Itoa(via.Port))
@@ -87,15 +98,33 @@ func overSSH(j *cron.Job, argv, outputs []string, mark string) ([]string, error)
 	if via.User != "" {
 		ssh = append(ssh, "-l", via.User)
 	}
-	return append(ssh, "--", via.Host, "exec "+strings.Join(words, " ")), nil
+	return append(ssh, "--", via.Host, "exec "+strings.Join(words, " ")), vars.String(), nil
+}
+
+func isShellName(s string) bool {
+	for i, c := range []byte(s) {
+		if !(c == '_' || 'a' <= c|0x20 && c|0x20 <= 'z' || i > 0 && '0' <= c && c <= '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// silence is how long the far side may hear nothing: it has ended before the
+// runner's lease can, even if the runner's host is gone.
+func (r *running) silence() time.Duration {
+	usable := r.lease.Usable()
+	left := usable - guard.Renew(usable, r.cfg.KillAfter) - time.Second
+	return max(2*time.Second, min(left, beatMissed).Truncate(time.Second))
 }
 
 // quote makes one word of s for a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // heartbeat puts a pipe in the place of the command's input, on which a line
-// comes each beatEvery for as long as this process lives and the run lasts.
-func (o *output) heartbeat() error {
+// comes each beatEvery, after what comes first, for as long as this process lives
+// and the run lasts.
+func (o *output) heartbeat(first string) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -107,8 +136,8 @@ func (o *output) heartbeat() error {
 		defer w.Close()
 		tick := time.NewTicker(beatEvery)
 		defer tick.Stop()
-		for {
-			if _, err := w.Write([]byte("\n")); err != nil {
+		for beat := first + "\n"; ; beat = "\n" {
+			if _, err := io.WriteString(w, beat); err != nil {
 				return
 			}
 			select {

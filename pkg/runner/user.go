@@ -3,8 +3,8 @@ package runner
 import (
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,20 +18,24 @@ const BecomeName = "conch-become"
 
 // become lets c be run by another user.
 func (r *running) become(c *proc.Cmd, who *user.User) {
-	c.Args = append([]string{BecomeName, who.Username, c.Dir, strings.Join(c.Paths, ":")}, c.Args...)
+	c.Args = slices.Concat([]string{BecomeName, who.Username, c.Dir, strconv.Itoa(len(c.Paths))}, c.Paths, c.Args)
 	c.Paths = []string{selfExe}
 	c.Dir = "/" // the user's may not be root's to enter, on a network's file system
 }
 
 // Become becomes a user, with that user's groups, goes to a directory, and
-// becomes the command. args are the user's name, the directory, the files to
-// try, with colons between them, and the command's arguments. It returns only if
-// that fails.
+// becomes the command. args are the user's name, the directory, how many files to
+// try, those, and the command's arguments. It returns only if that fails.
 func Become(args, env []string) error {
 	if len(args) < 4 {
 		return fmt.Errorf("%s is started by conch itself", BecomeName)
 	}
-	name, dir, paths, argv := args[0], args[1], strings.Split(args[2], ":"), args[3:]
+	name, dir, rest := args[0], args[1], args[3:]
+	n, err := strconv.Atoi(args[2])
+	if err != nil || n < 0 || n >= len(rest) {
+		return fmt.Errorf("%s is started by conch itself", BecomeName)
+	}
+	paths, argv := rest[:n], rest[n:]
 	if err := becomeUser(name); err != nil {
 		return fmt.Errorf("become %s: %w", name, err)
 	}
@@ -42,7 +46,7 @@ func Become(args, env []string) error {
 	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	err := error(syscall.ENOENT)
+	err = syscall.ENOENT
 	for _, path := range paths {
 		err = unix.Exec(path, argv, env)
 	}
@@ -79,4 +83,12 @@ func becomeUser(name string) error {
 		return err
 	}
 	return syscall.Setuid(uid)
+}
+
+// giveTo lets a user open the command's output anew, by /dev/stderr say.
+func (o *output) giveTo(who *user.User) {
+	uid, err := strconv.Atoi(who.Uid)
+	if err == nil {
+		_ = o.w.Chown(uid, -1) // else it is root's, and open all the same
+	}
 }

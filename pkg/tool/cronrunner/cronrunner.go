@@ -117,6 +117,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	}
 	defer c.Close()
 	log := newLog(o, stdio)
+	defer log.close() // last of all: everything below says something
 	cfg.Etcd, cfg.Said, cfg.Signals = c, log.say, signals
 	if !o.quiet {
 		cfg.Output = stdio.Out

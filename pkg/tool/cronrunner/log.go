@@ -6,7 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,17 +16,67 @@ import (
 )
 
 // log writes the runner's steps: what it does on standard error, and the lines
-// that the runs write on standard output.
+// that the runs write on standard output. It holds nobody up: what a stream does
+// not take is dropped, and said once it takes something again.
 type log struct {
-	out, err io.Writer
+	out, err *stream
 	format   string
 	least    runner.Level // the least that is said
+}
 
-	mu sync.Mutex
+// backlog is how many lines may wait for a stream.
+const backlog = 10000
+
+// stream is a writer that may be slow, or stopped for good.
+type stream struct {
+	w       io.Writer
+	lines   chan string
+	dropped atomic.Int64
+	done    chan struct{}
+}
+
+func newStream(w io.Writer) *stream {
+	s := &stream{w: w, lines: make(chan string, backlog), done: make(chan struct{})}
+	go s.write()
+	return s
+}
+
+func (s *stream) write() {
+	defer close(s.done)
+	for line := range s.lines {
+		if n := s.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(s.w, "%s: event=dropped lines=%d reason=\"this stream is too slow\"\n", name, n)
+		}
+		fmt.Fprintln(s.w, line)
+	}
+}
+
+func (s *stream) put(line string) {
+	select {
+	case s.lines <- line:
+	default:
+		s.dropped.Add(1)
+	}
+}
+
+// close writes what waits, if that does not take too long. Nothing may be put
+// after it.
+func (s *stream) close() {
+	close(s.lines)
+	select {
+	case <-s.done:
+	case <-time.After(2 * time.Second):
+	}
+}
+
+// close writes what is left.
+func (l *log) close() {
+	l.out.close()
+	l.err.close()
 }
 
 func newLog(o *options, stdio *cli.Stdio) *log {
-	l := &log{out: stdio.Out, err: stdio.Err, format: o.logFormat, least: runner.Info}
+	l := &log{out: newStream(stdio.Out), err: newStream(stdio.Err), format: o.logFormat, least: runner.Info}
 	if o.quiet {
 		l.least = runner.Warning
 	}
@@ -53,13 +103,11 @@ func (l *log) say(e runner.Event) {
 	if e.Level > l.least {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	to := l.err
 	if e.Event == runner.Output {
-		to = l.out
+		l.out.put(l.line(e))
+		return
 	}
-	fmt.Fprintln(to, l.line(e))
+	l.err.put(l.line(e))
 }
 
 func (l *log) line(e runner.Event) string {
