@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -182,6 +183,11 @@ func TestOverlapByPlace(t *testing.T) {
 		t.Error(err)
 	}
 	d.must(0, at(2, "@c"))
+	// One that was asked for is in no place: it excludes all, and they it.
+	d.put(d.Keys.Act(keys.RunID{Job: "job", Tick: time.Unix(1e9, 0), Place: keys.ManualPlace("x")}), "{}")
+	if _, _, err := d.books[0].Claim(at(3, "@d")); !errors.Is(err, ErrOverlap) {
+		t.Error(err)
+	}
 	// A job's name is no prefix of another's.
 	rev = d.add("jo")
 	d.must(0, Claim{Run: &Run{RunID: tickOf("jo", 1), State: Running, Claim: newID()}, JobRev: rev, Forbid: true})
@@ -239,6 +245,48 @@ func TestSettle(t *testing.T) {
 		t.Error(err)
 	}
 	d.gone(d.Keys.Run(other.RunID), d.Keys.Act(other.RunID), d.Keys.Last("job"))
+}
+
+// Of two that record the same end only one is told that it has: who notifies is
+// one.
+func TestSettledByOne(t *testing.T) {
+	d := newDesk(t, 2)
+	run := d.must(0, d.wish(0, tickOf("job", 1), d.add("job")))
+	for i, want := range []error{nil, ErrSuperseded} {
+		lost := *run
+		lost.State, lost.Ended = Lost, time.Now().Add(time.Duration(i)*time.Second)
+		if err := d.books[i].Settle(Settlement{Run: &lost, Rev: run.Rev}); !errors.Is(err, want) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+// One that etcd refuses does not take the others of its batch with it.
+func TestRefusedAlone(t *testing.T) {
+	d := newDesk(t, 1)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		name := fmt.Sprint("job", i)
+		c := d.wish(0, tickOf(name, 1), d.add(name))
+		if i == 7 {
+			c.Run.Tail = strings.Repeat("x", 1700000) // more than a request may have
+		}
+		wg.Go(func() {
+			if _, _, err := d.books[0].Claim(c); (err != nil) != (i == 7) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A claim that has been made, and is sent again when all is paused, is ours.
+func TestClaimedBeforePause(t *testing.T) {
+	d := newDesk(t, 1)
+	c := d.wish(0, tickOf("job", 1), d.add("job"))
+	d.must(0, c)
+	d.put(d.Keys.Paused(), "{}")
+	d.must(0, c)
 }
 
 // A run is not recorded as lost while its runner's key exists.

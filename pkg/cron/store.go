@@ -340,3 +340,29 @@ func (s Store) LastOf(ctx context.Context, name string) (l Last, _ error) {
 	err = json.Unmarshal(r.Kvs[0].Value, &l)
 	return l, err
 }
+
+// maxAhead is how wrong the clock may be of who puts jobs and requests: ticks up
+// to that instant are over for a new job.
+const maxAhead = 5 * time.Second
+
+// WrongClock means that this machine's wall clock and etcd's differ by too much:
+// what is written now would be of another time.
+type WrongClock struct{ Ahead time.Duration }
+
+func (e *WrongClock) Error() string {
+	if e.Ahead < 0 {
+		return fmt.Sprintf("the clock of this machine is behind etcd's by %v", -e.Ahead.Round(time.Second))
+	}
+	return fmt.Sprintf("the clock of this machine is ahead of etcd's by %v", e.Ahead.Round(time.Second))
+}
+
+// now is the time to write into a job or a request. Errors: *WrongClock.
+func (s Store) now(ctx context.Context) (time.Time, error) {
+	look, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	ahead, err := s.C.Ahead(look, time.Now)
+	if err == nil && ahead.Abs() > maxAhead { // one that cannot be had is trusted
+		return time.Time{}, &WrongClock{ahead}
+	}
+	return time.Now().UTC(), nil
+}

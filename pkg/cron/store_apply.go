@@ -67,7 +67,10 @@ func (e *Undone) Unwrap() error { return e.Cause }
 // and what was written is taken back if a later one conflicts: *Undone. progress,
 // if not nil, is told between them how many of the changes are made.
 func (s Store) Apply(ctx context.Context, rev int64, changes []Change, progress func(done, total int)) error {
-	now := time.Now().UTC()
+	now, err := s.now(ctx)
+	if err != nil {
+		return err
+	}
 	parts, err := s.parts(changes, now)
 	if err != nil {
 		return err

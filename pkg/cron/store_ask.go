@@ -25,7 +25,11 @@ func (s Store) RunNow(ctx context.Context, job, id, by string, expires time.Time
 	if err != nil {
 		return keys.RunID{}, err
 	}
-	r := Request{Job: job, ID: id, Action: RunNow, By: by, At: time.Now().UTC(), Expires: expires}
+	now, err := s.now(ctx)
+	if err != nil {
+		return keys.RunID{}, err
+	}
+	r := Request{Job: job, ID: id, Action: RunNow, By: by, At: now, Expires: expires}
 	if expires.IsZero() {
 		r.Expires = r.At.Add(j.Lateness())
 	}
@@ -124,7 +128,10 @@ func (s Store) Kill(ctx context.Context, id keys.RunID, by string) error {
 // name that sorts by time, if it has none, and the schedule @manual. Errors:
 // ErrExists.
 func (s Store) Submit(ctx context.Context, j *Job, by string) (keys.RunID, error) {
-	now := time.Now().UTC()
+	now, err := s.now(ctx)
+	if err != nil {
+		return keys.RunID{}, err
+	}
 	if j.Name == "" {
 		j.Name = NewName(now)
 	}

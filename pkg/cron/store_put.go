@@ -22,7 +22,10 @@ const (
 // rev; see also Absent and Whatever. It sets Updated, and the low water of a new
 // job. It returns the job's new mod-revision. Errors: ErrExists, *Conflict.
 func (s Store) Put(ctx context.Context, j *Job, rev int64) (int64, error) {
-	now := time.Now().UTC()
+	now, err := s.now(ctx)
+	if err != nil {
+		return 0, err
+	}
 	j.Updated = now
 	value, err := j.Encode()
 	if err != nil {

@@ -34,3 +34,28 @@ func (m *Member) Date(ctx context.Context) (time.Time, error) {
 	defer r.Body.Close()
 	return http.ParseTime(r.Header.Get("Date"))
 }
+
+// Ahead returns by how much the wall clock now is ahead of that of a member of
+// etcd, less than 0 if it is behind, as far as the member's answer can tell: that
+// gives whole seconds, and took its time.
+func (c *Client) Ahead(ctx context.Context, now func() time.Time) (time.Duration, error) {
+	return Do(ctx, c, func(ctx context.Context, m *Member) (time.Duration, error) {
+		sent := now().Round(0)
+		date, err := m.Date(ctx)
+		if err != nil {
+			return 0, err
+		}
+		return outside(sent.Sub(date.Add(time.Second)), now().Round(0).Sub(date)), nil
+	})
+}
+
+// outside is how far an interval lies from 0.
+func outside(from, to time.Duration) time.Duration {
+	switch {
+	case from > 0:
+		return from
+	case to < 0:
+		return to
+	}
+	return 0
+}

@@ -206,15 +206,6 @@ func TestEnvironIsOnes(t *testing.T) {
 	}
 }
 
-// The interval in which the answer was made does not say more than it says.
-func TestOutside(t *testing.T) {
-	for _, c := range []struct{ from, to, want time.Duration }{{-1, 1, 0}, {2, 3, 2}, {-3, -2, -2}, {0, 0, 0}} {
-		if got := outside(c.from, c.to); got != c.want {
-			t.Errorf("%v to %v: %v", c.from, c.to, got)
-		}
-	}
-}
-
 // testLease is a lease that has not been granted.
 func testLease(t *testing.T) *lease.Lease {
 	t.Helper()

@@ -243,13 +243,12 @@ func (p *planner) loop() error {
 			p.say(Event{Event: "lost", Level: Error, Count: len(p.running), Reason: p.lease.Loss().Error()})
 			return p.end(errLost)
 		case <-p.more:
-			overdue = p.drain(overdue)
+			overdue, hopeless = p.askedToEnd(overdue, hopeless)
 		case <-stopping:
 			stopping = nil
-			overdue = p.drain(overdue)
+			overdue, hopeless = p.askedToEnd(overdue, hopeless)
 		case <-overdue:
-			p.stopAll()
-			hopeless = time.After(p.cfg.KillAfter + lastChance)
+			hopeless = p.stopAll()
 		case <-hopeless: // etcd is away; the spool has the results
 			p.cancel()
 		case <-p.skewed:
@@ -291,13 +290,17 @@ func (p *planner) end(err error) error {
 const lastChance = 5 * time.Second
 
 // drain takes nothing on any more, and gives what runs its time to end. Asked a
-// second time, it stops all; a third time, it kills all.
-func (p *planner) drain(overdue <-chan time.Time) <-chan time.Time {
+// askedToEnd drains and, asked again, stops everything. It returns when runs will
+// have had their time, and when there is no more hope of their ends.
+func (p *planner) askedToEnd(overdue, hopeless <-chan time.Time) (_, _ <-chan time.Time) {
 	if p.drained {
-		now := make(chan time.Time, 1)
-		now <- time.Now()
-		return now
+		return nil, p.stopAll()
 	}
+	return p.drain(), hopeless
+}
+
+// drain takes nothing on any more, and gives what runs its time to end.
+func (p *planner) drain() <-chan time.Time {
 	p.drained = true
 	p.duties, p.queue = map[string]*duty{}, nil
 	p.say(Event{Event: "draining", Level: Notice, Count: len(p.running)})
@@ -305,11 +308,13 @@ func (p *planner) drain(overdue <-chan time.Time) <-chan time.Time {
 	return time.After(p.cfg.Drain)
 }
 
-// stopAll asks every run to end; asked twice, it kills them.
-func (p *planner) stopAll() {
+// stopAll asks every run to end; asked twice, it kills them. It returns when all
+// that can be done has been.
+func (p *planner) stopAll() (hopeless <-chan time.Time) {
 	for _, r := range p.running {
 		r.stop()
 	}
+	return time.After(p.cfg.KillAfter + lastChance)
 }
 
 // ask asks etcd something on the side, of which nothing but a warning comes.

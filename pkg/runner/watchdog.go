@@ -111,7 +111,7 @@ const unknowable = 3
 func (s *session) lookAtClock(ctx context.Context) {
 	for range unknowable {
 		ctx, cancel := context.WithTimeout(ctx, stepEvery)
-		skew, err := s.skewOfEtcd(ctx)
+		skew, err := s.cfg.Etcd.Ahead(ctx, s.now)
 		cancel()
 		if err == nil {
 			s.judgeClock(skew)
@@ -123,31 +123,6 @@ func (s *session) lookAtClock(ctx context.Context) {
 	}
 	s.say(Event{Event: "clock-unknown", Level: Warning, Reason: "etcd does not tell its time by HTTP: the clock is taken on trust"})
 	s.setSkew("")
-}
-
-// skewOfEtcd is by how much our wall clock is ahead of that of a member of etcd,
-// as far as its answer can tell: that gives whole seconds, and took its time.
-func (s *session) skewOfEtcd(ctx context.Context) (time.Duration, error) {
-	return etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (time.Duration, error) {
-		sent := s.now()
-		date, err := m.Date(ctx)
-		if err != nil {
-			return 0, err
-		}
-		got := s.now()
-		return outside(sent.Sub(date.Add(time.Second)), got.Sub(date)), nil
-	})
-}
-
-// outside is how far an interval lies from 0.
-func outside(from, to time.Duration) time.Duration {
-	switch {
-	case from > 0:
-		return from
-	case to < 0:
-		return to
-	}
-	return 0
 }
 
 // judgeClock warns of a clock that is wrong, and stands by while it is very

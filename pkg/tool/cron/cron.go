@@ -79,6 +79,8 @@ func explain(err error) error {
 	switch {
 	case err == nil, errors.As(err, &is):
 		return err
+	case errors.As(err, new(*cron.WrongClock)):
+		return cli.Hint(cli.Errorf(cli.Config, "%w", err), "set this machine's clock: ticks that it takes for past could not be claimed")
 	case errors.As(err, &conflict):
 		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "run it again")
 	case errors.Is(err, cron.ErrNotStarted):
