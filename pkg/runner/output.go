@@ -63,7 +63,7 @@ func input(text string) (*os.File, error) {
 		return nil, err
 	}
 	os.Remove(f.Name())
-	if _, err := f.WriteString(text); err == nil {
+	if _, err = f.WriteString(text); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
