@@ -11,6 +11,7 @@
 // (layers_test.go has the table and holds everyone to it):
 //
 //	pkg/clock      the one clock deadlines are measured on
+//	pkg/nearest    what somebody meant who has mistyped a word
 //	pkg/keys       where things lie in etcd; what a name may be
 //	pkg/fence      the token that proves a hold
 //	pkg/schedule   when a job is due

@@ -18,13 +18,14 @@ import (
 var layers = []layer{
 	// Pure, or of this machine alone: these know nothing of etcd.
 	{"pkg/clock", ""},
+	{"pkg/nearest", ""},
 	{"pkg/keys", ""},
 	{"pkg/fence", "pkg/keys"},
 	{"pkg/schedule", "pkg/clock"},
 	{"pkg/proc/entry", ""},
 	{"pkg/proc/sentinel", ""},
 	{"pkg/proc", "pkg/clock pkg/proc/entry pkg/proc/sentinel"},
-	{"pkg/cli", "pkg/clock"},
+	{"pkg/cli", "pkg/clock pkg/nearest"},
 
 	// guard sees a hold through an interface of its own, so that its one rule,
 	// dead before the deadline, can be tested with neither etcd nor patience.
@@ -33,7 +34,7 @@ var layers = []layer{
 	{"pkg/etcd", "pkg/clock"},
 	{"pkg/lease", "pkg/clock pkg/etcd"},
 	{"pkg/hold", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease"},
-	{"pkg/cron", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease pkg/schedule"},
+	{"pkg/cron", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease pkg/nearest pkg/schedule"},
 	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/proc pkg/schedule"},
 	{"pkg/jobfile", "pkg/cron pkg/keys pkg/schedule"},
 	{"pkg/status", "pkg/cron pkg/etcd pkg/fence pkg/hold pkg/keys pkg/schedule"},

@@ -2,11 +2,11 @@ package runner
 
 import (
 	"errors"
-	"hash/fnv"
 	"time"
 
 	"conch/pkg/cron"
 	"conch/pkg/keys"
+	"conch/pkg/schedule"
 )
 
 // take acts on what the feed has told.
@@ -193,9 +193,7 @@ func splay(name string, d time.Duration) int64 {
 	if d <= 0 {
 		return 0
 	}
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	return int64(mix(h.Sum64()) % uint64(d))
+	return int64(schedule.Hash(name) % uint64(d))
 }
 
 func (p *planner) forgetJob(j *job) {

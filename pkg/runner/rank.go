@@ -2,11 +2,11 @@ package runner
 
 import (
 	"cmp"
-	"hash/fnv"
 	"math"
 	"slices"
 
 	"conch/pkg/cron"
+	"conch/pkg/schedule"
 )
 
 // order sorts the runners that may claim a run of a job: first who is to. It
@@ -48,22 +48,10 @@ func order(nodes []*cron.Node, load map[string]int, job, place, policy string) [
 // wins, and each runner wins in proportion to its weight (Schindelhauer and
 // Schomaker, "Weighted distributed hash tables", 2005: -ln(u)/w).
 func score(what string, n *cron.Node, policy string) float64 {
-	h := fnv.New64a()
-	h.Write([]byte(what + "\x00" + n.ID))
-	u := (float64(mix(h.Sum64())>>11) + 0.5) / (1 << 53)
+	u := (float64(schedule.Hash(what+"\x00"+n.ID)>>11) + 0.5) / (1 << 53)
 	weight := 1.0
 	if policy == Capacity {
 		weight = float64(max(n.Slots, 1))
 	}
 	return -math.Log(u) / weight
-}
-
-// mix spreads what FNV leaves alike in its upper bits (the finaliser of
-// MurmurHash3).
-func mix(h uint64) uint64 {
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
 }

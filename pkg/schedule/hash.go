@@ -16,6 +16,14 @@ func spread(job string, field, n int) int {
 	return int(hi)
 }
 
+// Hash returns a hash of text of which all bits depend on all of it. It may never
+// change: what is spread by it would move.
+func Hash(text string) uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, text)
+	return mix(h.Sum64())
+}
+
 // mix is the finaliser of MurmurHash3. FNV alone leaves names that differ in
 // the last characters, job-1 and job-2, close together in the high bits, which
 // are those that count above.
