@@ -48,7 +48,8 @@ done
 [ -z "$dir" ] || cd "$dir" || exit 126
 vars=$(dd bs=1 count="$length" 2>/dev/null)
 exec 3<&0
-(eval "$vars"; exec setsid env "$mark" "$@" </dev/null 3<&-) & child=$!
+set -- "$(command -v setsid)" "$(command -v env)" "$mark" "$@" # not by the job's PATH
+(eval "$vars"; exec "$@" </dev/null 3<&-) & child=$!
 exec >/dev/null 2>&1 # what shells say of those that were killed
 (
 	trap '' TERM HUP

@@ -40,15 +40,18 @@ type far struct {
 	out   bytes.Buffer
 }
 
-func startFar(t *testing.T, shell []string, vars []string, argv ...string) *far {
+func startFar(t *testing.T, shell []string, vars string, argv ...string) *far {
 	t.Helper()
-	args := append(append(shell[1:len(shell):len(shell)], "-c", remote, "conch", newID(), "2", "/"), vars...)
-	f := &far{Cmd: exec.Command(shell[0], append(append(args, "--"), argv...)...)}
+	args := append(shell[1:len(shell):len(shell)], "-c", remote, "conch", newID(), "2", "/", strconv.Itoa(len(vars)))
+	f := &far{Cmd: exec.Command(shell[0], append(args, argv...)...)}
 	f.Stdout, f.Stderr = &f.out, &f.out
 	f.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as sshd does
 	var err error
 	if f.stdin, err = f.StdinPipe(); err == nil {
 		err = f.Start()
+	}
+	if err == nil {
+		_, err = io.WriteString(f.stdin, vars)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +61,12 @@ func startFar(t *testing.T, shell []string, vars []string, argv ...string) *far 
 }
 
 func remoteStatus(t *testing.T, shell []string) {
-	f := startFar(t, shell, []string{"A=1 '2'\n3", "B="}, "sh", "-c", `pwd; printf '%s|' "$A" "$B" "$@"; exit 7`, "sh", "a b", "", "*", "--")
+	// Of the job's variables some are called as the script's own, and its PATH need
+	// not have what the script needs.
+	f := startFar(t, shell, "export A='1 \n2'\nexport B=''\nexport mark='x'\nexport PATH='/nonexistent'\n",
+		"/bin/sh", "-c", `pwd; printf '%s|' "$A" "$B" "$mark" "$PATH" "$@"; exit 7`, "sh", "a b", "", "*", "--")
 	_ = f.Wait()
-	if got, want := f.out.String(), "/\n1 '2'\n3||a b||*|--|"; f.ProcessState.ExitCode() != 7 || got != want {
+	if got, want := f.out.String(), "/\n1 \n2||x|/nonexistent|a b||*|--|"; f.ProcessState.ExitCode() != 7 || got != want {
 		t.Errorf("%v, %q; want 7, %q", f.ProcessState, got, want)
 	}
 }
@@ -76,7 +82,7 @@ until test "$(wc -l <$1)" -ge 3; do sleep 0.05; done
 func startTree(t *testing.T, shell []string, end string) (*far, []int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "pids")
-	f := startFar(t, shell, nil, "sh", "-c", tree+end, "sh", file)
+	f := startFar(t, shell, "", "sh", "-c", tree+end, "sh", file)
 	for range 1000 {
 		if b, _ := os.ReadFile(file); bytes.Count(b, []byte("\n")) == 3 {
 			var pids []int
