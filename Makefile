@@ -6,7 +6,7 @@ BIN      = bin
 PREFIX   = /usr/local
 DESTDIR  =
 # Seconds; the machine may be slow.
-TIMEOUT  = 600s
+TIMEOUT  = 900s
 # Of etcd, for test-etcd.
 VERSIONS = 3.4 3.5 3.6 3.7
 

@@ -2,10 +2,12 @@ package conch_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -117,10 +119,22 @@ func shortest(server etcd.Release) int {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(etcdtest.M{M: m}, map[string]func(){
+	testscript.Main(patient{etcdtest.M{M: m}}, map[string]func(){
 		"beat": beatMain, "httpget": httpgetMain, "notified": notifiedMain, "freeport": freeportMain,
 		"jsonlines": jsonlinesMain, "posted": postedMain,
 	})
+}
+
+// patient runs more tests at a time than there are processors: a script waits much
+// more than it works.
+type patient struct{ etcdtest.M }
+
+// Run runs the tests; -parallel still counts.
+func (p patient) Run() int {
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
+	return p.M.Run()
 }
 
 // raceEnabled says that the tests were built with the race detector.

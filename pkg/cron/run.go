@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"conch/pkg/keys"
 )
 
@@ -72,6 +74,8 @@ func (r *Run) Status() int {
 		return 75
 	case r.Exit != nil && *r.Exit != 0:
 		return *r.Exit
+	case r.Signal != "":
+		return 128 + int(unix.SignalNum(r.Signal))
 	}
 	return 1
 }
@@ -113,10 +117,12 @@ type Last struct {
 	Ended time.Time `json:"ended"`
 	Exit  *int      `json:"exit,omitempty"`
 	Host  string    `json:"host,omitempty"` // of its runner
+	// Status is Run.Status's.
+	Status int `json:"status"`
 	// OK is when the job last ended well, Tick the latest tick that is over, and
 	// Runs how many runs there have been.
 	OK   time.Time `json:"ok,omitzero"`
-	Tick time.Time `json:"tick"`
+	Tick time.Time `json:"tick,omitzero"`
 	Runs int       `json:"runs"`
 	// Failures is how many have ended otherwise since then.
 	Failures int `json:"failures,omitempty"`

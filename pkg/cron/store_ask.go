@@ -124,7 +124,7 @@ func (s Store) Kill(ctx context.Context, id keys.RunID, by string) error {
 }
 
 // Submit adds a job of one run, and asks for that run, which may start whenever a
-// runner is free for it; by is who asks. The job must have a KeepFor, and gets a
+// runner is free for it, or within the job's deadline, if it has one; by is who asks. The job must have a KeepFor, and gets a
 // name that sorts by time, if it has none, and the schedule @manual. Errors:
 // ErrExists.
 func (s Store) Submit(ctx context.Context, j *Job, by string) (keys.RunID, error) {
@@ -141,6 +141,9 @@ func (s Store) Submit(ctx context.Context, j *Job, by string) (keys.RunID, error
 		return keys.RunID{}, err
 	}
 	r := Request{Job: j.Name, ID: newID(), Action: RunNow, By: by, At: now}
+	if j.Deadline > 0 {
+		r.Expires = now.Add(j.Lateness())
+	}
 	put, err := s.swap(ctx, s.Keys.Job(j.Name), Absent, value,
 		s.lowWater(j.Name, now), clientv3.OpPut(s.Keys.Request(r.Job, r.ID), r.Encode()))
 	if err == nil && put == 0 {

@@ -148,6 +148,7 @@ func (p *planner) claimAnswered(r *running, c cron.Claim, got *cron.Run, err err
 	case errors.Is(err, cron.ErrOverlap):
 		if r.duty.kind == byTick && !r.duty.patient && r.spec.Overlaps() == cron.Forbid {
 			p.stats.skipped.Add(1)
+			p.say(Event{Event: "skipped", Level: Info, Job: r.run.Job, Run: name, Tick: r.run.Tick, Reason: err.Error()})
 			p.drop(r.duty.key)
 			return
 		}

@@ -96,10 +96,15 @@ func (r *running) dir(who *user.User) string {
 	switch {
 	case r.spec.Cwd != "":
 		return r.spec.Cwd
-	case who != nil:
+	case who != nil && isDir(who.HomeDir):
 		return who.HomeDir
 	}
 	return "/"
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // private are the beginnings of variables that are the runner's own: its flags,

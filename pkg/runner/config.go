@@ -39,7 +39,7 @@ type Config struct {
 	Said      func(Event)     // called with each step, in order; nil: nobody
 	SkipClock bool            // do not compare the clock with etcd's
 
-	// Signals ask the runner to end: the first drains, the second kills.
+	// Signals ask the runner to end: the first drains, the second stops, the third kills.
 	Signals <-chan os.Signal
 
 	// For tests.

@@ -70,8 +70,6 @@ func New(cfg Config) (*Runner, error) {
 	switch {
 	case cfg.Slots < 1:
 		return nil, fmt.Errorf("slots = %d: a runner without a slot runs nothing", cfg.Slots)
-	case cfg.KillAfter < 0 || cfg.Hedge <= 0 || cfg.Drain < 0:
-		return nil, errors.New("a length of time is negative")
 	}
 	if _, err := lease.New(cfg.Etcd, cfg.TTL); err != nil {
 		return nil, err
@@ -82,7 +80,7 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Seam == nil {
 		cfg.Seam = func(string) {}
 	}
-	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 8)}
 	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
 	var err error
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
@@ -98,7 +96,7 @@ func (r *Runner) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := Stats{Jobs: s.jobs.Load(), Running: s.running.Load(), Claims: s.claims.Load(), Skipped: s.skipped.Load(), Missed: s.missed.Load(),
-		Results: map[cron.State]int64{}, Ready: s.ready.Load(),
+		Results: map[cron.State]int64{}, Ready: s.ready.Load() && r.d.standby() == "",
 		Lateness: Histogram{Bounds: latenessBounds, Counts: append([]int64(nil), s.lateness...), Sum: s.sum}}
 	for k, v := range s.results {
 		all.Results[k] = v
@@ -195,6 +193,7 @@ type daemon struct {
 	rolled   string // why etcd is not
 	seen     int64  // the highest revision of etcd's that was seen
 	noticed  int64  // the revision at which rolled was found
+	offered  uint64 // that of the one there is now, if that is another
 	identity uint64 // the id of the cluster that was seen
 	skewed   chan struct{}
 	more     chan struct{} // a further signal
@@ -262,19 +261,23 @@ func (d *daemon) highest() int64 {
 func (d *daemon) sawRevision(rev int64, cluster uint64, before int64) (rolledBack bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	was := d.identity
-	d.identity = cluster
-	if was != 0 && cluster != 0 && was != cluster {
-		d.rolled, d.noticed = "etcd is another cluster than before, as after a restore from a backup: ticks that have run could run again", rev
+	if d.rolled != "" { // what it was stays what it is compared with, and what the spool keeps
+		d.offered = cluster
 		return true
 	}
+	if d.identity != 0 && cluster != 0 && d.identity != cluster {
+		d.offered, d.noticed = cluster, rev
+		d.rolled = "etcd is another cluster than before, as after a restore from a backup: ticks that have run could run again; conch-cron resume --restored says that they may"
+		return true
+	}
+	d.identity = cluster
 	if rev >= min(before, d.seen) {
 		d.seen = max(d.seen, rev)
 		return false
 	}
 	if d.rolled == "" {
-		d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again", before, rev)
-		d.noticed = rev
+		d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again; conch-cron resume --restored says that they may", before, rev)
+		d.offered, d.noticed = cluster, rev
 	}
 	return true
 }
@@ -284,7 +287,7 @@ func (d *daemon) goOn(rev int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.rolled != "" && rev > d.noticed {
-		d.rolled, d.seen = "", rev
+		d.rolled, d.seen, d.identity = "", rev, d.offered
 		d.poke()
 	}
 }

@@ -86,7 +86,14 @@ func (p *planner) answer(r *cron.Request) {
 		return
 	}
 	d := duty{kind: byRequest, request: r, due: p.now(), until: r.Expires}
-	p.want(d, r.RunID(), spec, p.rank(p.eligible(place), r.Job, r.ID, 0))
+	if rank := p.rank(p.eligible(place), r.Job, r.ID, 0); rank >= 0 {
+		p.want(d, r.RunID(), spec, rank)
+		return
+	}
+	if !r.Expires.IsZero() { // if nobody may run it, somebody has to withdraw it
+		rank := max(p.rank(p.eligible(cron.Placement{N: 1}), r.Job, r.ID, 0), 0)
+		p.schedule(duty{kind: expire, key: "req " + r.Job + "/" + r.ID, id: r.RunID(), request: r, at: r.Expires.Add(time.Duration(rank+2) * p.cfg.Hedge)})
+	}
 }
 
 // killsOf looks again at what was asked of a run, which has changed.

@@ -43,7 +43,7 @@ func Epilogue(ctx context.Context, will string) error {
 	}
 	s := cron.Settlement{Run: run, Rev: w.Rev}
 	if run.State.Final() {
-		w.Last.State, w.Last.Ended, w.Last.ID = run.State, run.Ended, run.ID()
+		w.Last.State, w.Last.Status, w.Last.Ended, w.Last.ID = run.State, run.Status(), run.Ended, run.ID()
 		s.Last = w.Last
 	}
 	if err := cron.Settle(ctx, c, w.Keys, s); err != nil && !errors.Is(err, cron.ErrSuperseded) {

@@ -180,6 +180,9 @@ func (r *running) judge(o guard.Outcome, err error) {
 	switch {
 	case o.Cause == guard.Lost:
 		run.State, run.Cause = cron.Lost, "the runner's lease was lost; the command was killed"
+		if !r.isLost() {
+			run.Cause = "etcd did not answer for too long: the command was stopped before the runner's lease could end"
+		}
 	case o.Err != nil:
 		run.State, run.Cause = cron.Lost, o.Err.Error()+"; so was the command"
 	case o.Cause == guard.TimedOut:
@@ -319,8 +322,11 @@ func (r *running) remembered() *cron.Last {
 	if run.Skipped > 0 {
 		tick = max(tick, run.Ended.Unix()-1)
 	}
-	l := &cron.Last{ID: run.ID(), State: run.State, Began: run.Began, Ended: run.Ended, Exit: run.Exit, Host: run.Host, Runs: int(r.last.total) + 1,
-		Tick: time.Unix(max(r.last.tick, tick), 0).UTC(), OK: r.last.ok}
+	l := &cron.Last{ID: run.ID(), State: run.State, Began: run.Began, Ended: run.Ended, Exit: run.Exit, Status: run.Status(), Host: run.Host, Runs: int(r.last.total) + 1,
+		OK: r.last.ok}
+	if tick = max(tick, r.last.tick); tick != 0 {
+		l.Tick = time.Unix(tick, 0).UTC()
+	}
 	if run.State.Well() {
 		l.OK = run.Ended
 	} else {

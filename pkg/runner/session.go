@@ -289,7 +289,6 @@ func (p *planner) end(err error) error {
 // at the end of a drain.
 const lastChance = 5 * time.Second
 
-// drain takes nothing on any more, and gives what runs its time to end. Asked a
 // askedToEnd drains and, asked again, stops everything. It returns when runs will
 // have had their time, and when there is no more hope of their ends.
 func (p *planner) askedToEnd(overdue, hopeless <-chan time.Time) (_, _ <-chan time.Time) {

@@ -169,7 +169,7 @@ func (s *spool) all() []spooled {
 func (s *session) state() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: s.cluster.Load(), Rev: s.seen}
+	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: s.identity, Rev: s.seen}
 }
 
 // replayEvery is how often what etcd has not taken is offered to it again.

@@ -61,7 +61,9 @@ func (p *planner) tick(j *job, now time.Time) {
 	} else {
 		t := time.Unix(j.next, 0)
 		p.advance(j, spec, j.next)
-		p.offer(j, spec, t, duty{due: due, until: due.Add(spec.Lateness())})
+		// One that was missed, though not for long, is run as the rule for those has it.
+		patient := spec.Misfires() == cron.MisfireAll && now.Sub(due) > slice
+		p.offer(j, spec, t, duty{due: due, until: due.Add(spec.Lateness()), patient: patient})
 	}
 	p.heap.place(j)
 }

@@ -68,7 +68,7 @@ type jobJSON struct {
 type lastJSON struct {
 	ID       string     `json:"id"`
 	State    cron.State `json:"state"`
-	Tick     time.Time  `json:"tick"`
+	Tick     *time.Time `json:"tick"` // the latest that is over; null: only runs asked for by hand
 	Began    *time.Time `json:"began"`
 	Ended    time.Time  `json:"ended"`
 	Duration *float64   `json:"duration"` // seconds
@@ -153,7 +153,7 @@ func (l *Last) json() *lastJSON {
 	if l == nil {
 		return nil
 	}
-	j := &lastJSON{l.ID, l.State, l.Tick, moment(l.Began), l.Ended, nil, l.Exit(), moment(l.OK), l.Runs, l.Failures}
+	j := &lastJSON{l.ID, l.State, moment(l.Tick), moment(l.Began), l.Ended, nil, l.Exit(), moment(l.OK), l.Runs, l.Failures}
 	if took, ok := l.Took(); ok {
 		s := took.Seconds()
 		j.Duration = &s

@@ -80,13 +80,15 @@ type Spec struct {
 }
 
 // Last is how the latest run of a job has ended.
-type Last struct {
-	cron.Last
-	Host string `json:"host"` // where, if the record says so
-}
+type Last struct{ cron.Last }
 
 // Exit is the exit status that stands for how the run has ended.
-func (l *Last) Exit() int { return (&cron.Run{State: l.State, Exit: l.Last.Exit}).Status() }
+func (l *Last) Exit() int {
+	if l.Status != 0 {
+		return l.Status
+	}
+	return (&cron.Run{State: l.State, Exit: l.Last.Exit}).Status()
+}
 
 // Took is how long the run took; false: it has not begun, or nobody knows.
 func (l *Last) Took() (time.Duration, bool) {

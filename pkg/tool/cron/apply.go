@@ -35,6 +35,7 @@ var applyTool = cli.Tool{
 		f.Group("What is done")
 		f.Bool(&o.dryRun, cli.Row{Name: "dry-run", Env: cli.NoEnv, Help: "print what would change, and change nothing"})
 		f.Bool(&o.prune, cli.Row{Name: "prune", Env: cli.NoEnv, Help: "remove jobs that are in none of the files, with their history; not what was submitted"})
+		f.Bool(&o.allowEmpty, cli.Row{Name: "allow-empty", Env: cli.NoEnv, Help: "with --prune: even if the files hold no job at all"})
 		f.String(&o.prefixOf, cli.Row{Name: "prefix-of", Arg: "GLOB", Env: cli.NoEnv, Help: "with --prune: only those with such a name"})
 		o.connection(f)
 		return o.run
@@ -48,6 +49,7 @@ type applyOptions struct {
 	namePrefix string
 	dryRun     bool
 	prune      bool
+	allowEmpty bool
 	prefixOf   string
 }
 
@@ -73,6 +75,9 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 	jobs, err := o.read(stdio)
 	if err != nil {
 		return err
+	}
+	if o.prune && len(jobs) == 0 && !o.allowEmpty {
+		return cli.Hint(cli.Errorf(cli.Config, "the files hold no job: --prune would remove all that there are"), "if that is what you want, add --allow-empty")
 	}
 	return o.open(ctx, func(ctx context.Context, s cron.Store) error {
 		changes, rev, err := o.changes(ctx, s, jobs, only)

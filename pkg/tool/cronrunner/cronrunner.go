@@ -17,6 +17,7 @@ import (
 	"conch/pkg/connect"
 	"conch/pkg/cron"
 	"conch/pkg/keys"
+	"conch/pkg/lease"
 	"conch/pkg/proc"
 	"conch/pkg/runner"
 )
@@ -83,7 +84,7 @@ func setup(f *cli.Flags) cli.Run {
 		Help: "whose turn it is first: spread evenly over runners; in proportion to their slots; whoever has the smallest part of them taken. All runners should have the same"})
 	f.Duration(&o.hedge, cli.Row{Name: "hedge", Default: "2s", Help: "how long a runner waits for the one whose turn comes before its own"})
 	f.Group("Runs")
-	f.Duration(&o.ttl, cli.Row{Name: "ttl", Default: "10s", Help: "how long its runs outlive a host that is gone, for the others; 2s to 300s, and from 4s with etcd before 3.4.42, 3.5.28 and 3.6.9"})
+	f.Duration(&o.ttl, cli.Row{Name: "ttl", Default: "10s", Help: "how long its runs outlive a host that is gone, for the others; they are stopped when etcd has not answered for that long, less --kill-after; 2s to 300s, and from 4s with etcd before 3.4.42, 3.5.28 and 3.6.9"})
 	f.Duration(&o.killAfter, cli.Row{Name: "kill-after", Short: "k", Default: "5s", Help: "SIGKILL this long after the request to end"})
 	f.Duration(&o.drain, cli.Row{Name: "drain", Default: "30s", Help: "how long runs may take to end once the runner is asked to"})
 	f.String(&o.spool, cli.Row{Name: "spool", Arg: "DIR", Alias: []string{"STATE_DIRECTORY"},
@@ -157,6 +158,9 @@ func (o *options) config(stdio *cli.Stdio) (runner.Config, error) {
 		if host, err = os.Hostname(); err != nil {
 			return runner.Config{}, cli.Errorf(cli.Config, "this machine has no name: %w; set --host", err)
 		}
+	}
+	if o.ttl < lease.MinTTL || o.ttl > lease.MaxTTL {
+		return runner.Config{}, cli.Errorf(cli.Config, "--ttl %v is impossible: %v <= ttl <= %v", o.ttl, lease.MinTTL, lease.MaxTTL)
 	}
 	if err := keys.CheckName(host); err != nil {
 		return runner.Config{}, cli.Usagef("--host: %w", err)
