@@ -453,3 +453,29 @@ func TestTermWithoutEtcd(t *testing.T) {
 		t.Fatal("it waits on")
 	}
 }
+
+// etcd is another cluster: nothing is claimed until an operator has said so, though
+// the runner is started again meanwhile.
+func TestOtherCluster(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	set := func(s *settings) { s.Spool = w.path("spool") }
+	if err := os.MkdirAll(w.path("spool"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(w.path("spool/state.json"), []byte(`{"node":"x","lease":1,"cluster":123,"rev":5}`)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p := w.start(set).ready()
+		w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
+		p.kill()
+	}
+	p := w.start(set).ready()
+	w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
+	if err := w.store.Restored(t.Context(), "somebody"); err != nil {
+		t.Fatal(err)
+	}
+	w.add(tickAt("job", "exit 0"))
+	w.want(w.one("job"), cron.OK, "host3", 1, 1)
+}

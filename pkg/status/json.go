@@ -2,6 +2,7 @@ package status
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -72,7 +73,9 @@ type lastJSON struct {
 	Began    *time.Time `json:"began"`
 	Ended    time.Time  `json:"ended"`
 	Duration *float64   `json:"duration"` // seconds
-	Exit     int        `json:"exit"`
+	Exit     *int       `json:"exit"`     // the command's
+	Status   int        `json:"status"`   // that stands for how it ended
+	Host     string     `json:"host"`
 	OK       *time.Time `json:"ok"` // when it last ended well
 	Runs     int        `json:"runs"`
 	Failures int        `json:"failures"` // since then
@@ -146,14 +149,14 @@ func (s *Semaphore) json() semaphoreJSON {
 }
 
 func (j *Job) json(now time.Time, runs []*cron.Act) jobJSON {
-	return jobJSON{j.Name, j.Schedule, j.TZ, j.On, j.Paused, moment(j.Next(now)), j.Last.json(), each(runs, run), j.Bad}
+	return jobJSON{j.Name, j.Schedule, cmp.Or(j.TZ, "UTC"), cmp.Or(j.On, "any"), j.Paused, moment(j.Next(now)), j.Last.json(j.Name), each(runs, run), j.Bad}
 }
 
-func (l *Last) json() *lastJSON {
+func (l *Last) json(job string) *lastJSON {
 	if l == nil {
 		return nil
 	}
-	j := &lastJSON{l.ID, l.State, moment(l.Tick), moment(l.Began), l.Ended, nil, l.Exit(), moment(l.OK), l.Runs, l.Failures}
+	j := &lastJSON{job + "/" + l.ID, l.State, moment(l.Tick), moment(l.Began), l.Ended, nil, l.Last.Exit, l.Exit(), l.Host, moment(l.OK), l.Runs, l.Failures}
 	if took, ok := l.Took(); ok {
 		s := took.Seconds()
 		j.Duration = &s
@@ -162,7 +165,7 @@ func (l *Last) json() *lastJSON {
 }
 
 func run(a *cron.Act) runJSON {
-	r := runJSON{a.ID(), cron.Running, a.Tick, a.Attempt, a.Node, a.Host, a.Claimed, moment(a.RetryAt), a.By}
+	r := runJSON{a.RunID.String(), cron.Running, a.Tick, a.Attempt, a.Node, a.Host, a.Claimed, moment(a.RetryAt), a.By}
 	if a.Waits {
 		r.State = cron.Retrying
 	}

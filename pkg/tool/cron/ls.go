@@ -169,6 +169,14 @@ func (o *nextOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) 
 		if err != nil {
 			return err
 		}
+		p, err := s.Paused(ctx)
+		if err != nil {
+			return err
+		}
+		if p != nil { // as for jobs that are paused one by one
+			jobs = nil
+			note(stdio, "all jobs are paused, by %s since %s", or(p.By, "somebody"), clock(p.At))
+		}
 		all := o.upcoming(jobs)
 		if o.json {
 			return stdio.JSON(some(all))

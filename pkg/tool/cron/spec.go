@@ -53,7 +53,7 @@ func (s *spec) what(f *cli.Flags) {
 	f.Group("Where and how")
 	f.String(&s.job.On, cli.Row{Name: "on", Arg: "WHERE", Env: cli.NoEnv, Help: "any runner, all or a number of them, and labels that they must have: 'any', 'all role=db', '2 zone=a'"})
 	f.Func(word(&s.job.Overlap), cli.Row{Name: "overlap", Arg: "forbid|allow|replace", Values: []string{"forbid", "allow", "replace"}, Env: cli.NoEnv,
-		Help: "what happens while an earlier run goes on: the tick is skipped, both run, or the earlier one is killed"})
+		Help: "what happens to a tick while an earlier run goes on: it is skipped, both run, or the earlier one is killed; what is asked for by hand waits, or runs too"})
 	f.Duration((*time.Duration)(&s.job.Deadline), cli.Row{Name: "deadline", Env: cli.NoEnv, Help: "not to be started later than that after its time; 1m without"})
 	f.Duration((*time.Duration)(&s.job.RunTTL), cli.Row{Name: "run-ttl", Env: cli.NoEnv, Help: "how long a run may last; 10m without"})
 	f.Int(&s.retries, cli.Row{Name: "retry", Min: 0, Max: cron.MaxRetries, Env: cli.NoEnv, Help: "start a run again that did not end well, so often: its command may have its effect more than once"})

@@ -153,7 +153,7 @@ func (v *view) entries() []*entryJSON {
 	}
 	for _, job := range slices.Sorted(maps.Keys(submitted)) {
 		if l := v.last(job); submitted[job] && l != nil && len(v.live[job]) == 0 {
-			all = append(all, &entryJSON{liveJSON: &liveJSON{ID: l.ID, State: string(l.State), Since: l.Began}, Job: job, Submitted: true, Ended: l.Ended, Exit: l.Exit})
+			all = append(all, &entryJSON{liveJSON: &liveJSON{ID: l.ID, State: string(l.State), Host: l.Host, Since: l.Began}, Job: job, Submitted: true, Ended: l.Ended, Exit: l.Exit})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *entryJSON) int { return strings.Compare(a.Job, b.Job) })

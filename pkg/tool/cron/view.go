@@ -71,7 +71,9 @@ type lastJSON struct {
 	State    cron.State `json:"state"`
 	Began    *time.Time `json:"began"`
 	Ended    *time.Time `json:"ended"`
-	Exit     *int       `json:"exit"`
+	Exit     *int       `json:"exit"`   // the command's
+	Status   int        `json:"status"` // that stands for how it ended, as wait gives it
+	Host     string     `json:"host"`
 	OK       *time.Time `json:"ok"`
 	Tick     *time.Time `json:"tick"`
 	Runs     int        `json:"runs"`
@@ -238,7 +240,7 @@ func (v *view) last(job string) *lastJSON {
 	if !ok {
 		return nil
 	}
-	return &lastJSON{ID: job + "/" + l.ID, State: l.State, Began: at(l.Began), Ended: at(l.Ended), Exit: l.Exit, OK: at(l.OK), Tick: at(l.Tick), Runs: l.Runs, Failures: l.Failures}
+	return &lastJSON{ID: job + "/" + l.ID, State: l.State, Began: at(l.Began), Ended: at(l.Ended), Exit: l.Exit, Status: l.Status, Host: l.Host, OK: at(l.OK), Tick: at(l.Tick), Runs: l.Runs, Failures: l.Failures}
 }
 
 func run(r *cron.Run) *runJSON {
