@@ -429,7 +429,7 @@ func TestTermWithoutEtcd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	road := etcdtest.Road(t, w.srv)
-	p := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL, s.Drain = 2*time.Second, time.Minute }).ready()
+	p := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.Drain = time.Minute }).ready()
 	w.add(tickAt("job", "trap '' TERM; while :; do sleep 1; done"))
 	w.wait("the command", func() bool { return len(w.starts()) == 1 })
 	p.signal(syscall.SIGTERM)
@@ -441,7 +441,7 @@ func TestTermWithoutEtcd(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it goes on")
 	}
-	other := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL = 2 * time.Second })
+	other := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()} })
 	road.Heal()
 	other.ready()
 	road.Cut()

@@ -147,7 +147,11 @@ func worldOn(tb testing.TB, srv *etcdtest.Server, endpoints ...string) *world {
 	}
 	tb.Cleanup(c.Close)
 	space := keys.Space("/test/runner/" + strings.ReplaceAll(tb.Name(), "/", "-"))
-	return &world{TB: tb, srv: srv, space: space, keys: space.Cron(), admin: etcdtest.Client(tb, srv), c: c,
+	admin := etcdtest.Client(tb, srv)
+	if _, err := admin.Delete(context.Background(), string(space), clientv3.WithPrefix()); err != nil { // of -count=2
+		tb.Fatal(err)
+	}
+	return &world{TB: tb, srv: srv, space: space, keys: space.Cron(), admin: admin, c: c,
 		store: cron.Store{C: c, Keys: space.Cron()}, dir: tb.TempDir()}
 }
 
