@@ -48,6 +48,10 @@ type office struct {
 	lockDelayTTL bool
 	ledger       string
 	contenders   []*contender
+
+	// Until then somebody who was killed in line may stand there: nanoseconds of
+	// CLOCK_BOOTTIME. Of the goroutine that strikes the office.
+	deadWaiter int64
 }
 
 func (o *office) dir() string { return prefix + "/" + o.kind + "/" + o.name + "/" }
@@ -207,6 +211,12 @@ func (e *experiment) strikeCluster(ctx, striking context.Context) {
 // strike waits until an office is in good order, strikes its holder, and notes
 // what came of it. No fault of etcd comes in between.
 func (e *experiment) strike(ctx context.Context, draw *rand.Rand, o *office, f *fault) {
+	if f.soon { // nobody can take a turn while somebody dead is the next in line
+		select {
+		case <-time.After(time.Duration(o.deadWaiter - boottime())):
+		case <-ctx.Done():
+		}
+	}
 	e.cluster.RLock()
 	defer e.cluster.RUnlock()
 	who, t, sup, err := e.settled(ctx, o)

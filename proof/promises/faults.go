@@ -252,6 +252,7 @@ func (s *scene) killWaiter() error {
 			c.mu.Lock()
 			c.send(syscall.SIGKILL)
 			c.mu.Unlock()
+			s.office.deadWaiter = boottime() + int64(s.e.ttl+slack)
 			return nil
 		}
 	}
