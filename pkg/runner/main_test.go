@@ -148,7 +148,7 @@ func worldOn(tb testing.TB, srv *etcdtest.Server, endpoints ...string) *world {
 	tb.Cleanup(c.Close)
 	space := keys.Space("/test/runner/" + strings.ReplaceAll(tb.Name(), "/", "-"))
 	admin := etcdtest.Client(tb, srv)
-	if _, err := admin.Delete(context.Background(), string(space), clientv3.WithPrefix()); err != nil { // of -count=2
+	if _, err := admin.Delete(context.Background(), string(space)+"/", clientv3.WithPrefix()); err != nil { // of -count=2
 		tb.Fatal(err)
 	}
 	return &world{TB: tb, srv: srv, space: space, keys: space.Cron(), admin: admin, c: c,
