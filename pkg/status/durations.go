@@ -1,6 +1,9 @@
 package status
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // bounds are the upper bounds of the buckets of a histogram of durations.
 var bounds = [...]time.Duration{
@@ -10,18 +13,21 @@ var bounds = [...]time.Duration{
 
 // durations is a histogram.
 type durations struct {
-	buckets [len(bounds)]uint64 // each counts its own
-	count   uint64
+	buckets [len(bounds) + 1]int64 // each counts its own, the last what is above all bounds
 	sum     time.Duration
 }
 
 func (d *durations) add(t time.Duration) {
-	d.count++
+	i, _ := slices.BinarySearch(bounds[:], t)
+	d.buckets[i]++
 	d.sum += t
+}
+
+// write writes d's samples.
+func (d *durations) write(m *Metrics) {
+	var upper [len(bounds)]float64
 	for i, b := range bounds {
-		if t <= b {
-			d.buckets[i]++
-			return
-		}
+		upper[i] = b.Seconds()
 	}
+	m.Histogram(upper[:], d.buckets[:], d.sum.Seconds())
 }

@@ -22,7 +22,7 @@ func (k *Keeper) metrics(m *Metrics, now time.Time) {
 	m.Family("conch_etcd_up", "gauge", "Whether everything was read from etcd, and etcd was heard of lately.")
 	m.Flag(s.Stale == "")
 	m.Family("conch_etcd_request_duration_seconds", "histogram", "How long etcd took to answer the reads of this process's overview.")
-	m.histogram(answers)
+	answers.write(m)
 	if s.Stale == "" {
 		m.Family("conch_revision", "gauge", "The revision of etcd that this is of.")
 		m.Sample(float64(s.Rev))

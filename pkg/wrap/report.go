@@ -62,7 +62,7 @@ const (
 
 // reporter makes the reporter that the settings ask for.
 func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, error) {
-	r := &Reporter{tool: tool, name: name, format: o.logFormat(stdio), notify: o.Notify, stderr: stdio.Err,
+	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat), notify: o.Notify, stderr: stdio.Err,
 		queue: make(chan func(), backlog), done: make(chan struct{})}
 	if o.Verbose {
 		r.log = stdio.Err
@@ -131,18 +131,6 @@ func (r *Reporter) Warn(format string, args ...any) {
 	}
 }
 
-// logFormat resolves auto: journald where standard error goes to the journal.
-func (o *Options) logFormat(stdio *cli.Stdio) string {
-	if o.LogFormat != "auto" {
-		return o.LogFormat
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(2, &st); err == nil && stdio.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino) {
-		return "journald"
-	}
-	return "text"
-}
-
 // Say reports one event.
 func (r *Reporter) Say(e Event) {
 	e.Time, e.Tool, e.Name = now(), r.tool, r.name
@@ -199,14 +187,7 @@ func (r *Reporter) line(e Event) string {
 		fmt.Fprintf(&b, "<%d>", level)
 	}
 	fmt.Fprintf(&b, "%s: event=%s name=%s", r.tool, e.Event, e.Name)
-	field := func(name, value string) {
-		if value != "" {
-			if strings.ContainsAny(value, " \"=") {
-				value = strconv.Quote(value)
-			}
-			fmt.Fprintf(&b, " %s=%s", name, value)
-		}
-	}
+	field := func(name, value string) { cli.LogField(&b, name, value) }
 	number := func(name string, n int64) {
 		if n != 0 {
 			field(name, strconv.FormatInt(n, 10))

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"conch/pkg/cli"
 	"conch/pkg/runner"
 )
@@ -76,19 +74,12 @@ func (l *log) close() {
 }
 
 func newLog(o *options, stdio *cli.Stdio) *log {
-	l := &log{out: newStream(stdio.Out), err: newStream(stdio.Err), format: o.logFormat, least: runner.Info}
+	l := &log{out: newStream(stdio.Out), err: newStream(stdio.Err), format: stdio.LogFormat(o.logFormat), least: runner.Info}
 	if o.quiet {
 		l.least = runner.Warning
 	}
 	if o.verbose {
 		l.least = runner.Debug
-	}
-	if l.format == "auto" {
-		l.format = "text"
-		var st unix.Stat_t
-		if err := unix.Fstat(2, &st); err == nil && stdio.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino) {
-			l.format = "journald"
-		}
 	}
 	return l
 }
@@ -130,15 +121,7 @@ func (l *log) text(e runner.Event) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: event=%s", name, e.Event)
-	field := func(name, value string) {
-		if value == "" {
-			return
-		}
-		if strings.ContainsAny(value, " \"=") {
-			value = strconv.Quote(value)
-		}
-		fmt.Fprintf(&b, " %s=%s", name, value)
-	}
+	field := func(name, value string) { cli.LogField(&b, name, value) }
 	if e.Run == "" {
 		field("job", e.Job)
 	}

@@ -3,7 +3,6 @@ package cronrunner
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -24,15 +23,18 @@ func (o *options) serveStatus(ctx context.Context, c *etcd.Client, r *runner.Run
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := status.NewKeeper(o.Space)
-	srv := &http.Server{Handler: status.Handler(k, writeMetrics(r)), ReadHeaderTimeout: 10 * time.Second}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := k.Run(ctx, c); err != nil && ctx.Err() == nil {
 			log.warn("--status-addr: " + err.Error())
 		}
 	})
-	wg.Go(func() { _ = srv.Serve(l) }) // ends by Close
-	return func() { cancel(); srv.Close(); wg.Wait() }, nil
+	wg.Go(func() {
+		if err := status.Serve(ctx, l, status.Handler(k, writeMetrics(r))); err != nil {
+			log.warn("--status-addr: " + err.Error())
+		}
+	})
+	return func() { cancel(); wg.Wait() }, nil
 }
 
 // notifyManager keeps the service manager informed: that the runner is ready,
