@@ -59,10 +59,11 @@ var layers = []layer{
 
 	// For tests: nothing above may import these.
 	{"pkg/etcdtest", ""},
-	{"proof/bench", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold pkg/keys pkg/lease"},
+	{"proof/report", ""},
+	{"proof/bench", "proof/report pkg/cli pkg/etcd pkg/etcdtest pkg/hold pkg/keys pkg/lease"},
 	{"proof/bench/bare", ""},
 	{"proof/bench/stamp", ""},
-	{"proof/benchcron", "pkg/cli pkg/cron pkg/etcd pkg/etcdtest pkg/keys"},
+	{"proof/benchcron", "proof/report pkg/cli pkg/cron pkg/etcd pkg/etcdtest pkg/keys"},
 	{"proof/model", ""}, // the protocol, not the code
 	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest"},
 }

@@ -39,11 +39,10 @@ type item struct {
 // answer is what came of an item. Where the outer comparison failed, inner is
 // nil and outer has what was read instead.
 type answer struct {
-	rev     int64 // of the whole
-	cluster uint64
-	inner   *clientv3.TxnResponse
-	outer   *clientv3.TxnResponse
-	err     error
+	rev   int64 // of the whole
+	inner *clientv3.TxnResponse
+	outer *clientv3.TxnResponse
+	err   error
 }
 
 // batcher sends transactions of many together, as one entry of Raft's log.
@@ -164,7 +163,7 @@ func (b *batcher) ask(ctx context.Context, batch []item, hold time.Duration) {
 	for i, it := range batch {
 		a := answer{err: err}
 		if err == nil {
-			a.rev, a.cluster = r.Header.Revision, r.Header.ClusterId
+			a.rev = r.Header.Revision
 			if r.Succeeded {
 				a.inner = (*clientv3.TxnResponse)(r.Responses[i].GetResponseTxn())
 			} else {

@@ -74,20 +74,19 @@ var (
 //
 // Rev of the record, for ours, is the fencing token: it grows with each claim of
 // a job.
-func (l *Ledger) Claim(c Claim) (got *Run, cluster uint64, _ error) {
+func (l *Ledger) Claim(c Claim) (*Run, error) {
 	a := l.claims.do(c.Run.Job, c.op(l.keys), linger)
 	switch {
 	case a.err != nil:
-		return nil, 0, a.err
+		return nil, a.err
 	case a.outer != nil:
-		return nil, a.cluster, ErrNode
+		return nil, ErrNode
 	case a.inner.Succeeded:
 		run := *c.Run
 		run.Rev = a.rev
-		return &run, a.cluster, nil
+		return &run, nil
 	}
-	got, err := c.refused(a.inner)
-	return got, a.cluster, err
+	return c.refused(a.inner)
 }
 
 // op is the transaction of c. Its comparisons are the promise of this package.

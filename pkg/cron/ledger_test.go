@@ -51,7 +51,7 @@ func tickOf(job string, n int64) keys.RunID {
 // must claims, and fails the test if that is refused.
 func (d *desk) must(i int, c Claim) *Run {
 	d.t.Helper()
-	r, _, err := d.books[i].Claim(c)
+	r, err := d.books[i].Claim(c)
 	if err != nil || r.Claim != c.Run.Claim {
 		d.t.Fatalf("%+v, %v", r, err)
 	}
@@ -76,7 +76,7 @@ func TestClaimedOnce(t *testing.T) {
 	for i := range got {
 		c := d.wish(i%3, tickOf("job", 1), rev)
 		wg.Go(func() {
-			r, _, err := d.books[i%3].Claim(c)
+			r, err := d.books[i%3].Claim(c)
 			if err != nil {
 				t.Error(err)
 			}
@@ -100,7 +100,7 @@ func TestClaimSentTwice(t *testing.T) {
 	c := d.wish(0, tickOf("job", 1), d.add("job"))
 	c.Forbid = true
 	first := d.must(0, c)
-	again, _, err := d.books[0].Claim(c)
+	again, err := d.books[0].Claim(c)
 	if err != nil || again.Claim != first.Claim || again.Rev != first.Rev {
 		t.Errorf("%+v, %v; was %+v", again, err, first)
 	}
@@ -139,7 +139,7 @@ func TestClaimRefused(t *testing.T) {
 			w := d.wish(0, tickOf("job", 1), d.add("job"))
 			w.Forbid = true
 			c.spoil(d, &w)
-			if r, _, err := d.books[0].Claim(w); !errors.Is(err, c.want) {
+			if r, err := d.books[0].Claim(w); !errors.Is(err, c.want) {
 				t.Errorf("%+v, %v; want %v", r, err, c.want)
 			}
 			if w.After == 0 {
@@ -179,13 +179,13 @@ func TestOverlapByPlace(t *testing.T) {
 	}
 	d.must(0, at(1, "@a"))
 	d.must(0, at(1, "@b"))
-	if _, _, err := d.books[0].Claim(at(2, "@a")); !errors.Is(err, ErrOverlap) {
+	if _, err := d.books[0].Claim(at(2, "@a")); !errors.Is(err, ErrOverlap) {
 		t.Error(err)
 	}
 	d.must(0, at(2, "@c"))
 	// One that was asked for is in no place: it excludes all, and they it.
 	d.put(d.Keys.Act(keys.RunID{Job: "job", Tick: time.Unix(1e9, 0), Place: keys.ManualPlace("x")}), "{}")
-	if _, _, err := d.books[0].Claim(at(3, "@d")); !errors.Is(err, ErrOverlap) {
+	if _, err := d.books[0].Claim(at(3, "@d")); !errors.Is(err, ErrOverlap) {
 		t.Error(err)
 	}
 	// A job's name is no prefix of another's.
@@ -272,7 +272,7 @@ func TestRefusedAlone(t *testing.T) {
 			c.Run.Tail = strings.Repeat("x", 1700000) // more than a request may have
 		}
 		wg.Go(func() {
-			if _, _, err := d.books[0].Claim(c); (err != nil) != (i == 7) {
+			if _, err := d.books[0].Claim(c); (err != nil) != (i == 7) {
 				t.Errorf("%d: %v", i, err)
 			}
 		})
@@ -335,7 +335,7 @@ func TestPrune(t *testing.T) {
 	if err != nil || len(left) != 3 {
 		t.Errorf("%d are left, %v", len(left), err)
 	}
-	if _, _, err := d.books[0].Claim(d.wish(0, tickOf("job", 1), rev)); !errors.Is(err, ErrPruned) {
+	if _, err := d.books[0].Claim(d.wish(0, tickOf("job", 1), rev)); !errors.Is(err, ErrPruned) {
 		t.Error(err)
 	}
 }
@@ -358,7 +358,7 @@ func TestBatches(t *testing.T) {
 			c := d.wish(0, tickOf(fmt.Sprint("job", i), n), revs[i])
 			c.Forbid = true
 			wg.Go(func() {
-				_, _, err := d.books[0].Claim(c)
+				_, err := d.books[0].Claim(c)
 				if err != nil && !errors.Is(err, ErrOverlap) {
 					t.Error(err)
 				}
@@ -449,7 +449,7 @@ func (d *desk) step(draw *rand.Rand, i int, id keys.RunID, won func(*Run), ends 
 	}
 	c := d.wish(i, id, j.Rev)
 	c.Forbid = true
-	r, _, err := d.books[i].Claim(c)
+	r, err := d.books[i].Claim(c)
 	if err != nil || r.Claim != c.Run.Claim {
 		return
 	}

@@ -59,6 +59,14 @@ type Run struct {
 	Rev int64 `json:"-"` // of the record
 }
 
+// TryAgain turns the end of an attempt into the wait for the next one, if the job
+// wants one.
+func (r *Run) TryAgain(j *Job) {
+	if r.Attempt <= j.Retries() {
+		r.State, r.RetryAt = Retrying, r.Ended.Add(j.Backoff(r.Attempt))
+	}
+}
+
 // Status returns the exit status that stands for how the run has ended: the
 // command's, 128+n for signal n, 124 for a timeout, 70 for one that was lost or
 // killed, 75 for one that was not started.

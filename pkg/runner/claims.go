@@ -115,10 +115,7 @@ func (p *planner) claim(d *duty, j *job, spec *cron.Job) {
 		run.By, run.Attempt, c.After = d.act.By, d.act.Attempt+1, d.act.Rev
 	}
 	r := &running{session: p.session, run: run, spec: spec, due: d.due, duty: d, next: j.next,
-		last: memory{tick: j.last, total: j.total, fails: j.fails}, signals: newSignals()}
-	if j.ok != 0 {
-		r.last.ok = time.Unix(0, j.ok).UTC()
-	}
+		last: j.memory(), signals: newSignals()}
 	p.running[d.id.String()] = r
 	if i := instance(d.id); i != "" {
 		p.claimed[i] = now.Add(spec.Lateness()).Unix()

@@ -53,6 +53,7 @@ func (r *running) command() (proc.Cmd, *output, error) {
 	}
 	if r.spec.Via != "" {
 		if err := out.heartbeat(first); err != nil {
+			out.close(true)
 			return proc.Cmd{}, nil, err
 		}
 	}

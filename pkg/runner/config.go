@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"io"
 	"os"
 	"time"
 
@@ -34,7 +33,6 @@ type Config struct {
 	Version   string
 
 	Env       []string        // what commands inherit
-	Output    io.Writer       // where lines of their output go; nil: nowhere
 	Report    func(*cron.Run) // called with each run that has ended, in any order; nil: nobody
 	Said      func(Event)     // called with each step, in order; nil: nobody
 	SkipClock bool            // do not compare the clock with etcd's

@@ -253,11 +253,19 @@ func (d *daemon) highest() int64 {
 	return d.seen
 }
 
-// sawRevision notes the revision of an answer of etcd's, to a question that was
-// put when before was the highest that had been seen. One that is lower means
-// that etcd has been restored from a backup: what was claimed since could be
-// claimed again.
-// The cluster's id tells of one with another.
+// noteRevision notes a revision of etcd's, while that is to be trusted.
+func (d *daemon) noteRevision(rev int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rolled == "" {
+		d.seen = max(d.seen, rev)
+	}
+}
+
+// sawRevision compares the revision of a reading with before, the highest that was
+// seen before it. One that is lower means that etcd has been restored from a
+// backup: what was claimed since could be claimed again. So does another id of the
+// cluster. Follow reads again when either happens.
 func (d *daemon) sawRevision(rev int64, cluster uint64, before int64) (rolledBack bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -275,10 +283,8 @@ func (d *daemon) sawRevision(rev int64, cluster uint64, before int64) (rolledBac
 		d.seen = max(d.seen, rev)
 		return false
 	}
-	if d.rolled == "" {
-		d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again; conch-cron resume --restored says that they may", before, rev)
-		d.offered, d.noticed = cluster, rev
-	}
+	d.offered, d.noticed = cluster, rev
+	d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again; conch-cron resume --restored says that they may", before, rev)
 	return true
 }
 

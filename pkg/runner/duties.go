@@ -30,8 +30,7 @@ func (p *planner) mind(a *cron.Act) {
 	}
 	name := a.RunID.String()
 	j := p.jobs[a.Job]
-	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), a.Job, "", 0), 0)
-	after := time.Duration(rank) * p.cfg.Hedge
+	after := p.turn(a.Job, "")
 	switch {
 	case a.Waits && j == nil:
 		p.schedule(duty{kind: killWait, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(after)})
@@ -48,11 +47,7 @@ func (p *planner) mind(a *cron.Act) {
 
 // retryLater puts the next attempt of a run on the agenda.
 func (p *planner) retryLater(a *cron.Act, j *job) {
-	spec, err := j.spec()
-	if err != nil {
-		return
-	}
-	place, err := cron.ParsePlacement(spec.On)
+	spec, place, err := j.where()
 	if err != nil {
 		return
 	}
@@ -77,11 +72,7 @@ func (p *planner) answer(r *cron.Request) {
 	if j == nil || p.drained {
 		return // it is removed with its job
 	}
-	spec, err := j.spec()
-	if err != nil {
-		return
-	}
-	place, err := cron.ParsePlacement(spec.On)
+	spec, place, err := j.where()
 	if err != nil {
 		return
 	}
@@ -91,20 +82,18 @@ func (p *planner) answer(r *cron.Request) {
 		return
 	}
 	if !r.Expires.IsZero() { // if nobody may run it, somebody has to withdraw it
-		rank := max(p.rank(p.eligible(cron.Placement{N: 1}), r.Job, r.ID, 0), 0)
-		p.schedule(duty{kind: expire, key: "req " + r.Job + "/" + r.ID, id: r.RunID(), request: r, at: r.Expires.Add(time.Duration(rank+2) * p.cfg.Hedge)})
+		at := r.Expires.Add(p.turn(r.Job, r.ID) + 2*p.cfg.Hedge)
+		p.schedule(duty{kind: expire, key: "req " + r.Job + "/" + r.ID, id: r.RunID(), request: r, at: at})
 	}
 }
 
 // killsOf looks again at what was asked of a run, which has changed.
 func (p *planner) killsOf(id keys.RunID) {
-	if !p.synced || len(p.reqs) == 0 {
+	if !p.synced {
 		return
 	}
-	for _, r := range p.reqs {
-		if r.Action == cron.Kill && r.Job == id.Job && r.Run == id.ID() {
-			p.answerKill(r)
-		}
+	for _, r := range p.kills(id) {
+		p.answerKill(r)
 	}
 }
 
@@ -114,8 +103,7 @@ func (p *planner) answerKill(r *cron.Request) {
 	id, ok := keys.RunOfID(r.Job, r.Run)
 	a := p.acts[id.String()]
 	mine := p.running[id.String()]
-	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), r.Job, "", 0), 0)
-	at := p.now().Add(time.Duration(rank) * p.cfg.Hedge)
+	at := p.now().Add(p.turn(r.Job, ""))
 	switch {
 	case ok && mine != nil:
 		mine.killFor(r)
@@ -132,7 +120,6 @@ func (p *planner) retire(j *job, ended time.Time) {
 	if j.keepFor <= 0 || ended.IsZero() {
 		return
 	}
-	rank := max(p.rank(p.eligible(cron.Placement{N: 1}), j.name, "", 0), 0)
 	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, jobRev: j.rev,
-		at: ended.Add(time.Duration(j.keepFor) + time.Duration(rank)*p.cfg.Hedge)})
+		at: ended.Add(time.Duration(j.keepFor) + p.turn(j.name, ""))})
 }

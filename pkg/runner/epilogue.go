@@ -35,9 +35,7 @@ func Epilogue(ctx context.Context, will string) error {
 	run := w.Run
 	run.RunID, run.Ended = id, time.Now().UTC()
 	run.State, run.Cause = cron.Lost, "its runner was killed; so was the command"
-	if run.Attempt <= w.Job.Retries() {
-		run.State, run.RetryAt = cron.Retrying, run.Ended.Add(w.Job.Backoff(run.Attempt))
-	}
+	run.TryAgain(w.Job)
 	if run.State.Final() && w.Job.OnFailure != "" {
 		return abandon(ctx, c, w.Keys, run, w.Rev)
 	}

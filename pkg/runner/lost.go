@@ -22,7 +22,7 @@ func (p *planner) recordLost(d *duty) (done bool) {
 	mem := memory{}
 	if j := p.jobs[d.id.Job]; j != nil {
 		spec, _ = j.spec()
-		mem = memory{tick: j.last, total: j.total, fails: j.fails}
+		mem = j.memory()
 	}
 	kills := p.kills(d.id)
 	p.ask(func(ctx context.Context) error {
@@ -38,14 +38,7 @@ func (p *planner) recordLost(d *duty) (done bool) {
 		s := r.giveUp(a, kills)
 		err = p.ledger.Settle(s)
 		if err == nil {
-			p.stats.result(run.State)
-			p.say(r.event("ended", Warning))
-			if p.cfg.Report != nil {
-				p.cfg.Report(run)
-			}
-			if spec != nil && run.State.Final() {
-				r.notify()
-			}
+			r.tell()
 		}
 		return err
 	})

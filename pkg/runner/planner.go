@@ -100,6 +100,7 @@ func (p *planner) again(d *duty, at time.Time) {
 
 // perform does what is due.
 func (p *planner) perform(d *duty, now time.Time) {
+	done := false
 	switch d.kind {
 	case byTick, byRequest, byRetry:
 		if p.running[d.id.String()] != nil { // its turn came while it was queued
@@ -108,9 +109,6 @@ func (p *planner) perform(d *duty, now time.Time) {
 		}
 		p.tryClaim(d, now)
 		return
-	}
-	done := false
-	switch d.kind {
 	case lost, orphan, killWait:
 		done = p.recordLost(d)
 	case expire:

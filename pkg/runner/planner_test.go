@@ -32,7 +32,7 @@ func newAlone(t *testing.T, now time.Time) *aloneRunner {
 	d := &daemon{skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 		cfg: Config{Host: "h", Hedge: time.Second, SkipClock: true, Placement: Spread, Now: func() time.Time { return a.clk },
 			Said: func(e Event) { a.mu.Lock(); a.said = append(a.said, e); a.mu.Unlock() }}}
-	s := &session{daemon: d, ctx: ctx, cron: keys.Space("/test").Cron(), node: cron.Node{ID: "h-1", Host: "h", Slots: 1}, toTell: make(chan cron.Node, 1)}
+	s := &session{daemon: d, ctx: ctx, cron: keys.Space("/test").Cron(), node: cron.Node{ID: "h-1", Host: "h", Slots: 1}, toTell: make(chan cron.Node, 1), lease: testLease(t)}
 	a.planner = newPlanner(s)
 	a.nodes["h-1"] = &s.node
 	a.synced = true
@@ -205,5 +205,40 @@ func TestMisfires(t *testing.T) {
 		if n != want || !patient {
 			t.Errorf("%s: %d are run, not %d", misfire, n, want)
 		}
+	}
+}
+
+// A reading that is older than what was told before, of etcd restored under a
+// runner that lives on, lets it stand by before it plans anything.
+func TestReadsOfOlderHistory(t *testing.T) {
+	a := newAlone(t, noon)
+	a.synced = false
+	a.take([]change{{synced: 100}})
+	if why := a.standby(); why != "" {
+		t.Fatalf("it stands by at first: %s", why)
+	}
+	a.noteRevision(120)
+	a.take([]change{{reset: true}, {synced: 110}})
+	if why := a.standby(); why != "" {
+		t.Errorf("what was heard of meanwhile counts as told: %s", why)
+	}
+	a.take([]change{{reset: true}, {synced: 50}})
+	if a.standby() == "" {
+		t.Error("it goes on with an older history")
+	}
+	a.noteRevision(200)
+	if a.state().Rev >= 200 {
+		t.Error("it keeps a revision that is not to be trusted")
+	}
+}
+
+// Whoever records the end of a run remembers when the job last ended well.
+func TestRemembers(t *testing.T) {
+	a := newAlone(t, noon)
+	j := a.put(`{"name":"j","schedule":"@daily","cmd":["true"]}`)
+	a.putLast("j", cron.Last{Tick: noon, OK: noon, Runs: 7, Failures: 2})
+	r := &running{session: a.session, last: j.memory(), run: &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.Add(time.Hour)}, State: cron.Lost}}
+	if l := r.remembered(); !l.OK.Equal(noon) || l.Runs != 8 || l.Failures != 3 || !l.Tick.Equal(noon.Add(time.Hour)) {
+		t.Errorf("%+v", l)
 	}
 }

@@ -43,6 +43,14 @@ type memory struct {
 	ok           time.Time // when it last ended well
 }
 
+func (j *job) memory() memory {
+	m := memory{tick: j.last, total: j.total, fails: j.fails}
+	if j.ok != 0 {
+		m.ok = time.Unix(0, j.ok).UTC()
+	}
+	return m
+}
+
 func newSignals() chan os.Signal { return make(chan os.Signal, 4) }
 
 // stop asks the run to end; asked twice, it is killed.
@@ -71,10 +79,7 @@ func (r *running) killFor(q *cron.Request) {
 func (p *planner) goClaim(r *running, c cron.Claim) {
 	p.wg.Go(func() {
 		p.cfg.Seam(BeforeClaim)
-		got, cluster, err := p.ledger.Claim(c)
-		if err == nil {
-			p.cluster.Store(cluster)
-		}
+		got, err := p.ledger.Claim(c)
 		p.cfg.Seam(ClaimSent)
 		p.claims <- claimAnswer{r, c, got, err} // the planner hears until all have answered
 	})
@@ -233,13 +238,10 @@ func (r *running) retry() {
 		r.run.State, r.run.Cause = cron.Killed, "by "+by
 		return
 	}
-	if r.run.Attempt > r.spec.Retries() {
-		return
-	}
-	if r.run.Cause == "" {
+	if r.run.Cause == "" && r.run.Attempt <= r.spec.Retries() {
 		r.run.Cause = describe(r.run)
 	}
-	r.run.State, r.run.RetryAt = cron.Retrying, r.run.Ended.Add(r.spec.Backoff(r.run.Attempt))
+	r.run.TryAgain(r.spec)
 }
 
 // describe says how an attempt ended.
@@ -277,12 +279,18 @@ func (r *running) settle() {
 	default:
 		r.say(Event{Event: "unwritten", Level: Warning, Job: run.Job, Run: run.RunID.String(), Tick: run.Tick, Reason: err.Error() + "; it is in the spool"})
 	}
-	r.stats.result(run.State)
+	r.tell()
+}
+
+// tell tells everybody of the end of an attempt; a job that was removed meanwhile
+// has nobody of its own to be told.
+func (r *running) tell() {
+	r.stats.result(r.run.State)
 	r.say(r.event("ended", Info))
 	if r.cfg.Report != nil {
-		r.cfg.Report(run)
+		r.cfg.Report(r.run)
 	}
-	if run.State.Final() {
+	if r.spec != nil && r.run.State.Final() {
 		r.notify()
 	}
 }

@@ -74,7 +74,7 @@ func (d *daemon) serve(asked context.Context) error {
 	s.ledger = cron.NewLedger(ctx, d.cfg.Etcd, s.cron, s.node)
 	s.wg.Go(func() { s.keepNode(ctx) })
 	s.wg.Go(func() { s.follow(ctx) })
-	s.wg.Go(func() { s.lookAtEtcd(ctx) })
+	s.wg.Go(func() { s.watchClock(ctx) })
 	s.wg.Go(func() { s.replayAll(ctx) })
 	err := newPlanner(s).loop()
 	cancel()
@@ -212,6 +212,7 @@ func (s *session) follow(ctx context.Context) {
 			}
 		},
 		Synced: func(rev int64) { add(change{synced: rev}); flush() },
+		Heard:  func(a etcd.Answer) { s.cluster.Store(a.Cluster); s.noteRevision(a.Rev) },
 	})
 	if ctx.Err() == nil {
 		batch = []change{{stopped: err}}
@@ -243,10 +244,10 @@ func (p *planner) loop() error {
 			p.say(Event{Event: "lost", Level: Error, Count: len(p.running), Reason: p.lease.Loss().Error()})
 			return p.end(errLost)
 		case <-p.more:
-			overdue, hopeless = p.askedToEnd(overdue, hopeless)
+			overdue, hopeless = p.askedToEnd(hopeless)
 		case <-stopping:
 			stopping = nil
-			overdue, hopeless = p.askedToEnd(overdue, hopeless)
+			overdue, hopeless = p.askedToEnd(hopeless)
 		case <-overdue:
 			hopeless = p.stopAll()
 		case <-hopeless: // etcd is away; the spool has the results
@@ -291,11 +292,11 @@ const lastChance = 5 * time.Second
 
 // askedToEnd drains and, asked again, stops everything. It returns when runs will
 // have had their time, and when there is no more hope of their ends.
-func (p *planner) askedToEnd(overdue, hopeless <-chan time.Time) (_, _ <-chan time.Time) {
+func (p *planner) askedToEnd(before <-chan time.Time) (overdue, hopeless <-chan time.Time) {
 	if p.drained {
 		return nil, p.stopAll()
 	}
-	return p.drain(), hopeless
+	return p.drain(), before
 }
 
 // drain takes nothing on any more, and gives what runs its time to end.

@@ -94,11 +94,9 @@ func (s *spool) keep(now state) {
 	if s.dir == "" {
 		return
 	}
-	b, err := json.Marshal(now)
-	if err == nil {
-		err = writeFile(filepath.Join(s.dir, stateFile), b)
+	if b, err := json.Marshal(now); err == nil {
+		_ = writeFile(filepath.Join(s.dir, stateFile), b) // the next time will do
 	}
-	_ = err // the next time will do
 }
 
 // writeFile replaces a file in one step.

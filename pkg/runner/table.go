@@ -34,6 +34,16 @@ type job struct {
 	ok      int64              // when it last ended well, nanoseconds of UTC
 }
 
+// where reads what j is, and where it may run.
+func (j *job) where() (*cron.Job, cron.Placement, error) {
+	spec, err := j.spec()
+	if err != nil {
+		return nil, cron.Placement{}, err
+	}
+	place, err := cron.ParsePlacement(spec.On)
+	return spec, place, err
+}
+
 // due is when the next tick is to be claimed, in nanoseconds of UTC.
 func (j *job) due() int64 {
 	if j.next > (math.MaxInt64-j.splay)/int64(time.Second) { // after the year 2262
@@ -54,7 +64,7 @@ func (j *job) spec() (*cron.Job, error) {
 // bounds is spec in so far as it bounds the ticks. Most jobs have no bounds, and
 // to read a hundred thousand again for that takes a second.
 func (j *job) bounds() (*cron.Job, error) {
-	if !j.bound {
+	if !j.bound && !j.placed {
 		return &cron.Job{}, nil
 	}
 	return j.spec()

@@ -13,17 +13,19 @@ import (
 // nor before the job was as it is.
 func (p *planner) plan(j *job) {
 	j.next = 0
-	if j.sched != nil {
-		spec, err := j.bounds()
-		after := j.last
-		if j.placed { // of which some may have been run, and others not: a claim tells
-			after = min(after, p.now().Unix()-int64(spec.Lateness()/time.Second)-j.splay/int64(time.Second))
-		}
-		if err == nil {
-			p.advance(j, spec, max(after, j.since))
-		}
+	defer p.heap.place(j)
+	if j.sched == nil {
+		return
 	}
-	p.heap.place(j)
+	spec, err := j.bounds()
+	if err != nil {
+		return
+	}
+	after := j.last
+	if j.placed { // of which some may have been run, and others not: a claim tells
+		after = min(after, p.now().Unix()-int64(spec.Lateness()/time.Second)-j.splay/int64(time.Second))
+	}
+	p.advance(j, spec, max(after, j.since))
 }
 
 // advance sets j's next tick to the first after that instant.
@@ -144,6 +146,13 @@ func (p *planner) rank(nodes []*cron.Node, job, place string, i int) int {
 		return -1
 	}
 	return ((me-i)%len(all) + len(all)) % len(all)
+}
+
+// turn is how long after the others this runner does what any of them may do for
+// a job.
+func (p *planner) turn(job, place string) time.Duration {
+	rank := p.rank(p.eligible(cron.Placement{N: 1}), job, place, 0)
+	return time.Duration(max(rank, 0)) * p.cfg.Hedge
 }
 
 // want puts a run on the agenda, unless the rule for overlaps skips it.

@@ -6,16 +6,13 @@ import (
 	"math"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"conch/pkg/clock"
 	"conch/pkg/cron"
-	"conch/pkg/etcd"
 )
 
 const (
-	lookEvery = 10 * time.Second // at etcd's clock and revision
-	stepEvery = time.Second      // at our own clocks
+	lookEvery = 10 * time.Second // at etcd's clock
+	stepEvery = time.Second      // at whether that is due: a suspend counts
 
 	warnSkew  = time.Second
 	standSkew = 5 * time.Second
@@ -61,17 +58,12 @@ func (d *daemon) unchecked() bool {
 	return d.skew == notChecked
 }
 
-// lookAtEtcd compares the wall clock with etcd's, and etcd's revision with what
-// it has been, now and then, and at once when the wall clock has been set.
-func (s *session) lookAtEtcd(ctx context.Context) {
+// watchClock compares the wall clock with etcd's now and then, and at once when it
+// was set; and keeps what the next start is to know.
+func (s *session) watchClock(ctx context.Context) {
 	tick := time.NewTicker(stepEvery)
 	defer tick.Stop()
-	for looked := (clock.Instant)(0); ; {
-		at := clock.System{}.Now()
-		if looked == 0 || at.Sub(looked) >= lookEvery {
-			looked = at
-			s.look(ctx)
-		}
+	for looked := (clock.System{}).Now(); ; {
 		select {
 		case <-s.recheck:
 			looked = 0
@@ -79,28 +71,16 @@ func (s *session) lookAtEtcd(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		at := clock.System{}.Now()
+		if looked != 0 && at.Sub(looked) < lookEvery {
+			continue
+		}
+		looked = at
+		if !s.cfg.SkipClock {
+			s.lookAtClock(ctx)
+		}
+		s.spool.keep(s.state())
 	}
-}
-
-// look asks etcd once. What cannot be found out changes nothing.
-func (s *session) look(ctx context.Context) {
-	if !s.cfg.SkipClock {
-		s.lookAtClock(ctx)
-	}
-	ctx, cancel := context.WithTimeout(ctx, stepEvery)
-	defer cancel()
-	before := s.highest()
-	r, err := etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
-		return m.KV().Get(ctx, s.cron.Node(s.node.ID), clientv3.WithKeysOnly())
-	})
-	if err != nil {
-		return
-	}
-	s.cluster.Store(r.Header.ClusterId)
-	if s.sawRevision(r.Header.Revision, r.Header.ClusterId, before) {
-		s.poke()
-	}
-	s.spool.keep(s.state())
 }
 
 // unknowable is how many times in a row etcd's clock may not be had before a

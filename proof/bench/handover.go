@@ -9,6 +9,7 @@ import (
 
 	"conch/pkg/etcd"
 	"conch/pkg/hold"
+	"conch/proof/report"
 )
 
 // work is how long each command of a line takes, so that hand-overs come singly.
@@ -16,7 +17,7 @@ const work = 100 * time.Millisecond
 
 // handOver measures from the end of one command to the start of the next, with
 // two and with two hundred waiters.
-func (w *world) handOver(ctx context.Context) (table, error) {
+func (w *world) handOver(ctx context.Context) (report.Table, error) {
 	stop := w.puts(ctx)
 	exec, err := w.execs(40)
 	if err != nil {
@@ -43,40 +44,40 @@ func (w *world) handOver(ctx context.Context) (table, error) {
 		return nil, err
 	}
 	two := inPuts("hand-over, 2 waiters", few, put, exec)
-	two.peers = "etcdctl lock " + lock.in(" ms")
-	return table{
-		{figure: "an etcd put", peers: put.in(" ms")},
-		{figure: "fork and exec of the command", peers: exec.in(" ms")},
+	two.Peers = "etcdctl lock " + lock.in(" ms")
+	return report.Table{
+		{Figure: "an etcd put", Peers: put.in(" ms")},
+		{Figure: "fork and exec of the command", Peers: exec.in(" ms")},
 		two,
 		inPuts("hand-over, 200 waiters", many, put, exec),
 		flat("hand-over, 200 waiters to 2", few, many),
-		{figure: "conch-sema: hand-over, 2 waiters", conch: semaFew.in(" ms")},
-		{figure: "conch-sema: hand-over, 200 waiters", conch: semaMany.in(" ms")},
+		{Figure: "conch-sema: hand-over, 2 waiters", Conch: semaFew.in(" ms")},
+		{Figure: "conch-sema: hand-over, 200 waiters", Conch: semaMany.in(" ms")},
 		flat("conch-sema: 200 waiters to 2", semaFew, semaMany),
 	}, nil
 }
 
 // flat is how much of a thing grows with the number of those who wait.
-func flat(figure string, few, many sample) row {
-	return row{
-		figure: figure,
-		ratio:  fmt.Sprintf("%.2f", many.median()/few.median()),
-		bound:  "flat: 1.25",
-		ok:     many.median() <= 1.25*few.median(),
+func flat(figure string, few, many sample) report.Row {
+	return report.Row{
+		Figure: figure,
+		Ratio:  fmt.Sprintf("%.2f", many.median()/few.median()),
+		Bound:  "flat: 1.25",
+		OK:     many.median() <= 1.25*few.median(),
 	}
 }
 
 // inPuts is a hand-over in units of puts. What it takes any parent to start the
 // command is in the time, but not in the count: it has nothing to do with etcd,
 // and a row of its own.
-func inPuts(figure string, took, put, exec sample) row {
+func inPuts(figure string, took, put, exec sample) report.Row {
 	n := (took.median() - exec.median()) / put.median()
-	return row{
-		figure: figure,
-		conch:  took.in(" ms"),
-		ratio:  fmt.Sprintf("%.2f puts and the exec", n),
-		bound:  "3 puts and the exec",
-		ok:     n <= 3,
+	return report.Row{
+		Figure: figure,
+		Conch:  took.in(" ms"),
+		Ratio:  fmt.Sprintf("%.2f puts and the exec", n),
+		Bound:  "3 puts and the exec",
+		OK:     n <= 3,
 	}
 }
 

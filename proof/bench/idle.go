@@ -8,13 +8,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"conch/proof/report"
 )
 
 // settled is how long a hold gets before it counts as idle.
 const settled = 5 * time.Second
 
 // idle watches one hold of conch's and one of etcdctl's at the same time.
-func (w *world) idle(ctx context.Context) (table, error) {
+func (w *world) idle(ctx context.Context) (report.Table, error) {
 	var pids [2]int
 	for i, c := range []contender{w.conch(), w.lock()} {
 		gate, err := w.gate()
@@ -41,18 +43,18 @@ func (w *world) idle(ctx context.Context) (table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return table{{
-		figure: "PSS of an idle hold",
-		conch:  size[0].in(" KiB"),
-		peers:  "etcdctl lock " + size[1].in(" KiB"),
-		ratio:  fmt.Sprintf("%.2f", size[0].median()/size[1].median()),
-		bound:  "1 of etcdctl's",
-		ok:     size[0].median() <= size[1].median(),
+	return report.Table{{
+		Figure: "PSS of an idle hold",
+		Conch:  size[0].in(" KiB"),
+		Peers:  "etcdctl lock " + size[1].in(" KiB"),
+		Ratio:  fmt.Sprintf("%.2f", size[0].median()/size[1].median()),
+		Bound:  "1 of etcdctl's",
+		OK:     size[0].median() <= size[1].median(),
 	}, {
-		figure: "wake-ups of it a minute",
-		conch:  number(woken[0]),
-		peers:  "etcdctl lock " + number(woken[1]),
-		ratio:  fmt.Sprintf("%.2f", woken[0]/woken[1]),
+		Figure: "wake-ups of it a minute",
+		Conch:  number(woken[0]),
+		Peers:  "etcdctl lock " + number(woken[1]),
+		Ratio:  fmt.Sprintf("%.2f", woken[0]/woken[1]),
 	}}, nil
 }
 

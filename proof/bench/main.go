@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"conch/pkg/cli"
+	"conch/proof/report"
 )
 
 func main() { cli.Main(tool) }
@@ -49,7 +50,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
 		return err
 	}
 	defer w.close()
-	var all table
+	var all report.Table
 	for _, f := range w.figures() {
 		if !o.wants(f.name) {
 			continue
@@ -60,19 +61,16 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
 		}
 		all = append(all, rows...)
 	}
-	if err := all.print(stdio.Out); err != nil {
+	if err := all.Print(stdio.Out); err != nil {
 		return err
 	}
-	if n := all.broken(); n > 0 {
-		return cli.Errorf(cli.Failed, "%d of the bounds are broken", n)
-	}
-	return nil
+	return all.Check()
 }
 
 // figure is one thing that is measured, which may give several rows.
 type figure struct {
 	name    string
-	measure func(context.Context) (table, error)
+	measure func(context.Context) (report.Table, error)
 }
 
 func (w *world) figures() []figure {

@@ -16,6 +16,7 @@ import (
 
 	"conch/pkg/etcd"
 	"conch/pkg/hold"
+	"conch/proof/report"
 )
 
 // rateFor is how long acquisitions are counted.
@@ -25,8 +26,8 @@ const rateFor = 4 * time.Second
 // many want it, and how many events etcd sends for each time. They are goroutines
 // of this process, and join again at once. The peer is the mutex of etcd's client
 // library, which has one lease for all its turns: conch has a new one for each.
-func (w *world) rate(ctx context.Context) (table, error) {
-	var t table
+func (w *world) rate(ctx context.Context) (report.Table, error) {
+	var t report.Table
 	var events20 float64
 	for _, n := range []int{1, 20, 200, 1000} {
 		conch, events, err := w.turns(ctx, n, w.semaphore)
@@ -37,23 +38,23 @@ func (w *world) rate(ctx context.Context) (table, error) {
 		if err != nil {
 			return nil, err
 		}
-		t = append(t, row{
-			figure: fmt.Sprintf("turns a second, %d want one", n),
-			conch:  number(conch),
-			peers:  "etcd's concurrency.Mutex " + number(peer),
-			ratio:  fmt.Sprintf("%.2f of the mutex's", conch/peer),
+		t = append(t, report.Row{
+			Figure: fmt.Sprintf("turns a second, %d want one", n),
+			Conch:  number(conch),
+			Peers:  "etcd's concurrency.Mutex " + number(peer),
+			Ratio:  fmt.Sprintf("%.2f of the mutex's", conch/peer),
 		})
 		if n == 20 {
 			events20 = events
 		}
 		if n > 20 {
-			t = append(t, row{
-				figure: fmt.Sprintf("events sent for a turn, %d want one", n),
-				conch:  number(events),
-				peers:  "the mutex " + number(theirs),
-				ratio:  fmt.Sprintf("%.2f of 20", events/events20),
-				bound:  "flat: 1.25",
-				ok:     events <= 1.25*events20,
+			t = append(t, report.Row{
+				Figure: fmt.Sprintf("events sent for a turn, %d want one", n),
+				Conch:  number(events),
+				Peers:  "the mutex " + number(theirs),
+				Ratio:  fmt.Sprintf("%.2f of 20", events/events20),
+				Bound:  "flat: 1.25",
+				OK:     events <= 1.25*events20,
 			})
 		}
 	}

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"conch/pkg/etcdtest"
+	"conch/proof/report"
 )
 
 // start measures whole processes: from before the fork to after the wait.
-func (w *world) start(context.Context) (table, error) {
+func (w *world) start(context.Context) (report.Table, error) {
 	all := []contender{w.conch(), w.lock(), w.bare(), w.flock(), w.sema()}
 	took := make([]sample, len(all))
 	const warm = 3 // of each, not counted: pages of files, and etcd's first keys
@@ -31,19 +32,19 @@ func (w *world) start(context.Context) (table, error) {
 	}
 	conch, lock, bare := took[0].median(), took[1].median(), took[2].median()
 	bound := max(0.70*lock, 1.10*bare)
-	return table{{
-		figure: "conch-elect x true",
-		conch:  took[0].in(" ms"),
-		peers:  fmt.Sprintf("etcdctl lock %s, bare %s, flock %s", took[1].in(" ms"), took[2].in(" ms"), took[3].in(" ms")),
-		ratio:  fmt.Sprintf("%.2f of etcdctl's, %.2f of bare's", conch/lock, conch/bare),
-		bound:  fmt.Sprintf("0.70 of etcdctl's or 1.10 of bare's: %.2f ms", bound),
-		ok:     conch <= bound,
+	return report.Table{{
+		Figure: "conch-elect x true",
+		Conch:  took[0].in(" ms"),
+		Peers:  fmt.Sprintf("etcdctl lock %s, bare %s, flock %s", took[1].in(" ms"), took[2].in(" ms"), took[3].in(" ms")),
+		Ratio:  fmt.Sprintf("%.2f of etcdctl's, %.2f of bare's", conch/lock, conch/bare),
+		Bound:  fmt.Sprintf("0.70 of etcdctl's or 1.10 of bare's: %.2f ms", bound),
+		OK:     conch <= bound,
 	}, {
-		figure: "conch-sema x --max 1 true",
-		conch:  took[4].in(" ms"),
-		ratio:  fmt.Sprintf("%.2f of conch-elect's", took[4].median()/conch),
-		bound:  "1.05 of conch-elect's",
-		ok:     took[4].median() <= 1.05*conch,
+		Figure: "conch-sema x --max 1 true",
+		Conch:  took[4].in(" ms"),
+		Ratio:  fmt.Sprintf("%.2f of conch-elect's", took[4].median()/conch),
+		Bound:  "1.05 of conch-elect's",
+		OK:     took[4].median() <= 1.05*conch,
 	}}, nil
 }
 
@@ -53,7 +54,7 @@ const trip = 100 * time.Millisecond
 
 // trips counts round trips to the child, and to the end, by the clock, through a
 // proxy that delays each direction. The proxy answers the TCP connect itself.
-func (w *world) trips(context.Context) (table, error) {
+func (w *world) trips(context.Context) (report.Table, error) {
 	road, err := etcdtest.NewProxy(w.srv.Addr())
 	if err != nil {
 		return nil, err
@@ -68,18 +69,18 @@ func (w *world) trips(context.Context) (table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return table{{
-		figure: "round trips to the child",
-		conch:  conch.in(""),
-		peers:  "etcdctl lock " + lock.in(""),
-		bound:  "median 2, never over 3",
-		ok:     conch.median() <= 2 && conch.max() <= 3,
+	return report.Table{{
+		Figure: "round trips to the child",
+		Conch:  conch.in(""),
+		Peers:  "etcdctl lock " + lock.in(""),
+		Bound:  "median 2, never over 3",
+		OK:     conch.median() <= 2 && conch.max() <= 3,
 	}, {
-		figure: "round trips in all",
-		conch:  whole.in(""),
-		peers:  "etcdctl lock " + lockWhole.in(""),
-		bound:  "never over 4",
-		ok:     whole.max() <= 4,
+		Figure: "round trips in all",
+		Conch:  whole.in(""),
+		Peers:  "etcdctl lock " + lockWhole.in(""),
+		Bound:  "never over 4",
+		OK:     whole.max() <= 4,
 	}}, nil
 }
 

@@ -2,10 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"text/tabwriter"
 )
 
 // sample is what was measured of one thing, in one unit.
@@ -32,42 +29,4 @@ func number(x float64) string {
 		return fmt.Sprintf("%.0f", x)
 	}
 	return fmt.Sprintf("%.2f", x)
-}
-
-// row is one line of the table. Without a bound it is there to be seen.
-type row struct {
-	figure, conch, peers, ratio, bound string
-	ok                                 bool
-}
-
-// table is what is printed.
-type table []row
-
-func (t table) print(w io.Writer) error {
-	out := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(out, "FIGURE\tCONCH\tPEERS\tRATIO\tBOUND\t")
-	for _, r := range t {
-		fmt.Fprintln(out, strings.Join([]string{r.figure, r.conch, r.peers, r.ratio, r.bound, r.verdict()}, "\t"))
-	}
-	return out.Flush()
-}
-
-func (r row) verdict() string {
-	switch {
-	case r.bound == "":
-		return ""
-	case r.ok:
-		return "ok"
-	}
-	return "NOT"
-}
-
-func (t table) broken() int {
-	n := 0
-	for _, r := range t {
-		if r.verdict() == "NOT" {
-			n++
-		}
-	}
-	return n
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os/exec"
 	"time"
+
+	"conch/proof/report"
 )
 
 // takeOver measures from the SIGKILL of a supervisor to the start of the next
 // command, and of it how long the kill takes: until the old command is dead.
-func (w *world) takeOver(ctx context.Context) (table, error) {
+func (w *world) takeOver(ctx context.Context) (report.Table, error) {
 	stop := w.puts(ctx)
 	var took, kill sample
 	for range 30 {
@@ -28,15 +30,15 @@ func (w *world) takeOver(ctx context.Context) (table, error) {
 		return nil, err
 	}
 	n := (took.median() - kill.median()) / put.median()
-	return table{
-		{figure: "SIGKILL to a dead tree", conch: kill.in(" ms"), peers: "etcdctl lock: the command lives on"},
+	return report.Table{
+		{Figure: "SIGKILL to a dead tree", Conch: kill.in(" ms"), Peers: "etcdctl lock: the command lives on"},
 		{
-			figure: "take-over after SIGKILL",
-			conch:  took.in(" ms"),
-			peers:  fmt.Sprintf("etcdctl lock --ttl 2 %s, a put %s", lock.in(" ms"), put.in(" ms")),
-			ratio:  fmt.Sprintf("%.2f puts and the kill", n),
-			bound:  "10 puts and the kill",
-			ok:     n <= 10,
+			Figure: "take-over after SIGKILL",
+			Conch:  took.in(" ms"),
+			Peers:  fmt.Sprintf("etcdctl lock --ttl 2 %s, a put %s", lock.in(" ms"), put.in(" ms")),
+			Ratio:  fmt.Sprintf("%.2f puts and the kill", n),
+			Bound:  "10 puts and the kill",
+			OK:     n <= 10,
 		},
 	}, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"conch/pkg/cron"
 	"conch/pkg/keys"
+	"conch/proof/report"
 )
 
 // outcome is what it took to claim and settle many ticks.
@@ -96,7 +97,7 @@ const patience = 500 * time.Millisecond
 func claimAndSettle(l *cron.Ledger, i int, tick time.Time, jobRev int64) error {
 	claim, result := record(i)
 	claim.Tick, result.Tick = tick, tick
-	got, _, err := l.Claim(cron.Claim{Run: claim, JobRev: jobRev, Forbid: true})
+	got, err := l.Claim(cron.Claim{Run: claim, JobRev: jobRev, Forbid: true})
 	if err != nil {
 		return err
 	}
@@ -174,36 +175,36 @@ func check(runs []*cron.Run, command string) error {
 
 // burstOf measures how long three runners take for many ticks of one instant,
 // beside the peers.
-func (w *world) burstOf(ctx context.Context) (table, error) {
+func (w *world) burstOf(ctx context.Context) (report.Table, error) {
 	const n = 3
 	figure := fmt.Sprintf("to the last claim, the last result, entries: %d due at once, %d members, %d runners", w.burst, len(w.members), n)
 	ledger, err := w.ledgers(ctx, "/bench/burst", n, w.burst)
 	if err != nil {
 		return nil, err
 	}
-	t := table{}
+	t := report.Table{}
 	for _, p := range []peer{race, reference} {
 		o, err := p.contend(ctx, w, n, w.burst)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		t = append(t, row{
-			figure: figure + ", through the ledger",
-			conch:  ledger.String(),
-			peers:  p.name + " " + o.String(),
-			ratio:  fmt.Sprintf("%.2f, %.2f", ledger.claimed.Seconds()/o.claimed.Seconds(), ledger.over.Seconds()/o.over.Seconds()),
-			bound:  p.bound,
-			ok:     ledger.claimed < o.claimed,
+		t = append(t, report.Row{
+			Figure: figure + ", through the ledger",
+			Conch:  ledger.String(),
+			Peers:  p.name + " " + o.String(),
+			Ratio:  fmt.Sprintf("%.2f, %.2f", ledger.claimed.Seconds()/o.claimed.Seconds(), ledger.over.Seconds()/o.over.Seconds()),
+			Bound:  p.bound,
+			OK:     ledger.claimed < o.claimed,
 		})
 	}
 	whole, err := w.processes(ctx, "/bench/whole", n, w.burst, w.burst, absent)
 	if err != nil {
 		return nil, err
 	}
-	t = append(t, row{figure: figure + ", by runners, of a command that is not there", conch: whole.String()})
+	t = append(t, report.Row{Figure: figure + ", by runners, of a command that is not there", Conch: whole.String()})
 	real, err := w.processes(ctx, "/bench/real", n, slots, w.crowd, "true")
 	if err != nil {
 		return nil, err
 	}
-	return append(t, row{figure: fmt.Sprintf("to the last claim, the last result, entries: %d of true, by %d runners of %d slots each", w.crowd, n, slots), conch: real.String()}), nil
+	return append(t, report.Row{Figure: fmt.Sprintf("to the last claim, the last result, entries: %d of true, by %d runners of %d slots each", w.crowd, n, slots), Conch: real.String()}), nil
 }

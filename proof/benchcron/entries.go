@@ -7,6 +7,7 @@ import (
 
 	"conch/pkg/cron"
 	"conch/pkg/keys"
+	"conch/proof/report"
 )
 
 const (
@@ -19,8 +20,8 @@ const (
 
 // entries counts the entries of Raft's log that each run makes: one job that is
 // due each second, and a crowd that is due together.
-func (w *world) entries(ctx context.Context) (table, error) {
-	var t table
+func (w *world) entries(ctx context.Context) (report.Table, error) {
+	var t report.Table
 	for _, n := range w.counts {
 		alone, idle, err := w.alone(ctx, n)
 		if err != nil {
@@ -28,7 +29,7 @@ func (w *world) entries(ctx context.Context) (table, error) {
 		}
 		of := fmt.Sprintf("entries a run, %d runners", n)
 		r := atMost(of+": alone", alone, "%.2f", "", 2+noise)
-		r.peers = fmt.Sprintf("idle, a minute: %.1f", idle*60)
+		r.Peers = fmt.Sprintf("idle, a minute: %.1f", idle*60)
 		t = append(t, r)
 
 		for _, jobs := range []int{w.burst, w.crowd} {
@@ -38,7 +39,7 @@ func (w *world) entries(ctx context.Context) (table, error) {
 			}
 			r := atMost(fmt.Sprintf("%s: %d together, through the ledger", of, jobs), ledger.entries, "%.3f", "", 0.06)
 			if jobs != w.burst { // each of ten runners has too few to fill its batches
-				r.bound = ""
+				r.Bound = ""
 			}
 			t = append(t, r)
 		}
@@ -52,7 +53,7 @@ func (w *world) entries(ctx context.Context) (table, error) {
 			if err != nil {
 				return nil, err
 			}
-			t = append(t, row{figure: fmt.Sprintf("%s: %d together, %s", of, w.crowd, p.say), conch: fmt.Sprintf("%.3f", o.entries)})
+			t = append(t, report.Row{Figure: fmt.Sprintf("%s: %d together, %s", of, w.crowd, p.say), Conch: fmt.Sprintf("%.3f", o.entries)})
 		}
 	}
 	return t, nil

@@ -7,11 +7,12 @@ import (
 
 	"conch/pkg/cron"
 	"conch/pkg/keys"
+	"conch/proof/report"
 )
 
 // lateness measures how long after its instant a tick is started, by one runner
 // that has many each second.
-func (w *world) lateness(ctx context.Context) (table, error) {
+func (w *world) lateness(ctx context.Context) (report.Table, error) {
 	const space = keys.Space("/bench/late")
 	c := space.Cron()
 	starts := time.Now().Add(w.lead).Truncate(time.Second).UTC()
@@ -41,9 +42,9 @@ func (w *world) lateness(ctx context.Context) (table, error) {
 	}
 	of := fmt.Sprintf("%d jobs a second of true, 1 runner: ", w.rate)
 	due := w.rate * int(w.watchFor/time.Second)
-	return table{
-		{figure: of + "lateness p50, p99, most", conch: fmt.Sprintf("%.0f ms, %.0f ms, %.0f ms", late.at(0.5), late.at(0.99), late.at(1))},
-		{figure: of + "a run takes p50, p99", conch: fmt.Sprintf("%.0f ms, %.0f ms", took.at(0.5), took.at(0.99))},
-		{figure: of + "ticks claimed of those due", conch: fmt.Sprintf("%d of %d", len(runs), due)},
+	return report.Table{
+		{Figure: of + "lateness p50, p99, most", Conch: fmt.Sprintf("%.0f ms, %.0f ms, %.0f ms", late.at(0.5), late.at(0.99), late.at(1))},
+		{Figure: of + "a run takes p50, p99", Conch: fmt.Sprintf("%.0f ms, %.0f ms", took.at(0.5), took.at(0.99))},
+		{Figure: of + "ticks claimed of those due", Conch: fmt.Sprintf("%d of %d", len(runs), due)},
 	}, check(runs, "true")
 }

@@ -7,6 +7,7 @@ import (
 
 	"conch/pkg/cron"
 	"conch/pkg/keys"
+	"conch/proof/report"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 
 // load measures what one runner takes that knows very many jobs, none of which
 // is due.
-func (w *world) load(ctx context.Context) (table, error) {
+func (w *world) load(ctx context.Context) (report.Table, error) {
 	const space = keys.Space("/bench/load")
 	if err := w.put(ctx, space.Cron(), w.loaded, mixed(time.Now())); err != nil {
 		return nil, err
@@ -48,11 +49,11 @@ func (w *world) load(ctx context.Context) (table, error) {
 		return nil, err
 	}
 	of := fmt.Sprintf("%d jobs: ", w.loaded)
-	return table{
-		{figure: of + "from start to ready", conch: fmt.Sprintf("%.2f s", r.ready.Sub(r.began).Seconds())},
+	return report.Table{
+		{Figure: of + "from start to ready", Conch: fmt.Sprintf("%.2f s", r.ready.Sub(r.began).Seconds())},
 		atMost(of+"PSS when ready", first, "%.1f", " MB", maxMemory),
 		atMost(fmt.Sprintf("%sPSS after %v", of, w.idleFor), pss, "%.1f", " MB", maxMemory),
-		{figure: of + "RSS then, and at most", conch: fmt.Sprintf("%.1f MB, %.1f MB", rss, peak)},
+		{Figure: of + "RSS then, and at most", Conch: fmt.Sprintf("%.1f MB, %.1f MB", rss, peak)},
 		atMost(of+"CPU when idle, of a core", percent, "%.2f", " %", maxCPU),
 	}, nil
 }

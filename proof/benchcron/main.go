@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"conch/pkg/cli"
+	"conch/proof/report"
 )
 
 func main() { cli.Main(tool) }
@@ -63,13 +64,10 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
 	if err != nil {
 		return cli.Errorf(cli.Failed, "%w", err)
 	}
-	if err := all.print(stdio.Out); err != nil {
+	if err := all.Print(stdio.Out); err != nil {
 		return err
 	}
-	if n := all.broken(); n > 0 {
-		return cli.Errorf(cli.Failed, "%d of the bounds are broken", n)
-	}
-	return nil
+	return all.Check()
 }
 
 // figure is one thing that is measured, which gives several rows, in an etcd of
@@ -77,7 +75,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
 type figure struct {
 	name    string
 	members int // of etcd
-	measure func(*world, context.Context) (table, error)
+	measure func(*world, context.Context) (report.Table, error)
 }
 
 var figures = []figure{
@@ -88,9 +86,9 @@ var figures = []figure{
 }
 
 // measure measures all that is wanted.
-func (o *options) measure(ctx context.Context) (table, error) {
+func (o *options) measure(ctx context.Context) (report.Table, error) {
 	takePrecedence()
-	var all table
+	var all report.Table
 	for _, f := range figures {
 		if len(o.only) > 0 && !slices.Contains(o.only, f.name) {
 			continue
@@ -104,7 +102,7 @@ func (o *options) measure(ctx context.Context) (table, error) {
 	return all, nil
 }
 
-func (f figure) in(ctx context.Context, o *options) (table, error) {
+func (f figure) in(ctx context.Context, o *options) (report.Table, error) {
 	w, err := newWorld(o, f.members)
 	if err != nil {
 		return nil, err

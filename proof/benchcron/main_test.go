@@ -42,7 +42,7 @@ func TestTiny(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			if err := rows.print(&out); err != nil || len(rows) == 0 {
+			if err := rows.Print(&out); err != nil || len(rows) == 0 {
 				t.Errorf("%d rows: %v", len(rows), err)
 			}
 			t.Log("\n" + out.String())

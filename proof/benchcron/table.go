@@ -2,53 +2,14 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"text/tabwriter"
+
+	"conch/proof/report"
 )
 
-// row is one line of the table. Without a bound it is there to be seen.
-type row struct {
-	figure, conch, peers, ratio, bound string
-	ok                                 bool
-}
-
-// table is what is printed.
-type table []row
-
-func (t table) print(w io.Writer) error {
-	out := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(out, "FIGURE\tCONCH\tPEERS\tRATIO\tBOUND\t")
-	for _, r := range t {
-		fmt.Fprintln(out, strings.Join([]string{r.figure, r.conch, r.peers, r.ratio, r.bound, r.verdict()}, "\t"))
-	}
-	return out.Flush()
-}
-
-func (r row) verdict() string {
-	switch {
-	case r.bound == "":
-		return ""
-	case r.ok:
-		return "ok"
-	}
-	return "NOT"
-}
-
-func (t table) broken() int {
-	n := 0
-	for _, r := range t {
-		if r.verdict() == "NOT" {
-			n++
-		}
-	}
-	return n
-}
-
 // atMost is a row with an upper bound.
-func atMost(figure string, x float64, form, unit string, bound float64) row {
-	return row{figure: figure, conch: fmt.Sprintf(form, x) + unit, bound: fmt.Sprintf("at most %g", bound) + unit, ok: x <= bound}
+func atMost(figure string, x float64, form, unit string, bound float64) report.Row {
+	return report.Row{Figure: figure, Conch: fmt.Sprintf(form, x) + unit, Bound: fmt.Sprintf("at most %g", bound) + unit, OK: x <= bound}
 }
 
 // sample is what was measured of one thing.

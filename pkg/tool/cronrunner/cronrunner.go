@@ -120,9 +120,6 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	log := newLog(o, stdio)
 	defer log.close() // last of all: everything below says something
 	cfg.Etcd, cfg.Said, cfg.Signals = c, log.say, signals
-	if !o.quiet {
-		cfg.Output = stdio.Out
-	}
 	var owned sync.WaitGroup
 	defer owned.Wait()
 	ctx, cancel := context.WithCancel(ctx)
