@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"syscall"
 
@@ -33,6 +34,40 @@ func (e *StartError) Is(target error) bool {
 	errno, ok := e.Err.(syscall.Errno)
 	missing := errno == unix.ENOENT || errno == unix.ENOTDIR
 	return ok && (target == ErrNotFound && missing || target == ErrNotExecutable && !missing)
+}
+
+// ExecError is what errno, of an exec of the candidates for name, means. Where a
+// file is there and ENOENT is about what is to run it, it names that too.
+func ExecError(name string, paths []string, errno syscall.Errno) *StartError {
+	if errno != unix.ENOENT {
+		return &StartError{name, errno}
+	}
+	for _, file := range paths {
+		if executable(file) == 0 {
+			return &StartError{file + ": its " + interpreter(file), errno}
+		}
+	}
+	return &StartError{name, errno}
+}
+
+// interpreter says what the kernel looks for to run file.
+func interpreter(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return "interpreter"
+	}
+	defer f.Close()
+	var head [256]byte // as much as the kernel reads
+	n, _ := f.Read(head[:])
+	line, ok := strings.CutPrefix(string(head[:n]), "#!")
+	if !ok {
+		return "dynamic loader"
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	if words := strings.Fields(line); len(words) > 0 {
+		return "interpreter " + words[0]
+	}
+	return "interpreter"
 }
 
 // Look finds the candidates for name as execvp would: name itself if there is a

@@ -407,7 +407,7 @@ func (t *Tree) failure(c *Cmd) error {
 	case sentinel.AtStdio:
 		return &StartError{name, os.NewSyscallError("dup3", errno)}
 	}
-	return &StartError{name, errno}
+	return ExecError(name, c.Paths, errno)
 }
 
 func setTimer(fd int, c clock.System, at clock.Instant) error {

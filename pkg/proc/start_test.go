@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
@@ -145,6 +146,7 @@ func TestExecRules(t *testing.T) {
 	dir := t.TempDir()
 	script := write(t, filepath.Join(dir, "script"), "exit $#\n", 0o755)
 	orphan := write(t, filepath.Join(dir, "orphan"), "#!/nonexistent\n", 0o755)
+	loaderless := write(t, filepath.Join(dir, "loaderless"), withoutLoader(t, "/bin/sh"), 0o755)
 	plain := write(t, filepath.Join(dir, "plain"), "", 0o644)
 	tree := start(t, "", func(c *Cmd) { c.Args, c.Paths = []string{"script", "a", "b"}, []string{plain, script} })
 	if r := tree.Result(); r.Status.ExitStatus() != 2 {
@@ -153,17 +155,41 @@ func TestExecRules(t *testing.T) {
 	for _, c := range []struct {
 		paths []string
 		is    error
+		text  string
 	}{
-		{[]string{orphan}, ErrNotFound},
-		{[]string{plain, dir + "/none"}, ErrNotExecutable},
-		{[]string{dir + "/none"}, ErrNotFound},
+		{[]string{orphan}, ErrNotFound, orphan + ": its interpreter /nonexistent: no such file or directory"},
+		{[]string{loaderless}, ErrNotFound, loaderless + ": its dynamic loader: no such file or directory"},
+		{[]string{plain, dir + "/none"}, ErrNotExecutable, "x: permission denied"},
+		{[]string{dir + "/none"}, ErrNotFound, "x: no such file or directory"},
 	} {
 		_, err := Start(&Cmd{Args: []string{"x"}, Paths: c.paths, Deadline: clock.System{}.Now().Add(time.Minute)})
 		var se *StartError
-		if !errors.Is(err, c.is) || !errors.As(err, &se) {
+		if !errors.Is(err, c.is) || !errors.As(err, &se) || err.Error() != c.text {
 			t.Errorf("%q: %v", c.paths, err)
 		}
 	}
+}
+
+// withoutLoader returns a dynamic program, changed so that its loader is not found.
+func withoutLoader(t *testing.T, file string) string {
+	t.Helper()
+	f, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			copy(b[p.Off:], "/nonexistent\x00")
+			return string(b)
+		}
+	}
+	t.Skipf("NOT TESTED, for want of a dynamic program: %s is static", file)
+	return ""
 }
 
 func TestLate(t *testing.T) {

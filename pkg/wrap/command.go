@@ -81,7 +81,9 @@ func (o *Options) Exec(argv []string, stdio *cli.Stdio) error {
 			err = unix.Exec("/bin/sh", append([]string{"sh", path}, argv[1:]...), stdio.Env)
 		}
 	}
-	return startError(&proc.StartError{Path: argv[0], Err: err})
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	return startError(proc.ExecError(argv[0], paths, errno))
 }
 
 // Release is the one-shot mode in which a sentinel ends that has emptied the
