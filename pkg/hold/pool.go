@@ -340,32 +340,36 @@ func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (
 type PoolLine struct {
 	Line
 	Cap   int             // the capacity; 0: not in use
-	Hosts map[string]Line // who waits for a host, or another label, before standing in the line, by that
+	Hosts map[string]Line // who stands in line for a host, or another label, or has its turn, by that; most of them in the semaphore's line too
 
 	capRev int64
 }
 
 // ReadPool reads a semaphore.
 func ReadPool(ctx context.Context, c *etcd.Client, pool keys.Pool) (PoolLine, error) {
+	return readPoolAt(ctx, c, pool, 0)
+}
+
+// readPoolAt reads a semaphore as it was at revision rev; 0: as it is.
+func readPoolAt(ctx context.Context, c *etcd.Client, pool keys.Pool, rev int64) (PoolLine, error) {
 	return etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (PoolLine, error) {
-		r, err := m.KV().Txn(ctx).Then(inOrder(pool.Dir), clientv3.OpGet(pool.Cap()), inOrder(pool.Hosts)).Commit()
+		r, err := m.KV().Txn(ctx).Then(inOrder(pool.Dir, rev), clientv3.OpGet(pool.Cap(), clientv3.WithRev(rev)), inOrder(pool.Hosts, rev)).Commit()
 		if err != nil {
 			return PoolLine{}, err
 		}
-		p := PoolLine{Line: lineOf(r, 0), Hosts: make(map[string]Line)}
+		p := PoolLine{Line: lineOf(r, 0, rev), Hosts: make(map[string]Line)}
 		if kvs := rangeOf(r, 1).Kvs; len(kvs) > 0 && len(p.Candidates) > 0 {
 			p.capRev = kvs[0].ModRevision
 			p.Cap, _ = strconv.Atoi(string(kvs[0].Value)) // what is no number is no capacity
 		}
 		for _, kv := range rangeOf(r, 2).Kvs {
 			host, ok := pool.HostOf(string(kv.Key))
-			who := candidate(kv)
-			if !ok || who.State != Waiting {
+			if !ok {
 				continue
 			}
 			l := p.Hosts[host]
 			l.Rev, l.Cluster = p.Rev, p.Cluster
-			l.Candidates = append(l.Candidates, who)
+			l.Candidates = append(l.Candidates, candidate(kv))
 			p.Hosts[host] = l
 		}
 		return p, nil

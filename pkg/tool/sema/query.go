@@ -82,17 +82,23 @@ func members(l hold.Line) []memberJSON {
 	return all
 }
 
-// spread are those who wait for a host.
-func spread(p hold.PoolLine) []memberJSON {
-	var all []memberJSON
+// everybody is who holds, who waits in line, and who waits for a host before that.
+// moved are the candidates for a host who have been in line: they are not shown
+// again where they leave it first.
+func everybody(p hold.PoolLine, before map[int64]bool) (all []memberJSON, moved map[int64]bool) {
+	all, moved = members(p.Line), map[int64]bool{}
 	for _, label := range slices.Sorted(maps.Keys(p.Hosts)) {
 		for _, c := range p.Hosts[label].Candidates {
+			if before[c.Rev] || p.Has(c) {
+				moved[c.Rev] = true
+				continue
+			}
 			m := member(c)
-			m.Spread = label
+			m.State, m.Spread = hold.Waiting, label // with the host's turn too, until it is in line
 			all = append(all, m)
 		}
 	}
-	return all
+	return all, moved
 }
 
 // text is m as one line for people.
@@ -122,7 +128,7 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 	if err != nil {
 		return err
 	}
-	all := append(members(p.Line), spread(p)...)
+	all, _ := everybody(p, nil)
 	s := semaphoreJSON{Name: pool.Name, Max: p.Cap, Holders: []memberJSON{}, Waiters: []memberJSON{}}
 	for _, m := range all {
 		if m.State == hold.Waiting {
@@ -152,25 +158,30 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 // has gone.
 func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
 	first, cancel := context.WithTimeout(ctx, o.DialTimeout)
-	_, err := hold.List(first, c, pool.Line) // the first answer is bounded
+	_, err := hold.ReadPool(first, c, pool) // the first answer is bounded
 	cancel()
 	if err != nil {
 		return err
 	}
-	known := map[int64]memberJSON{}
-	return hold.Watch(ctx, c, pool.Line, func(l hold.Line) error {
+	known, moved := map[int64]memberJSON{}, map[int64]bool{}
+	return hold.WatchPool(ctx, c, pool, func(p hold.PoolLine) error {
+		var all []memberJSON
+		all, moved = everybody(p, moved)
 		now := map[int64]memberJSON{}
-		for _, m := range members(l) {
+		for _, m := range all {
 			now[m.Rev] = m
-			if old, ok := known[m.Rev]; !ok || old.State != m.State {
-				if err := o.sayChange(stdio, pool.Name, m.State, m); err != nil {
+		}
+		// Who has gone comes first: who holds then may do so in that one's place.
+		for _, rev := range slices.Sorted(maps.Keys(known)) {
+			if _, ok := now[rev]; !ok && !moved[rev] {
+				if err := o.sayChange(stdio, pool.Name, "gone", known[rev]); err != nil {
 					return err
 				}
 			}
 		}
-		for rev, m := range known {
-			if _, ok := now[rev]; !ok {
-				if err := o.sayChange(stdio, pool.Name, "gone", m); err != nil {
+		for _, m := range all {
+			if old, ok := known[m.Rev]; !ok || old.State != m.State {
+				if err := o.sayChange(stdio, pool.Name, m.State, m); err != nil {
 					return err
 				}
 			}
