@@ -1,8 +1,10 @@
 package cron
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -23,6 +25,8 @@ func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, err
 	for _, kv := range r.Kvs {
 		runs = add(runs, kv, s.run)
 	}
+	// Those of one instant lie by their places, or by ids that say nothing.
+	slices.SortStableFunc(runs, func(a, b *Run) int { return cmp.Or(b.Tick.Compare(a.Tick), b.Claimed.Compare(a.Claimed)) })
 	return runs, nil
 }
 

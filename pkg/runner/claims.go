@@ -141,6 +141,9 @@ func (p *planner) claimAnswered(r *running, c cron.Claim, got *cron.Run, err err
 	defer p.unqueue()
 	switch {
 	case err == nil: // somebody else's
+		if p.duties[r.duty.key] != nil { // else the feed has told it first
+			p.passed(r.run.RunID, got.Host)
+		}
 		p.drop(r.duty.key)
 	case errors.Is(err, cron.ErrOverlap):
 		if r.duty.kind == byTick && !r.duty.patient && r.spec.Overlaps() == cron.Forbid {

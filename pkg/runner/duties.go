@@ -10,7 +10,11 @@ import (
 
 // sawAct acts on a marker: what it is about is claimed.
 func (p *planner) sawAct(a *cron.Act) {
-	p.drop("run " + a.RunID.String())
+	name := a.RunID.String()
+	if p.duties["run "+name] != nil && !a.Waits && a.Node != p.node.ID {
+		p.passed(a.RunID, a.Host)
+	}
+	p.drop("run " + name)
 	if p.synced {
 		p.mind(a)
 	}
@@ -20,6 +24,11 @@ func (p *planner) sawAct(a *cron.Act) {
 		delete(p.misfires, a.Job)
 		p.drop(key)
 	}
+}
+
+// passed says that a run for which this runner would have had a turn is another's.
+func (p *planner) passed(id keys.RunID, host string) {
+	p.say(Event{Event: "passed", Level: Debug, Job: id.Job, Run: id.String(), Tick: id.Tick, Reason: "claimed by " + host})
 }
 
 // mind looks after a run that nobody is at work for: it waits for its next

@@ -87,6 +87,7 @@ func (p *planner) put(c change) {
 	case "node":
 		var n *cron.Node
 		if n, err = decodeNode(e.Name, c.kv); err == nil {
+			p.sayPeer(n, "has come")
 			p.nodes[n.ID] = n
 			p.meet(n)
 		}
@@ -121,7 +122,10 @@ func (p *planner) deleted(e keys.Entry) {
 			p.killsOf(e.Run)
 		}
 	case "node":
-		delete(p.nodes, e.Name)
+		if n := p.nodes[e.Name]; n != nil {
+			delete(p.nodes, e.Name)
+			p.sayPeer(n, "is gone")
+		}
 		for _, a := range p.acts {
 			if a.Node == e.Name {
 				p.mind(a)
@@ -135,6 +139,13 @@ func (p *planner) deleted(e keys.Entry) {
 		for _, r := range p.reqs {
 			p.answer(r)
 		}
+	}
+}
+
+// sayPeer says that another runner, which is not in the table, comes or has gone.
+func (p *planner) sayPeer(n *cron.Node, what string) {
+	if n.ID != p.node.ID && p.nodes[n.ID] == nil {
+		p.say(Event{Event: "peer", Level: Debug, Reason: n.ID + " " + what})
 	}
 }
 
@@ -179,6 +190,7 @@ func (p *planner) putJob(name string, c change) {
 		return
 	}
 	p.plan(j)
+	p.sayPlan(j)
 	if j.runs > 0 { // who may make the next attempt can be another now
 		for _, a := range p.acts {
 			if a.Job == name && a.Waits {
@@ -186,6 +198,15 @@ func (p *planner) putJob(name string, c change) {
 			}
 		}
 	}
+}
+
+// sayPlan says what a job that was put has come to.
+func (p *planner) sayPlan(j *job) {
+	next := "never due by itself"
+	if j.next != 0 {
+		next = "next at " + time.Unix(j.next, 0).UTC().Format(time.RFC3339)
+	}
+	p.say(Event{Event: "job", Level: Debug, Job: j.name, Reason: next})
 }
 
 // splay is the delay of a job among those that are due at the same time.
@@ -200,6 +221,7 @@ func (p *planner) forgetJob(j *job) {
 	j.next = 0
 	p.heap.place(j)
 	delete(p.jobs, j.name)
+	p.say(Event{Event: "job", Level: Debug, Job: j.name, Reason: "removed"})
 	for key, d := range p.duties {
 		if d.id.Job == j.name && d.kind == byTick {
 			p.drop(key)

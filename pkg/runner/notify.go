@@ -2,7 +2,6 @@ package runner
 
 import (
 	"encoding/json"
-	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -62,14 +61,16 @@ func (r *running) hook(command string) error {
 	if err != nil {
 		return err
 	}
+	for len(r.signals) > 0 { // they were for the run itself
+		<-r.signals
+	}
 	env := append(r.environ(who), "CONCH_STATE="+string(r.run.State), "CONCH_STATUS="+strconv.Itoa(r.run.Status()))
 	c := proc.Cmd{Args: []string{"/bin/sh", "-c", command}, Paths: []string{"/bin/sh"}, Env: env, Dir: r.dir(who), Session: true, Stdio: out.stdio()}
 	if who != nil {
 		r.become(&c, who)
 	}
-	signals := make(chan os.Signal)
 	g := guard.Guard{StopSignal: syscall.SIGTERM, KillAfter: r.cfg.KillAfter, LossGrace: guard.Grace(r.lease.Usable(), r.cfg.KillAfter),
-		MaxRun: hookTimeout, Signals: signals, Several: true, Started: func(*proc.Tree) { out.started() }}
+		MaxRun: hookTimeout, Signals: r.signals, Several: true, Started: func(*proc.Tree) { out.started() }}
 	o, err := g.Run(r.lease, c)
 	out.close(err != nil)
 	if err == nil && !(o.Status.Exited() && o.Status.ExitStatus() == 0) {

@@ -179,6 +179,28 @@ func TestSinkBulk(t *testing.T) {
 	}
 }
 
+// A server that never answers holds nobody up for long, and what is lost is said.
+func TestSinkDead(t *testing.T) {
+	hung := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hung }))
+	defer srv.Close()
+	defer close(hung)
+	warned := make(chan string, 10)
+	s, err := OpenSink(srv.URL, nil, func(text string) { warned <- text })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Add(sample())
+	began := time.Now()
+	s.Close()
+	if took := time.Since(began); took > sinkTimeout+sinkLast {
+		t.Errorf("it took %v", took)
+	}
+	if text := <-warned; !strings.HasPrefix(text, "reports lost (1): ") {
+		t.Error(text)
+	}
+}
+
 func TestSinkWarns(t *testing.T) {
 	if _, err := OpenSink("/nowhere/there", nil, nil); err == nil {
 		t.Error("a file that cannot be made is taken")

@@ -22,6 +22,7 @@ const (
 	sinkEvery   = time.Second
 	sinkTimeout = 10 * time.Second
 	sinkTries   = 5
+	sinkLast    = 5 * time.Second // for what is queued at the end
 )
 
 // Sink takes the record of each run that has ended: a line of JSON, appended to
@@ -34,9 +35,11 @@ type Sink struct {
 	bulk bool // in the form of Elasticsearch and OpenSearch
 	warn func(text string)
 
-	queue chan []byte
-	done  chan struct{}
-	once  sync.Once
+	queue  chan []byte
+	done   chan struct{}
+	once   sync.Once
+	ctx    context.Context // of what is posted
+	cancel context.CancelFunc
 }
 
 // record is a run as a sink gets it.
@@ -53,6 +56,7 @@ type record struct {
 // Elasticsearch's bulk interface wants. warn is told of what goes wrong.
 func OpenSink(target string, out io.Writer, warn func(text string)) (*Sink, error) {
 	s := &Sink{warn: warn, queue: make(chan []byte, sinkBacklog), done: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	switch u, err := url.Parse(target); {
 	case target == "-":
 		s.w = out
@@ -89,10 +93,13 @@ func (s *Sink) Add(run *cron.Run) {
 	}
 }
 
-// Close writes what is queued.
+// Close writes what is queued; to a URL, so far as that is possible in sinkLast.
 func (s *Sink) Close() {
 	close(s.queue)
+	last := time.AfterFunc(sinkLast, s.cancel)
 	<-s.done
+	last.Stop()
+	s.cancel()
 	if s.f != nil {
 		s.f.Close()
 	}
@@ -103,7 +110,7 @@ func (s *Sink) serve() {
 	for first := range s.queue {
 		lines := s.gather([][]byte{first})
 		if err := s.write(lines); err != nil {
-			s.warn(fmt.Sprintf("%d reports are lost: %v", len(lines), err))
+			s.warn(fmt.Sprintf("reports lost (%d): %v", len(lines), err))
 		}
 	}
 }
@@ -140,20 +147,21 @@ func (s *Sink) write(lines [][]byte) error {
 		}
 		body.Write(b)
 	}
-	var err error
-	for try := range sinkTries {
-		if try > 0 {
-			time.Sleep(time.Second << try / 2)
+	for try := 1; ; try++ {
+		err := s.post(body.Bytes())
+		if err == nil || try == sinkTries {
+			return err
 		}
-		if err = s.post(body.Bytes()); err == nil {
-			return nil
+		select {
+		case <-time.After(time.Second << (try - 1)):
+		case <-s.ctx.Done():
+			return err
 		}
 	}
-	return err
 }
 
 func (s *Sink) post(body []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), sinkTimeout) // of nobody's: a report outlives what asked for it
+	ctx, cancel := context.WithTimeout(s.ctx, sinkTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {

@@ -171,6 +171,7 @@ func (p *planner) want(d duty, id keys.RunID, spec *cron.Job, rank int) {
 		p.misfires[id.Job] = d.key
 	}
 	d.at = d.due.Add(time.Duration(rank) * p.cfg.Hedge)
+	p.say(Event{Event: "due", Level: Debug, Job: id.Job, Run: d.id.String(), Tick: id.Tick, Count: rank + 1})
 	p.schedule(d)
 }
 

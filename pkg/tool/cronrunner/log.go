@@ -147,6 +147,8 @@ func countOf(event string) string {
 		return "jobs"
 	case "missed":
 		return "ticks"
+	case "due": // 1: it is this runner's; n: it is, unless n-1 others let it pass
+		return "turn"
 	}
 	return "runs"
 }
