@@ -41,7 +41,7 @@ func TestFaults(t *testing.T) {
 	t.Setenv("CONCH_TTL", strconv.Itoa(max(3, shortest(etcd.ReleaseOf(etcdtest.Version(t, srv)))))+"s")
 	// Most of the time is spent waiting for a lease to lapse, so some run at
 	// once; each has its own office and its own roads.
-	slots := make(chan struct{}, 6)
+	slots := make(chan struct{}, 10)
 	for _, f := range []fault{
 		{"killed", func(c *contender) { c.signal(syscall.SIGKILL) }},
 		{"stopped past the deadline", func(c *contender) { c.signal(syscall.SIGSTOP) }},

@@ -131,7 +131,7 @@ type patient struct{ etcdtest.M }
 
 // Run runs the tests; -parallel still counts.
 func (p patient) Run() int {
-	if err := flag.Set("test.parallel", strconv.Itoa(1+runtime.GOMAXPROCS(0))); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
 	return p.M.Run()
