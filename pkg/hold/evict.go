@@ -42,7 +42,7 @@ func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.P
 	lines := append(slices.Collect(maps.Values(p.Hosts)), p.Line)
 	for i, l := range lines {
 		for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
-			if !meant(who) || i < len(lines)-1 && p.Has(who) { // whoever is in the semaphore's line is evicted there
+			if !meant(who) || i < len(lines)-1 && p.Entered(l, who) { // it is evicted from the semaphore's line
 				continue
 			}
 			if err := l.evict(ctx, c, space, who, by); err != nil {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -67,13 +67,6 @@ func (l Line) Holder() (Candidate, bool) {
 		return Candidate{}, false
 	}
 	return l.Candidates[0], true
-}
-
-// Has reports whether the process of c is in l.
-func (l Line) Has(c Candidate) bool {
-	return slices.ContainsFunc(l.Candidates, func(d Candidate) bool {
-		return d.Host == c.Host && d.PID == c.PID && d.Started.Equal(c.Started)
-	})
 }
 
 // Token returns the fencing token of one of l's candidates.
@@ -165,64 +158,84 @@ func WatchPool(ctx context.Context, c *etcd.Client, pool keys.Pool, show func(Po
 	})
 }
 
+// tooFarBehind is how many changes may wait to be looked at before all but the
+// latest are passed over.
+const tooFarBehind = 100
+
 // watch calls look, to look at what is below dirs as it was at a revision, 0 for
 // now: first, and after each change. look returns the revision that it has seen.
 func watch(ctx context.Context, c *etcd.Client, dirs []string, look func(rev int64) (seen int64, err error)) error {
-	for rev := int64(0); ; {
-		seen, err := look(rev)
-		switch {
-		case rev != 0 && (errors.Is(err, rpctypes.ErrCompacted) || errors.Is(err, rpctypes.ErrFutureRev)):
-			rev = 0 // its history is not to be had any more
-			continue
-		case err == nil:
-			rev, err = changed(ctx, c, dirs, seen)
+	for {
+		seen, err := look(0)
+		if err == nil {
+			err = watchFrom(ctx, c, dirs, seen, look)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) && !errors.Is(err, rpctypes.ErrFutureRev) {
 			return err
 		}
 	}
 }
 
-// changed returns the revision at which something below dirs changed after seen;
-// or 0 when there is another reason to look.
-func changed(ctx context.Context, c *etcd.Client, dirs []string, seen int64) (rev int64, err error) {
-	part, cancel := context.WithTimeout(ctx, pollEvery)
+// watchFrom calls look for the changes after revision seen, and returns nil when
+// it is time to begin anew.
+func watchFrom(ctx context.Context, c *etcd.Client, dirs []string, seen int64, look func(rev int64) (seen int64, err error)) error {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	part, cancel := context.WithCancel(ctx)
 	defer cancel()
-	first := make(chan news, len(dirs))
-	for _, dir := range dirs {
-		go func() { first <- touched(part, c, dir, seen) }()
-	}
-	n := <-first
-	switch {
-	case ctx.Err() != nil:
-		return 0, ctx.Err()
-	case n.broken && part.Err() == nil:
-		return 0, pause(ctx)
-	}
-	return n.rev, nil
-}
-
-// news is what a watch has come to.
-type news struct {
-	rev    int64 // of a change; 0: none, look
-	broken bool
-}
-
-// touched returns when something below dir has changed after revision seen, or
-// there is another reason to look.
-func touched(ctx context.Context, c *etcd.Client, dir string, seen int64) news {
 	m, moved := c.Preferred()
-	events := m.Watch(ctx, dir, clientv3.WithPrefix(), clientv3.WithRev(seen+1))
+	changes, broken := make(chan int64, tooFarBehind), make(chan struct{}, len(dirs))
+	for _, dir := range dirs {
+		watching.Go(func() {
+			revisions(part, m.Watch(part, dir, clientv3.WithPrefix(), clientv3.WithRev(seen+1)), changes)
+			broken <- struct{}{}
+		})
+	}
+	quiet := time.NewTimer(pollEvery)
+	defer quiet.Stop()
 	for {
 		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-moved:
-			return news{}
-		case r, ok := <-events:
-			if !ok || r.Err() != nil {
-				return news{broken: true}
+			return nil
+		case <-broken:
+			return pause(ctx)
+		case <-quiet.C:
+			return nil
+		case rev := <-changes:
+			quiet.Reset(pollEvery)
+			if rev <= seen {
+				continue
 			}
-			if len(r.Events) > 0 {
-				return news{rev: r.Events[0].Kv.ModRevision}
+			if len(changes) == tooFarBehind {
+				rev = 0
+			}
+			var err error
+			if seen, err = look(rev); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// revisions sends the revision of each change that events tell of, once, until
+// they end.
+func revisions(ctx context.Context, events clientv3.WatchChan, to chan<- int64) {
+	last := int64(0)
+	for r := range events {
+		if r.Err() != nil {
+			return
+		}
+		for _, e := range r.Events {
+			if e.Kv.ModRevision == last {
+				continue
+			}
+			last = e.Kv.ModRevision
+			select {
+			case to <- last:
+			case <-ctx.Done():
+				return
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -343,6 +344,14 @@ type PoolLine struct {
 	Hosts map[string]Line // who stands in line for a host, or another label, or has its turn, by that; most of them in the semaphore's line too
 
 	capRev int64
+}
+
+// Entered reports whether c, of the line for a host, is in the semaphore's line too.
+// Nobody can be but the first of each.
+func (p PoolLine) Entered(host Line, c Candidate) bool {
+	return c.Key == host.Candidates[0].Key && slices.ContainsFunc(p.Candidates, func(d Candidate) bool {
+		return d.Host == c.Host && d.PID == c.PID && d.Started.Equal(c.Started)
+	})
 }
 
 // ReadPool reads a semaphore.

@@ -89,7 +89,7 @@ func everybody(p hold.PoolLine, before map[int64]bool) (all []memberJSON, moved 
 	all, moved = members(p.Line), map[int64]bool{}
 	for _, label := range slices.Sorted(maps.Keys(p.Hosts)) {
 		for _, c := range p.Hosts[label].Candidates {
-			if before[c.Rev] || p.Has(c) {
+			if before[c.Rev] || p.Entered(p.Hosts[label], c) {
 				moved[c.Rev] = true
 				continue
 			}
