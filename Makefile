@@ -101,7 +101,7 @@ bare:
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN) ./proof/bench/bare ./proof/bench/stamp
 
-try: ## an etcd, an election, a take-over: 5 seconds, and everything is gone again
+try: ## an etcd, an election, a take-over, a schedule: 15 seconds, and everything is gone again
 	@dev/try
 
 gen: build ## write man/ and completions/ from the tools' own tables

@@ -101,6 +101,9 @@ func (s Store) Pause(ctx context.Context, paused bool, names ...string) ([]strin
 	for i := 0; i < len(names); i += maxTogether {
 		some, err := s.pause(ctx, paused, names[i:min(len(names), i+maxTogether)])
 		changed = append(changed, some...)
+		if err != nil && len(changed) > 0 {
+			err = fmt.Errorf("after %d others: %w", len(changed), err)
+		}
 		if err != nil {
 			return changed, err
 		}

@@ -13,20 +13,34 @@ import (
 	"conch/pkg/keys"
 )
 
+// oneInstant is how many more runs are read than are wanted: those of one instant
+// lie by their places, or by ids that say nothing, and not by when they came.
+const oneInstant = 100
+
 // History returns the latest runs of a job, newest first, at most limit of them;
 // 0: all. A job that does not exist has none.
 func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, error) {
-	r, err := s.get(ctx, s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(limit)),
+	more := 0
+	if limit > 0 {
+		more = limit + oneInstant
+	}
+	r, err := s.get(ctx, s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(more)),
 		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))
 	if err != nil {
 		return nil, err
 	}
 	var runs []*Run
+	claimed := map[*Run]int64{}
 	for _, kv := range r.Kvs {
-		runs = add(runs, kv, s.run)
+		if run, ok := s.run(kv); ok {
+			runs = append(runs, run)
+			claimed[run] = kv.CreateRevision
+		}
 	}
-	// Those of one instant lie by their places, or by ids that say nothing.
-	slices.SortStableFunc(runs, func(a, b *Run) int { return cmp.Or(b.Tick.Compare(a.Tick), b.Claimed.Compare(a.Claimed)) })
+	slices.SortFunc(runs, func(a, b *Run) int { return cmp.Or(b.Tick.Compare(a.Tick), cmp.Compare(claimed[b], claimed[a])) })
+	if limit > 0 && len(runs) > limit {
+		runs = runs[:limit]
+	}
 	return runs, nil
 }
 

@@ -2,6 +2,7 @@ package cron
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -228,5 +229,34 @@ func TestWait(t *testing.T) {
 	w.must(w.Remove(w.ctx, "a", j.Rev, ""))
 	if e := <-waiting; !errors.Is(e.err, ErrRemoved) {
 		t.Errorf("the job was removed: %+v", e)
+	}
+}
+
+// Runs of one second are told in the order in which they were claimed, not in
+// that of their ids, and the latest is the latest.
+func TestHistoryOfOneSecond(t *testing.T) {
+	w := newShop(t)
+	var want []string
+	for _, id := range []string{"c", "a", "d", "b"} {
+		run := &Run{RunID: keys.RunID{Job: "job", Tick: time.Unix(1e9, 0).UTC(), Place: keys.ManualPlace(id)}, State: OK}
+		w.put(w.Keys.Run(run.RunID), run.Encode())
+		want = append([]string{run.ID()}, want...)
+	}
+	for _, limit := range []int{0, 1, 3} {
+		got, err := w.History(w.ctx, "job", limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, r := range got {
+			ids = append(ids, r.ID())
+		}
+		n := len(want)
+		if limit > 0 {
+			n = limit
+		}
+		if !slices.Equal(ids, want[:n]) {
+			t.Errorf("the latest %d: %v, want %v", limit, ids, want[:n])
+		}
 	}
 }

@@ -72,7 +72,7 @@ func Follow(ctx context.Context, c *Client, ranges []Range, f Feed) error {
 	for {
 		w := watch{c: c, whole: whole, feed: f}
 		at, err := Read(ctx, c, ranges, 0, f)
-		w.last, w.cluster = at.Rev, at.Cluster
+		w.last, w.heard, w.cluster = at.Rev, at.Rev, at.Cluster
 		for err == nil {
 			err = w.run(ctx)
 		}
@@ -155,13 +155,14 @@ type watch struct {
 	whole   Range
 	feed    Feed
 	last    int64 // the revision up to which everything was told
+	heard   int64 // the highest of any answer
 	cluster uint64
 }
 
 // check is the outcome of a question whether etcd is still the same.
 type check struct {
 	Answer
-	since int64 // what w.last was when it was put
+	since int64 // what was known when it was put
 	err   error
 }
 
@@ -187,7 +188,7 @@ func (w *watch) run(ctx context.Context) error {
 			return nil
 		case <-due:
 			due = nil
-			since := w.last
+			since := w.known()
 			asking.Go(func() { checks <- w.ask(ctx, since) })
 		case k := <-checks:
 			due = tick.C
@@ -201,7 +202,7 @@ func (w *watch) run(ctx context.Context) error {
 			case !ok || r.Err() != nil:
 				// The question finds a member that answers, and what etcd has against us.
 				wait(ctx, rewatchAfter)
-				return w.judge(w.ask(ctx, w.last, w.doubt(r.Err())...))
+				return w.judge(w.ask(ctx, w.known(), w.doubt(r.Err())...))
 			}
 			w.tell(r.Events)
 		}
@@ -239,6 +240,9 @@ func (w *watch) doubt(err error) []clientv3.OpOption {
 	return []clientv3.OpOption{clientv3.WithRange(w.whole.To), clientv3.WithLimit(1)}
 }
 
+// known is a revision that any answer to a question put now is at least of.
+func (w *watch) known() int64 { return max(w.last, w.heard) }
+
 func (w *watch) judge(k check) error {
 	switch {
 	case k.err != nil:
@@ -246,6 +250,7 @@ func (w *watch) judge(k check) error {
 	case k.Rev < k.since, k.Cluster != w.cluster: // restored from a backup
 		return errHistory
 	}
+	w.heard = max(w.heard, k.Rev)
 	w.feed.heard(k.Answer)
 	return nil
 }

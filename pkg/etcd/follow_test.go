@@ -438,6 +438,17 @@ func TestFollowRefusedBetween(t *testing.T) {
 	}
 }
 
+// A backup that is older than an answer is older, though it has all that was told.
+func TestJudgesByAnswers(t *testing.T) {
+	w := watch{last: 100, cluster: 1}
+	if err := w.judge(check{Answer: Answer{Cluster: 1, Rev: 120}, since: w.known()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.judge(check{Answer: Answer{Cluster: 1, Rev: 110}, since: w.known()}); !errors.Is(err, errHistory) {
+		t.Errorf("%v", err)
+	}
+}
+
 // An etcd that was restored from a backup has another history, though it may be
 // found at the same place.
 func TestFollowRestored(t *testing.T) {

@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -64,10 +65,14 @@ func interpreter(file string) string {
 		return "dynamic loader"
 	}
 	line, _, _ = strings.Cut(line, "\n")
-	if words := strings.Fields(line); len(words) > 0 {
-		return "interpreter " + words[0]
+	line = strings.TrimLeft(line, " \t")
+	if i := strings.IndexAny(line, " \t"); i >= 0 {
+		line = line[:i]
 	}
-	return "interpreter"
+	if quoted := strconv.Quote(line); len(quoted) > len(line)+2 { // the end of a line from Windows, most often
+		line = quoted
+	}
+	return strings.TrimRight("interpreter "+line, " ")
 }
 
 // Look finds the candidates for name as execvp would: name itself if there is a

@@ -146,6 +146,7 @@ func TestExecRules(t *testing.T) {
 	dir := t.TempDir()
 	script := write(t, filepath.Join(dir, "script"), "exit $#\n", 0o755)
 	orphan := write(t, filepath.Join(dir, "orphan"), "#!/nonexistent\n", 0o755)
+	windows := write(t, filepath.Join(dir, "windows"), "#!/bin/sh\r\nexit 0\r\n", 0o755)
 	loaderless := write(t, filepath.Join(dir, "loaderless"), withoutLoader(t, "/bin/sh"), 0o755)
 	plain := write(t, filepath.Join(dir, "plain"), "", 0o644)
 	tree := start(t, "", func(c *Cmd) { c.Args, c.Paths = []string{"script", "a", "b"}, []string{plain, script} })
@@ -158,6 +159,7 @@ func TestExecRules(t *testing.T) {
 		text  string
 	}{
 		{[]string{orphan}, ErrNotFound, orphan + ": its interpreter /nonexistent: no such file or directory"},
+		{[]string{windows}, ErrNotFound, windows + `: its interpreter "/bin/sh\r": no such file or directory`},
 		{[]string{loaderless}, ErrNotFound, loaderless + ": its dynamic loader: no such file or directory"},
 		{[]string{plain, dir + "/none"}, ErrNotExecutable, "x: permission denied"},
 		{[]string{dir + "/none"}, ErrNotFound, "x: no such file or directory"},

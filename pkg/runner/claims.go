@@ -115,7 +115,7 @@ func (p *planner) claim(d *duty, j *job, spec *cron.Job) {
 		run.By, run.Attempt, c.After = d.act.By, d.act.Attempt+1, d.act.Rev
 	}
 	r := &running{session: p.session, run: run, spec: spec, due: d.due, duty: d, next: j.next,
-		last: j.memory(), signals: newSignals()}
+		last: j.memory(), signals: newSignals(), telling: newSignals()}
 	p.running[d.id.String()] = r
 	if i := instance(d.id); i != "" {
 		p.claimed[i] = now.Add(spec.Lateness()).Unix()

@@ -254,10 +254,10 @@ func (d *daemon) highest() int64 {
 }
 
 // noteRevision notes a revision of etcd's, while that is to be trusted.
-func (d *daemon) noteRevision(rev int64) {
+func (d *daemon) noteRevision(rev int64, cluster uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.rolled == "" {
+	if d.rolled == "" && (d.identity == 0 || d.identity == cluster) {
 		d.seen = max(d.seen, rev)
 	}
 }

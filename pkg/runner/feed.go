@@ -14,6 +14,7 @@ func (p *planner) take(changes []change) {
 	for _, c := range changes {
 		switch {
 		case c.reset:
+			p.before = max(p.before, c.rev)
 			p.reading++
 			p.synced = false
 			p.acts, p.load = map[string]*cron.Act{}, map[string]int{}
@@ -144,7 +145,7 @@ func (p *planner) deleted(e keys.Entry) {
 
 // sayPeer says that another runner, which is not in the table, comes or has gone.
 func (p *planner) sayPeer(n *cron.Node, what string) {
-	if n.ID != p.node.ID && p.nodes[n.ID] == nil {
+	if p.synced && n.ID != p.node.ID && p.nodes[n.ID] == nil {
 		p.say(Event{Event: "peer", Level: Debug, Reason: n.ID + " " + what})
 	}
 }

@@ -61,8 +61,8 @@ func (r *running) hook(command string) error {
 	if err != nil {
 		return err
 	}
-	for len(r.signals) > 0 { // they were for the run itself
-		<-r.signals
+	for len(r.telling) > 0 { // who had stopped the command is to be told of that
+		<-r.telling
 	}
 	env := append(r.environ(who), "CONCH_STATE="+string(r.run.State), "CONCH_STATUS="+strconv.Itoa(r.run.Status()))
 	c := proc.Cmd{Args: []string{"/bin/sh", "-c", command}, Paths: []string{"/bin/sh"}, Env: env, Dir: r.dir(who), Session: true, Stdio: out.stdio()}
@@ -70,7 +70,7 @@ func (r *running) hook(command string) error {
 		r.become(&c, who)
 	}
 	g := guard.Guard{StopSignal: syscall.SIGTERM, KillAfter: r.cfg.KillAfter, LossGrace: guard.Grace(r.lease.Usable(), r.cfg.KillAfter),
-		MaxRun: hookTimeout, Signals: r.signals, Several: true, Started: func(*proc.Tree) { out.started() }}
+		MaxRun: hookTimeout, Signals: r.telling, Several: true, Started: func(*proc.Tree) { out.started() }}
 	o, err := g.Run(r.lease, c)
 	out.close(err != nil)
 	if err == nil && !(o.Status.Exited() && o.Status.ExitStatus() == 0) {

@@ -217,18 +217,36 @@ func TestReadsOfOlderHistory(t *testing.T) {
 	if why := a.standby(); why != "" {
 		t.Fatalf("it stands by at first: %s", why)
 	}
-	a.noteRevision(120)
-	a.take([]change{{reset: true}, {synced: 110}})
+	a.take([]change{{reset: true, rev: a.highest()}})
+	a.noteRevision(120, 0) // by a later page
+	a.take([]change{{synced: 110}})
 	if why := a.standby(); why != "" {
-		t.Errorf("what was heard of meanwhile counts as told: %s", why)
+		t.Errorf("what came while it read counts as read: %s", why)
 	}
-	a.take([]change{{reset: true}, {synced: 50}})
+	a.take([]change{{reset: true, rev: a.highest()}, {synced: 115}})
 	if a.standby() == "" {
-		t.Error("it goes on with an older history")
+		t.Error("it goes on with a history that is older than what it has heard of")
 	}
-	a.noteRevision(200)
+	a.noteRevision(200, 0)
 	if a.state().Rev >= 200 {
 		t.Error("it keeps a revision that is not to be trusted")
+	}
+}
+
+// The revisions of another cluster say nothing about those of this one.
+func TestReadsOfOtherCluster(t *testing.T) {
+	a := newAlone(t, noon)
+	a.synced = false
+	a.cluster.Store(1)
+	a.take([]change{{synced: 100}})
+	a.noteRevision(5000, 2) // it is heard of before it is read
+	a.cluster.Store(2)
+	a.take([]change{{reset: true, rev: a.highest()}, {synced: 5000}})
+	if a.standby() == "" {
+		t.Error("it goes on with another cluster")
+	}
+	if s := a.state(); s.Rev != 100 || s.Cluster != 1 {
+		t.Errorf("it keeps %+v", s)
 	}
 }
 

@@ -28,8 +28,9 @@ type running struct {
 	next int64 // the job's next tick
 	last memory
 
-	signals chan os.Signal
-	skipped atomic.Int32 // ticks of the job that were skipped for it
+	signals chan os.Signal // for the command
+	telling chan os.Signal // for those that tell of its end
+	skipped atomic.Int32   // ticks of the job that were skipped for it
 
 	mu       sync.Mutex
 	killedBy string   // who asked for its end
@@ -54,9 +55,11 @@ func (j *job) memory() memory {
 func newSignals() chan os.Signal { return make(chan os.Signal, 4) }
 
 // stop asks the run to end; asked twice, it is killed.
-func (r *running) stop() {
+func (r *running) stop() { ask(r.signals) }
+
+func ask(signals chan<- os.Signal) {
 	select {
-	case r.signals <- syscall.SIGTERM:
+	case signals <- syscall.SIGTERM:
 	default: // it has been asked often enough
 	}
 }

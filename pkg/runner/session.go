@@ -200,7 +200,7 @@ func (s *session) follow(ctx context.Context) {
 	}
 	lw := etcd.Prefix(s.cron.LowWater(""))
 	err := etcd.Follow(ctx, s.cfg.Etcd, []etcd.Range{{From: s.cron.From, To: lw.From}, {From: lw.To, To: s.cron.To}}, etcd.Feed{
-		Reset: func() { add(change{reset: true}) },
+		Reset: func() { add(change{reset: true, rev: s.highest()}) },
 		Put: func(kv *mvccpb.KeyValue) {
 			if e, ok := s.cron.Entry(string(kv.Key)); ok && e.Kind != "lw" {
 				add(change{entry: e, kv: kv})
@@ -212,7 +212,7 @@ func (s *session) follow(ctx context.Context) {
 			}
 		},
 		Synced: func(rev int64) { add(change{synced: rev}); flush() },
-		Heard:  func(a etcd.Answer) { s.cluster.Store(a.Cluster); s.noteRevision(a.Rev) },
+		Heard:  func(a etcd.Answer) { s.cluster.Store(a.Cluster); s.noteRevision(a.Rev, a.Cluster) },
 	})
 	if ctx.Err() == nil {
 		batch = []change{{stopped: err}}
@@ -313,6 +313,7 @@ func (p *planner) drain() <-chan time.Time {
 func (p *planner) stopAll() (hopeless <-chan time.Time) {
 	for _, r := range p.running {
 		r.stop()
+		ask(r.telling)
 	}
 	return time.After(p.cfg.KillAfter + lastChance)
 }

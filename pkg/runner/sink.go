@@ -93,11 +93,15 @@ func (s *Sink) Add(run *cron.Run) {
 	}
 }
 
-// Close writes what is queued; to a URL, so far as that is possible in sinkLast.
+// Close writes what is queued, so far as that is possible in sinkLast.
 func (s *Sink) Close() {
 	close(s.queue)
 	last := time.AfterFunc(sinkLast, s.cancel)
-	<-s.done
+	select {
+	case <-s.done:
+	case <-time.After(sinkLast + time.Second): // what reads a pipe has stopped
+		s.warn("reports lost: they are not read")
+	}
 	last.Stop()
 	s.cancel()
 	if s.f != nil {
@@ -149,7 +153,10 @@ func (s *Sink) write(lines [][]byte) error {
 	}
 	for try := 1; ; try++ {
 		err := s.post(body.Bytes())
-		if err == nil || try == sinkTries {
+		switch {
+		case err != nil && s.ctx.Err() != nil:
+			return fmt.Errorf("%s does not answer in time", s.url)
+		case err == nil || try == sinkTries:
 			return err
 		}
 		select {

@@ -87,7 +87,7 @@ type change struct {
 	entry   keys.Entry
 	kv      *mvccpb.KeyValue // nil: deleted, ...
 	rev     int64            // ... at this revision
-	reset   bool
+	reset   bool             // rev is the highest that was heard of before
 	synced  int64
 	stopped error
 }

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"os/user"
 	"slices"
@@ -46,11 +47,11 @@ func Become(args, env []string) error {
 	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	err = syscall.ENOENT
+	errno := syscall.ENOENT
 	for _, path := range paths {
-		err = unix.Exec(path, argv, env)
+		errors.As(unix.Exec(path, argv, env), &errno)
 	}
-	return fmt.Errorf("%s: %w", argv[0], err)
+	return proc.ExecError(argv[0], paths, errno)
 }
 
 func becomeUser(name string) error {

@@ -14,7 +14,8 @@ import (
 //	/livez /healthz /health       200 while this process answers
 //	/readyz /ready                200 if k is in step, else 503 with the reason
 //	/metrics                      for Prometheus; extra, if not nil, appends to it
-//	/cluster/status               how much there is, and whether k is in step
+//	/cluster/status               how much there is, and whether k is in step;
+//	/failover/status              the same, since etcd does the failing over
 //
 // Where k is not in step, the first three are 503.
 func Handler(k *Keeper, extra func(w io.Writer)) http.Handler {
@@ -32,6 +33,7 @@ func Handler(k *Keeper, extra func(w io.Writer)) http.Handler {
 	}
 	get("/metrics", h.metrics)
 	get("/cluster/status", h.cluster)
+	get("/failover/status", h.cluster)
 	return mux
 }
 

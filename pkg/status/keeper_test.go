@@ -256,7 +256,7 @@ func TestStale(t *testing.T) {
 	eventually(t, 20*time.Second, "ready", func() bool { return get("/readyz") == 200 })
 	road.Cut()
 	eventually(t, 30*time.Second, "not ready", func() bool { return get("/readyz") == 503 })
-	for path, want := range map[string]int{"/elect": 503, "/sema": 503, "/cron": 503, "/ready": 503, "/livez": 200, "/metrics": 200, "/cluster/status": 200} {
+	for path, want := range map[string]int{"/elect": 503, "/sema": 503, "/cron": 503, "/ready": 503, "/livez": 200, "/metrics": 200, "/cluster/status": 200, "/failover/status": 200} {
 		if got := get(path); got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}

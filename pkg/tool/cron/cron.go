@@ -31,8 +31,9 @@ var Tool = cli.Tool{
 	},
 	Examples: examples,
 	Sections: sections,
-	Statuses: statuses(cli.Busy, cli.Config),
-	SeeAlso:  []string{"conch-cronrunner(1)", "conch(7)"},
+	Statuses: append(statuses(cli.Busy, cli.Config),
+		cli.Status{Code: "0 to 255", Meaning: "with --wait, and of `wait`: as the run has ended; 70 if it was lost or killed, 75 if it was not started in time, 124 if it took too long"}),
+	SeeAlso: []string{"conch-cronrunner(1)", "conch(7)"},
 	Commands: []cli.Tool{
 		addTool, rmTool, lsTool, showTool, checkTool, nextTool, pauseTool, resumeTool,
 		runTool, historyTool, logsTool, killTool,

@@ -4,6 +4,7 @@ package cronrunner
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -48,7 +49,11 @@ func Internal() []cli.Tool {
 		}},
 		{Name: runner.BecomeName, Brief: "become another user; conch starts this itself", Shape: 3, Setup: func(*cli.Flags) cli.Run {
 			return func(_ context.Context, stdio *cli.Stdio, args cli.Args) error {
-				return cli.Errorf(cli.NotExecutable, "%w", runner.Become(append(args.Words, args.Command...), stdio.Env))
+				err := runner.Become(append(args.Words, args.Command...), stdio.Env)
+				if errors.Is(err, proc.ErrNotFound) {
+					return cli.Errorf(cli.NotFound, "%w", err)
+				}
+				return cli.Errorf(cli.NotExecutable, "%w", err)
 			}
 		}},
 	}

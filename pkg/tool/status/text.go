@@ -4,7 +4,7 @@ import "conch/pkg/cli"
 
 var examples = []cli.Example{
 	{Text: "All of it in one screen", Command: "conch-status"},
-	{Text: "Jobs that have failed, for a script", Command: "conch-status --only jobs --json | jq '.jobs[] | select(.last.exit != 0 and .last != null) | .name'"},
+	{Text: "Jobs that have failed, for a script", Command: "conch-status --only jobs --json | jq '.jobs[] | select(.last and .last.state != \"ok\") | .name'"},
 	{Text: "As it changes", Command: "conch-status --watch --only offices,semaphores"},
 	{Text: "For Prometheus and load balancers, on every address of this machine", Command: "conch-status serve --listen :9191"},
 }
@@ -14,8 +14,8 @@ var sections = []cli.Section{
 		"`conch-status serve` answers HTTP. It keeps what it knows by one watch, so that any number of clients cost etcd no more than one. It only answers questions: who may reach ADDRESS may read names, hosts, command lines and schedules."},
 	{Title: "BY HTTP", Body: "= /elect: who holds which office\n= /sema: semaphores, their holders and waiters\n= /cron: jobs, their next and latest ticks\n" +
 		"= /livez, /healthz, /health: 200 while the process answers\n= /readyz, /ready: 200 if everything was read and etcd has answered within 15 s, else 503 with the reason\n" +
-		"= /metrics: for Prometheus\n= /cluster/status: how much there is\n\n" +
+		"= /metrics: for Prometheus\n= /cluster/status, /failover/status: how much there is\n\n" +
 		"Any method but GET and HEAD is refused with 405. While /readyz is 503, so are /elect, /sema and /cron, and /metrics has conch_etcd_up 0 and nothing of what may be untrue."},
-	{Title: "JSON", Body: "`--json` prints one object with `rev`, `cluster` (the id of the etcd cluster, hexadecimal), `at`, `paused`, and an array for each section. Names are those of the columns and of `--json` of the other tools; times are RFC 3339 in UTC, durations seconds, and an array without elements is `[]`."},
+	{Title: "JSON", Body: "`--json` prints one object with `rev`, `cluster` (the id of the etcd cluster, hexadecimal), `at`, `stale` (why it is not of now; empty: it is), `paused`, and an array for each section. Names are those of the columns and of `--json` of the other tools; times are RFC 3339 in UTC, durations seconds, and an array without elements is `[]`."},
 	{Title: "KEYS IN ETCD", Body: "Everything below the prefix is looked at but the history of runs and what `--once` has recorded; nothing is written. An etcd user needs read on the prefix."},
 }
