@@ -317,15 +317,15 @@ func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (
 		if err != nil || now.Cap == capacity {
 			return now.Cap, err
 		}
-		for _, who := range now.Candidates {
-			if who.State == Waiting && weight(who.Weight) > capacity {
+		for _, who := range now.waiters() {
+			if weight(who.Weight) > capacity {
 				return now.Cap, &TooHeavy{capacity, who}
 			}
 		}
 		// An attempt that comes late changes nothing: the revision is another then.
 		as := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(pool.Cap()), "=", now.capRev)}
 		if capacity < now.Cap { // else nobody can have become too heavy meanwhile
-			as = append(as, unchanged(pool.Dir, now.Rev))
+			as = append(as, unchanged(pool.Dir, now.Rev), unchanged(pool.Hosts, now.Rev))
 		}
 		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 			return m.KV().Txn(ctx).If(as...).
@@ -352,6 +352,24 @@ func (p PoolLine) Entered(host Line, c Candidate) bool {
 	return c.Key == host.Candidates[0].Key && slices.ContainsFunc(p.Candidates, func(d Candidate) bool {
 		return d.Host == c.Host && d.PID == c.PID && d.Started.Equal(c.Started)
 	})
+}
+
+// waiters are those who wait in line, and those who wait to stand there, for a
+// host's turn or with it.
+func (p PoolLine) waiters() (all []Candidate) {
+	for _, who := range p.Candidates {
+		if who.State == Waiting {
+			all = append(all, who)
+		}
+	}
+	for _, host := range p.Hosts {
+		for _, who := range host.Candidates {
+			if who.State != Lingering && !p.Entered(host, who) {
+				all = append(all, who)
+			}
+		}
+	}
+	return all
 }
 
 // ReadPool reads a semaphore.

@@ -14,6 +14,9 @@ import (
 // the semaphore's only with a turn there. So a host that already holds one does
 // not stand in the way of others.
 //
+// Whoever waits in either stands in line: it is refused at once, or takes the
+// capacity as it finds it then.
+//
 // Errors: those of JoinPool. A Busy may be about either line.
 func JoinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
 	return again(ctx, req, func(req Request) (*Turn, error) {
@@ -24,9 +27,7 @@ func JoinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line 
 }
 
 func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
-	ours := req
-	ours.Line = line
-	alone, err := Join(ctx, c, ours)
+	alone, err := joinHost(ctx, c, req, &s, line)
 	if err != nil {
 		return nil, err
 	}
@@ -40,14 +41,55 @@ func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line 
 		if ctx.Err() == nil && waiting.Err() != nil {
 			err = errOusted
 		}
-		// The caller's context may have ended; this must be tried all the same, but
-		// not for long.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
-		defer cancel()
-		return nil, errors.Join(err, alone.Release(ctx, After{}))
+		return nil, errors.Join(err, alone.giveBack(ctx))
 	}
 	t.also = alongside(t, alone)
 	return t, nil
+}
+
+// joinHost takes the turn of a host. Only who must wait for that looks at the
+// semaphore first, so that nobody waits to be refused in the end, and others start
+// without the round trip. Where nobody has said a capacity yet, whoever has the
+// host's turn is about to: that is taken as it is, too.
+func joinHost(ctx context.Context, c *etcd.Client, req Request, s *Share, line keys.Line) (*Turn, error) {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var refused *InUse
+	onWait := req.OnWait
+	req.Line, req.Holder.Weight = line, s.Weight
+	req.OnWait = func(p Place) {
+		if refused != nil {
+			return
+		}
+		if !s.Adopt {
+			now, err := ReadPool(waiting, c, s.Pool)
+			if err == nil && now.Cap != 0 && now.Cap != s.Max {
+				refused = &InUse{now.Cap, s.Max, now.Candidates[0]}
+				cancel()
+				return
+			}
+			s.Adopt = err == nil
+		}
+		if onWait != nil {
+			onWait(p)
+		}
+	}
+	t, err := Join(waiting, c, req)
+	switch {
+	case refused == nil || ctx.Err() != nil:
+		return t, err
+	case err == nil: // the turn came just then
+		return nil, errors.Join(refused, t.giveBack(ctx))
+	}
+	return nil, refused
+}
+
+// giveBack releases a turn that is of no use. The caller's context may have ended;
+// this must be tried all the same, but not for long.
+func (t *Turn) giveBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+	defer cancel()
+	return t.Release(ctx, After{})
 }
 
 // also is a second turn that another rests on.
