@@ -66,7 +66,9 @@ func (l *waitingLine) draw(p hold.Place) {
 		ctx, cancel := context.WithTimeout(l.ctx, time.Second) // the line is a comfort, not worth more
 		defer cancel()
 		text = fmt.Sprintf("waiting for %s: behind %s", l.s.Line.Name, p.Ahead)
-		if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
+		if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // not in line yet: see --spread
+			text = fmt.Sprintf("waiting for %s: for the turn of %s, behind %s", l.s.Line.Name, host, p.Ahead)
+		} else if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
 			text = fmt.Sprintf("waiting for %s: %s in line, held by %s", l.s.Line.Name, ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
 		}
 	}
