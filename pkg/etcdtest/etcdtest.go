@@ -15,12 +15,17 @@
 package etcdtest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +140,32 @@ func Version(tb testing.TB, s *Server) string {
 		tb.Fatal(err)
 	}
 	return st.Version
+}
+
+// Requests returns how many requests of gRPC methods s has been sent, such as Range
+// and Txn.
+func Requests(tb testing.TB, s *Server, methods ...string) (n int) {
+	tb.Helper()
+	r, err := http.Get(s.Endpoint() + "/metrics")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer r.Body.Close()
+	found := regexp.MustCompile(`^grpc_server_started_total\{.*grpc_method="(\w+)".*\} (\S+)$`)
+	lines := bufio.NewScanner(r.Body)
+	for lines.Scan() {
+		if m := found.FindStringSubmatch(lines.Text()); m != nil && slices.Contains(methods, m[1]) {
+			v, err := strconv.ParseFloat(m[2], 64)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			n += int(v)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		tb.Fatal(err)
+	}
+	return n
 }
 
 // Road returns a new Proxy to s, closed at the end of the test.

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -156,23 +155,6 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-// requests is how many of the method etcd has been sent.
-func requests(t *testing.T, srv *etcdtest.Server, method string) int {
-	t.Helper()
-	n := 0
-	for line := range strings.Lines(fetch(t, srv.Endpoint()+"/metrics")) {
-		if strings.HasPrefix(line, "grpc_server_started_total{") && strings.Contains(line, `grpc_method="`+method+`"`) {
-			f := strings.Fields(line)
-			v, err := strconv.ParseFloat(f[len(f)-1], 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += int(v)
-		}
-	}
-	return n
-}
-
 func fetch(t *testing.T, url string) string {
 	t.Helper()
 	r, err := http.Get(url)
@@ -200,7 +182,7 @@ func TestReadsDoNotGrow(t *testing.T) {
 	eventually(t, 20*time.Second, "ready", k.Ready)
 	web := httptest.NewServer(Handler(k, nil))
 	defer web.Close()
-	ranges, watches := requests(t, srv, "Range"), requests(t, srv, "Watch")
+	ranges, watches := etcdtest.Requests(t, srv, "Range"), etcdtest.Requests(t, srv, "Watch")
 	began := time.Now()
 	var polls sync.WaitGroup
 	for i := range 50 {
@@ -229,13 +211,13 @@ func TestReadsDoNotGrow(t *testing.T) {
 	polls.Wait()
 	eventually(t, 10*time.Second, "100 jobs", func() bool { return len(k.Snapshot().Jobs) == 100 })
 	most := int(time.Since(began)/(5*time.Second)) + 1 // Follow's checks
-	if n := requests(t, srv, "Range") - ranges; n > most {
+	if n := etcdtest.Requests(t, srv, "Range") - ranges; n > most {
 		t.Errorf("etcd was asked to read %d times, not %d", n, most)
 	}
-	if n := requests(t, srv, "Watch") - watches; n != 0 {
+	if n := etcdtest.Requests(t, srv, "Watch") - watches; n != 0 {
 		t.Errorf("%d more watches", n)
 	}
-	if requests(t, srv, "Put") < 100 {
+	if etcdtest.Requests(t, srv, "Put") < 100 {
 		t.Error("etcd does not count what it is sent, or not where this test looks")
 	}
 }
