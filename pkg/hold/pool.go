@@ -203,6 +203,9 @@ func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolE
 		enter = nil
 	}
 	as := []clientv3.Cmp{unchanged(me.Pool.Dir, e.rev), unchanged(me.Pool.State, e.rev)}
+	if e.capacity != 0 && e.capacity != me.Max { // or it may go with its last user: ours counts then, and the slot was found in another
+		as = append(as, clientv3.Compare(clientv3.Value(me.Pool.Cap()), "=", strconv.Itoa(e.capacity)))
+	}
 	switch {
 	case slot >= 0:
 		me.settle(slot)
