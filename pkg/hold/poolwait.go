@@ -255,9 +255,17 @@ func (me *poolCandidacy) await(ctx context.Context, e poolEntry) (poolEntry, err
 		if e, err = me.try(ctx, e); err != nil || e.acquired {
 			return e, err
 		}
-		delay, _ := me.nextSweep(e.poolState)
-		me.tell(Place{Ahead: e.ahead, Delay: delay, Joined: me.token})
+		me.tell(me.place(e))
 	}
+}
+
+// place is our place as the first who waits: behind who joined before us, or, where
+// there would be room without the dirt, behind a lock-delay.
+func (me *poolCandidacy) place(e poolEntry) Place {
+	if delay, any := me.nextSweep(e.poolState); any && me.fits(e, false) {
+		return Place{Delay: delay, Joined: me.token}
+	}
+	return Place{Ahead: e.ahead, Joined: me.token}
 }
 
 // apply brings e to the revision of r, which may hold more than one, and some that
