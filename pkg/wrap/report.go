@@ -24,6 +24,7 @@ type Event struct {
 	Tool     string    `json:"tool"`
 	Name     string    `json:"name,omitempty"`
 	Rev      int64     `json:"rev,omitempty"`      // the token
+	Slot     *int      `json:"slot,omitempty"`     // acquired: of a semaphore
 	PID      int       `json:"pid,omitempty"`      // of the command
 	Ahead    string    `json:"ahead,omitempty"`    // waiting: who is directly in front
 	Delay    float64   `json:"delay,omitempty"`    // waiting: seconds of lock-delay left; backoff: until the next try
@@ -194,6 +195,9 @@ func (r *Reporter) line(e Event) string {
 		}
 	}
 	number("rev", e.Rev)
+	if e.Slot != nil {
+		field("slot", strconv.Itoa(*e.Slot))
+	}
 	number("pid", int64(e.PID))
 	field("ahead", e.Ahead)
 	if e.Delay != 0 {
@@ -242,6 +246,15 @@ func (r *Reporter) tell(e Event) {
 	}
 	// Nobody to tell it to is no reason to stop.
 	_, _ = daemon.SdNotify(false, ready+"STATUS="+status)
+}
+
+// acquired is the event of a turn that has come.
+func acquired(t *hold.Turn) Event {
+	e := Event{Event: "acquired", Rev: t.Token().Rev}
+	if slot, ok := t.Slot(); ok {
+		e.Slot = &slot
+	}
+	return e
 }
 
 // exit is a pointer to a status, for Event.Exit.
