@@ -11,7 +11,7 @@ import (
 type Error struct {
 	Expr    string // as it was given, if it is not too long for a line
 	What    string // what is wrong with it; "" if Suggest says it all
-	Suggest string // what may have been meant, as a question; or ""
+	Suggest string // what may have been meant, as a question, or what there is; or ""
 }
 
 func (e *Error) Error() string {
@@ -22,7 +22,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%+q is not a schedule: %s", e.Expr, what)
 }
 
-// Hint says what may have been meant, unless the message has said so.
+// Hint says what may have been meant, or what there is, unless the message has said so.
 func (e *Error) Hint() string {
 	if e.What == "" {
 		return ""
@@ -38,19 +38,30 @@ const blanks = " \t"
 func isBlank(r rune) bool { return strings.ContainsRune(blanks, r) }
 
 // checkText refuses what need not be looked at.
-func checkText(expr string) error {
+func checkText(expr string, o Options) error {
 	if len(expr) > maxLength {
 		return &Error{Expr: short(expr), What: fmt.Sprintf("it has %d bytes, and %d is the limit", len(expr), maxLength)}
 	}
 	if strings.Trim(expr, blanks) == "" {
-		return &Error{Expr: expr, What: "it is empty"}
+		return &Error{Expr: expr, What: "it is empty", Suggest: `"*/5 * * * *" is one, and so is "@daily"`}
 	}
 	for i, r := range expr {
-		if r > '~' || r < ' ' && r != '\t' {
-			return &Error{Expr: short(expr), What: fmt.Sprintf("%+q, byte %d, is not printable ASCII", r, i+1)}
+		if !printable(r) {
+			f := &fault{instead: []string{strings.Trim(strings.Map(blanked, expr), blanks)}}
+			return &Error{Expr: short(expr), What: fmt.Sprintf("%+q, byte %d, is not printable ASCII", r, i+1), Suggest: f.hint(o)}
 		}
 	}
 	return nil
+}
+
+func printable(r rune) bool { return r >= ' ' && r <= '~' || r == '\t' }
+
+// blanked is r, or a blank, for what a word processor may have made of one.
+func blanked(r rune) rune {
+	if printable(r) {
+		return r
+	}
+	return ' '
 }
 
 // short cuts what does not fit into a line.
@@ -67,6 +78,7 @@ func short(expr string) string {
 type fault struct {
 	what    string
 	instead []string // what the part may have been meant to be
+	advice  string   // what to write, if instead is of no use
 	english bool     // what is worth saying only if instead is of no use
 	cause   error    // an error that is not about the expression, to be passed on
 }
@@ -106,7 +118,8 @@ func (f *fault) within(words []string, i int, u unit) *fault {
 	})
 }
 
-// hint asks whether something else was meant. It names only what is a schedule.
+// hint asks whether something else was meant, or else gives the advice. It asks only
+// for what is a schedule.
 func (f *fault) hint(o Options) string {
 	var good []string
 	for _, text := range f.instead {
@@ -115,7 +128,7 @@ func (f *fault) hint(o Options) string {
 		}
 	}
 	if len(good) == 0 {
-		return ""
+		return f.advice
 	}
 	return "did you mean " + strings.Join(good, " or ") + "?"
 }

@@ -64,7 +64,7 @@ func (u *unit) read(field, job string) (uint64, *fault) {
 func (u *unit) readItem(item, job string) (uint64, *fault) {
 	base, stepText, stepped := strings.Cut(item, "/")
 	if item == "" {
-		return 0, &fault{what: "there is nothing between two commas", instead: []string{""}}
+		return 0, &fault{what: "there is nothing between two commas", instead: []string{""}, advice: fmt.Sprintf("* is every %s", u.name)}
 	}
 	r, f := u.readRange(base, stepped, job)
 	if f != nil {
@@ -72,7 +72,7 @@ func (u *unit) readItem(item, job string) (uint64, *fault) {
 	}
 	step := 1
 	if stepped {
-		if step, f = r.readStep(base, stepText); f != nil {
+		if step, f = u.readStep(r, base, stepText); f != nil {
 			return 0, f
 		}
 	}
@@ -97,17 +97,27 @@ type run struct {
 	hashed       bool
 }
 
-func (r run) readStep(base, text string) (int, *fault) {
+func (u *unit) readStep(r run, base, text string) (int, *fault) {
 	step, ok := number(text)
 	switch {
 	case !ok:
-		return 0, &fault{what: fmt.Sprintf("the step %q is not a number", text)}
+		return 0, &fault{what: fmt.Sprintf("the step %q is not a number", text), advice: fmt.Sprintf("a step is a number from 1 to %d here", r.count)}
 	case step == 0:
 		return 0, &fault{what: "a step of 0 goes nowhere", instead: []string{base}}
 	case step > r.count:
-		return 0, &fault{what: fmt.Sprintf("a step of %d goes beyond the %d values that there are", step, r.count)}
+		return 0, &fault{what: fmt.Sprintf("a step of %d goes beyond the %d values that there are", step, r.count), advice: u.longer(base, step, r.count)}
 	}
 	return step, nil
+}
+
+// longer is the advice for a step that is larger than the most that there is.
+func (u *unit) longer(base string, step, most int) string {
+	advice := fmt.Sprintf("the largest step here is %d", most)
+	if base != "*" || u.index > hour {
+		return advice
+	}
+	seconds := [...]int64{second: 1, minute: 60, hour: 3600}[u.index] * int64(step)
+	return fmt.Sprintf("%s; every %d %ss is \"@every %s\"", advice, step, u.name, duration(seconds))
 }
 
 // wrap returns the value of the unit that v, up to twice its range, stands for.
@@ -192,8 +202,11 @@ func (u *unit) value(text string) (int, *fault) {
 	}
 	if v < u.min || v > most {
 		f := &fault{what: fmt.Sprintf("%s is not between %d and %d", text, u.min, most)}
-		if v == u.max+1 && u.index <= hour {
+		switch {
+		case v == u.max+1 && u.index <= hour:
 			f.instead = []string{"0"}
+		case v == 0:
+			f.instead = []string{strconv.Itoa(u.min)}
 		}
 		return 0, f
 	}
@@ -207,11 +220,12 @@ func (u *unit) notValue(text string) *fault {
 	}
 	switch core := strings.ToUpper(strings.Trim(text, "0123456789")); {
 	case core == "L", core == "W", core == "LW", strings.Contains(core, "#"):
-		return &fault{what: "L, W and # are not supported"}
+		return &fault{what: "L, W and # are not supported", advice: "name each day that may be meant, and have the command look at the date"}
 	case u.names == nil:
-		return &fault{what: fmt.Sprintf("%q is not a number", text)}
+		return &fault{what: fmt.Sprintf("%q is not a number", text), advice: fmt.Sprintf("a %s is a number from %d to %d", u.name, u.min, u.max)}
 	}
-	f := &fault{what: fmt.Sprintf("%q is neither a number nor a name", text)}
+	f := &fault{what: fmt.Sprintf("%q is neither a number nor a name", text),
+		advice: fmt.Sprintf("a %s is a number from %d to %d, or a name such as %s", u.name, u.min, u.max, strings.ToLower(u.names[0][:3]))}
 	for _, name := range u.names {
 		if len(text) > 3 && strings.EqualFold(text[:3], name[:3]) {
 			f.instead = []string{strings.ToLower(name[:3])}

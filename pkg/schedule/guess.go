@@ -15,7 +15,7 @@ const shape = "five (minute, hour, day of the month, month, day of the week), or
 // English.
 func phrased(expr string, f *fault) *fault {
 	if meant := guess(expr); meant != nil {
-		f.instead, f.english = meant, true
+		f.instead, f.advice, f.english = meant, "", true
 	}
 	return f
 }

@@ -54,19 +54,21 @@ func nearAlias(name string) []string {
 	return nil
 }
 
+const shortest = "@every 1s is the shortest"
+
 func (s *Schedule) readEvery(text string, anchor time.Time) *fault {
 	d, err := clock.ParseDuration(text)
 	switch {
 	case text == "":
 		return &fault{what: "@every needs a duration, as in @every 5m"}
 	case strings.Trim(text, "0") == "":
-		return &fault{what: "it has to wait for a second or more"}
+		return &fault{what: "it has to wait for a second or more", advice: shortest}
 	case err != nil && strings.Trim(text, "0123456789") == "":
 		return &fault{what: fmt.Sprintf("%q has no unit", text), instead: []string{"@every " + text + "s", "@every " + text + "m"}}
 	case err != nil:
-		return &fault{what: err.Error(), instead: guess(text)}
+		return &fault{what: err.Error(), instead: append(guess(text), "@every "+strings.TrimPrefix(text, "-"))}
 	case d < time.Second:
-		return &fault{what: fmt.Sprintf("%s is less than a second", text)}
+		return &fault{what: fmt.Sprintf("%s is less than a second", text), advice: shortest}
 	case d%time.Second != 0:
 		down := int64(d / time.Second)
 		return &fault{what: fmt.Sprintf("%s is not a whole number of seconds", text),
@@ -94,9 +96,9 @@ func (s *Schedule) readAt(text string) *fault {
 	case text == "":
 		return &fault{what: "@at needs a time, as in @at 2030-01-02T03:04:05Z"}
 	case !ok:
-		return &fault{what: fmt.Sprintf("%q is not a time such as 2030-01-02T03:04:05Z or, in the zone, 2030-01-02T03:04", text)}
+		return &fault{what: fmt.Sprintf("%q is not a time such as 2030-01-02T03:04:05Z or, in the zone, 2030-01-02T03:04", text), instead: []string{"@at " + text + "T00:00"}}
 	case t.Nanosecond() != 0:
-		return &fault{what: fmt.Sprintf("%s is not a whole second", text)}
+		return &fault{what: fmt.Sprintf("%s is not a whole second", text), advice: "leave out the fraction"}
 	}
 	s.form, s.base = at, t.Unix()
 	if !isLocal {

@@ -110,7 +110,7 @@ const horizon = 40 * 366 * 24 * 60 * 60
 // comes due in forty years; a zone that does not exist is as LoadZone has it.
 // An @at in the past is no error: Next then returns the zero time.
 func Parse(expr string, o Options) (*Schedule, error) {
-	if err := checkText(expr); err != nil {
+	if err := checkText(expr, o); err != nil {
 		return nil, err
 	}
 	s, fault := parse(strings.Trim(expr, blanks), o)
@@ -162,7 +162,12 @@ func cutZone(expr string, zone *string) (prefix, rest string, f *fault) {
 	}
 	end := strings.IndexAny(named, blanks)
 	if end < 0 {
-		return "", "", &fault{what: "it names a zone and nothing else"}
+		like := "UTC"
+		if zoneExists(named) {
+			like = named
+		}
+		return "", "", &fault{what: "it names a zone and nothing else",
+			advice: fmt.Sprintf("a schedule comes after the zone, as in \"TZ=%s @daily\"", like)}
 	}
 	name, rest := named[:end], strings.TrimLeft(named[end:], blanks)
 	if name == "" {
@@ -197,9 +202,17 @@ func (s *Schedule) readFields(expr, job string) *fault {
 	}
 	s.spec = spec
 	if s.nextWall(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()) == never {
-		return &fault{what: "it is never due: none of its months has such a day"}
+		return &fault{what: "it is never due: none of its months has such a day", advice: monthsWith(sets[dom])}
 	}
 	return nil
+}
+
+// monthsWith says which months have the first of some days, a 30th or 31st.
+func monthsWith(days uint64) string {
+	if values(days)[0] == 31 {
+		return "the months 1,3,5,7,8,10,12 have a 31st"
+	}
+	return "all months but February have a 30th"
 }
 
 // compile has robfig's parser read the sets, and makes sure that it understood.
