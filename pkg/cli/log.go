@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LogFormat resolves "auto", the format of a log on standard error: "journald"
-// where that goes to the journal, else "text". Others it returns as they are.
-func (s *Stdio) LogFormat(format string) string {
+// LogFormat resolves "auto", the format of a log on descriptor fd: "journald" where
+// that goes to the journal, else "text". Others it returns as they are.
+func (s *Stdio) LogFormat(format string, fd int) string {
 	if format != "auto" {
 		return format
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(2, &st); err == nil && s.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino) {
+	if err := unix.Fstat(fd, &st); err == nil && s.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino) {
 		return "journald"
 	}
 	return "text"

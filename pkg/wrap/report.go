@@ -63,7 +63,7 @@ const (
 
 // reporter makes the reporter that the settings ask for.
 func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, error) {
-	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat), notify: o.Notify, stderr: stdio.Err,
+	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat, unix.Stderr), notify: o.Notify, stderr: stdio.Err,
 		queue: make(chan func(), backlog), done: make(chan struct{})}
 	if o.Verbose {
 		r.log = stdio.Err

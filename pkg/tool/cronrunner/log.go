@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"conch/pkg/cli"
 	"conch/pkg/runner"
 )
@@ -18,7 +20,6 @@ import (
 // not take is dropped, and said once it takes something again.
 type log struct {
 	out, err *stream
-	format   string
 	least    runner.Level // the least that is said
 }
 
@@ -28,13 +29,14 @@ const backlog = 10000
 // stream is a writer that may be slow, or stopped for good.
 type stream struct {
 	w       io.Writer
+	format  string // text, json or journald
 	lines   chan string
 	dropped atomic.Int64
 	done    chan struct{}
 }
 
-func newStream(w io.Writer) *stream {
-	s := &stream{w: w, lines: make(chan string, backlog), done: make(chan struct{})}
+func newStream(w io.Writer, format string) *stream {
+	s := &stream{w: w, format: format, lines: make(chan string, backlog), done: make(chan struct{})}
 	go s.write()
 	return s
 }
@@ -74,7 +76,11 @@ func (l *log) close() {
 }
 
 func newLog(o *options, stdio *cli.Stdio) *log {
-	l := &log{out: newStream(stdio.Out), err: newStream(stdio.Err), format: stdio.LogFormat(o.logFormat), least: runner.Info}
+	l := &log{
+		out:   newStream(stdio.Out, stdio.LogFormat(o.logFormat, unix.Stdout)),
+		err:   newStream(stdio.Err, stdio.LogFormat(o.logFormat, unix.Stderr)),
+		least: runner.Info,
+	}
 	if o.quiet {
 		l.least = runner.Warning
 	}
@@ -94,15 +100,15 @@ func (l *log) say(e runner.Event) {
 	if e.Level > l.least {
 		return
 	}
+	s := l.err
 	if e.Event == runner.Output {
-		l.out.put(l.line(e))
-		return
+		s = l.out
 	}
-	l.err.put(l.line(e))
+	s.put(line(e, s.format))
 }
 
-func (l *log) line(e runner.Event) string {
-	switch l.format {
+func line(e runner.Event, format string) string {
+	switch format {
 	case "json":
 		b, err := json.Marshal(e)
 		if err != nil {
@@ -110,12 +116,12 @@ func (l *log) line(e runner.Event) string {
 		}
 		return string(b)
 	case "journald":
-		return fmt.Sprintf("<%d>", e.Level) + l.text(e)
+		return fmt.Sprintf("<%d>", e.Level) + text(e)
 	}
-	return l.text(e)
+	return text(e)
 }
 
-func (l *log) text(e runner.Event) string {
+func text(e runner.Event) string {
 	if e.Event == runner.Output {
 		return cli.OneLine(e.Run + ": " + e.Reason)
 	}
