@@ -63,6 +63,9 @@ func Conch(tools []Tool) Tool {
 	}
 	for _, t := range tools {
 		t.Name = short(t)
+		for _, alias := range t.Aliases {
+			t.Brief += " (or " + alias + ")"
+		}
 		conch.Commands = append(conch.Commands, t)
 	}
 	conch.Commands = append(conch.Commands, installLinks(tools))
