@@ -43,11 +43,11 @@ func newStream(w io.Writer, format string) *stream {
 
 func (s *stream) write() {
 	defer close(s.done)
-	for line := range s.lines {
+	for next := range s.lines {
 		if n := s.dropped.Swap(0); n > 0 {
-			fmt.Fprintf(s.w, "%s: event=dropped lines=%d reason=\"this stream is too slow\"\n", name, n)
+			fmt.Fprintln(s.w, line(runner.Event{Event: "dropped", Time: time.Now().UTC(), Level: runner.Warning, Count: int(n), Reason: "this stream is too slow"}, s.format))
 		}
-		fmt.Fprintln(s.w, line)
+		fmt.Fprintln(s.w, next)
 	}
 }
 
@@ -153,6 +153,8 @@ func countOf(event string) string {
 		return "jobs"
 	case "missed":
 		return "ticks"
+	case "dropped":
+		return "lines"
 	case "due": // 1: it is this runner's; n: it is, unless n-1 others let it pass
 		return "turn"
 	}
