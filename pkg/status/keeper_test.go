@@ -155,20 +155,6 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-func fetch(t *testing.T, url string) string {
-	t.Helper()
-	r, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	b, err := io.ReadAll(r.Body)
-	if err != nil || r.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s, %v: %s", url, r.Status, err, b)
-	}
-	return string(b)
-}
-
 // What is asked of etcd grows neither with clients nor with what there is: fifty
 // clients poll, while jobs come and go, and etcd is asked whether it is there.
 func TestReadsDoNotGrow(t *testing.T) {
