@@ -25,6 +25,9 @@ func (p *planner) tryClaim(d *duty, now time.Time) {
 	case p.paused:
 		p.again(d, now.Add(slice))
 		return
+	case p.duties[d.after] != nil:
+		p.again(d, now.Add(lookAgain))
+		return
 	}
 	spec, err := j.spec()
 	if err != nil {

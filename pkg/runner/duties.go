@@ -24,6 +24,9 @@ func (p *planner) sawAct(a *cron.Act) {
 		delete(p.misfires, a.Job)
 		p.drop(key)
 	}
+	if at := a.Job + "/" + a.Place; p.latest[at] == "run "+name {
+		delete(p.latest, at)
+	}
 }
 
 // passed says that a run for which this runner would have had a turn is another's.

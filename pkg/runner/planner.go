@@ -42,11 +42,12 @@ type planner struct {
 	step     step
 	met      map[string]bool   // the runners that were compared with this one
 	misfires map[string]string // the key of the duty for all that a job has missed
+	latest   map[string]string // the key of the latest duty for one of those that a job has missed, by job and place
 }
 
 func newPlanner(s *session) *planner {
 	return &planner{session: s, table: *newTable(), duties: map[string]*duty{}, claimed: map[string]int64{},
-		running: map[string]*running{}, misfires: map[string]string{}, met: map[string]bool{}}
+		running: map[string]*running{}, misfires: map[string]string{}, latest: map[string]string{}, met: map[string]bool{}}
 }
 
 // wake does what is due, and returns how long there is nothing to do.

@@ -208,6 +208,31 @@ func TestMisfires(t *testing.T) {
 	}
 }
 
+// Of those that were missed and must not overlap the oldest goes first, however
+// long it waits for a run in progress.
+func TestMissedInOrder(t *testing.T) {
+	a := newAlone(t, noon.Add(time.Hour+30*time.Second)) // the tick at one is not too late yet
+	busy := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon}, Node: "h-2"}
+	a.nodes["h-2"] = &cron.Node{ID: "h-2", Host: "h-2"}
+	a.setAct(busy)
+	a.put(`{"name":"j","schedule":"* * * * *","misfire":"all","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+	for range 20 {
+		a.look()
+		a.clk = a.clk.Add(lookAgain)
+	}
+	a.dropAct(busy.RunID)
+	for i := cron.MisfireCap; i >= 0; i-- {
+		a.queue = nil // it has no slot: whoever may be claimed waits for one
+		a.look()
+		want := noon.Add(time.Hour - time.Duration(i)*time.Minute)
+		if len(a.queue) != 1 || !a.queue[0].id.Tick.Equal(want) {
+			t.Fatalf("%d may be claimed, not that of %v alone", len(a.queue), want)
+		}
+		a.drop(a.queue[0].key)
+		a.clk = a.clk.Add(lookAgain)
+	}
+}
+
 // A reading that is older than what was told before, of etcd restored under a
 // runner that lives on, lets it stand by before it plans anything.
 func TestReadsOfOlderHistory(t *testing.T) {

@@ -167,8 +167,12 @@ func (p *planner) want(d duty, id keys.RunID, spec *cron.Job, rank int) {
 			return
 		}
 	}
-	if d.forAll {
+	switch {
+	case d.forAll:
 		p.misfires[id.Job] = d.key
+	case d.patient && spec.Overlaps() != cron.Allow: // oldest first: whoever looks while none is in progress may be any
+		at := id.Job + "/" + id.Place
+		d.after, p.latest[at] = p.latest[at], d.key
 	}
 	d.at = d.due.Add(time.Duration(rank) * p.cfg.Hedge)
 	p.say(Event{Event: "due", Level: Debug, Job: id.Job, Run: d.id.String(), Tick: id.Tick, Count: rank + 1})
