@@ -261,33 +261,6 @@ func TestSpoolIsOnes(t *testing.T) {
 	}
 }
 
-// etcd is down at the instant: nothing runs, and the rule for misfires is
-// applied on return.
-func TestEtcdDownAtTheTick(t *testing.T) {
-	for _, c := range []struct {
-		misfire cron.Misfire
-		least   int
-		most    int
-	}{{cron.MisfireSkip, 0, 0}, {cron.MisfireOnce, 1, 1}, {cron.MisfireAll, 2, cron.MisfireCap}} {
-		t.Run(string(c.misfire), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			w.add(cron.Job{Name: "job", Schedule: "@every 1s", Script: note, Misfire: c.misfire, Overlap: cron.Allow, Deadline: cron.Duration(time.Second),
-				Expires: at(6 * time.Second), Keep: 100})
-			time.Sleep(10 * time.Second) // nobody is there: that is what is tested
-			w.start().ready()
-			if c.most == 0 {
-				w.wait("the misfire to be said", func() bool { return len(w.starts()) == 0 })
-			}
-			w.over("job", c.least)
-			time.Sleep(2 * time.Second)
-			if n := len(w.starts()); n < c.least || n > c.most {
-				t.Errorf("%d runs, not %d to %d", n, c.least, c.most)
-			}
-		})
-	}
-}
-
 // etcd's revision has gone back: nothing is claimed until an operator has said
 // so.
 func TestRestored(t *testing.T) {
