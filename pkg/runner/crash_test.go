@@ -199,6 +199,29 @@ func TestDiesBeforeResult(t *testing.T) {
 	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
 }
 
+// killed with the result in etcd, before anybody was told: nobody is, not by the
+// next start either, and the run stays what it was.
+func TestDiesBeforeTelling(t *testing.T) {
+	t.Parallel()
+	for script, state := range map[string]cron.State{"exit 0": cron.OK, "exit 3": cron.Failed} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			spool := func(s *settings) { s.Spool = w.path("spool") }
+			first, _ := w.crashes(Settled, spool)
+			tell := `echo "$CONCH_STATE" >>"$WORLD/told"`
+			w.add(tickAt("job", script, func(j *cron.Job) { j.OnFailure, j.OnSuccess = tell, tell }))
+			<-first.done
+			w.start(spool, func(s *settings) { s.Host = "host1" }).ready()
+			w.goesOn()
+			w.want(w.one("job"), state, "host1", 1, 1)
+			if b, err := os.ReadFile(w.path("told")); err == nil {
+				t.Errorf("docs/promises.md says that nobody is told, and somebody was: %s", b)
+			}
+		})
+	}
+}
+
 // killed with the result in the spool: the next start writes it, though it was
 // recorded as lost meanwhile.
 func TestResultInSpool(t *testing.T) {
