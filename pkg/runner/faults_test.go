@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,7 +41,14 @@ type cluster struct {
 	members []*etcdtest.Server
 	roads   [][]*etcdtest.Proxy // of each runner
 	runners []*process
+	strikes []strike
 	rand    *rand.Rand
+}
+
+// strike is when a fault lasted, and whom it struck; "": etcd, and so everybody.
+type strike struct {
+	host     string
+	from, to time.Time
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -78,17 +86,30 @@ func (c *cluster) run(i int) {
 		for _, r := range c.roads[i] {
 			s.Endpoints = append(s.Endpoints, r.Addr())
 		}
-		s.Host, s.Slots = "runner"+strconv.Itoa(i), 64
+		s.Host, s.Slots = host(i), 64
 		s.Spool, s.Clock, s.CheckDate = c.path("spool"+strconv.Itoa(i)), c.clock(i), true
 	})
 }
 
+func host(i int) string { return "runner" + strconv.Itoa(i) }
+
 func (c *cluster) clock(i int) string { return c.path("clock" + strconv.Itoa(i)) }
 
-// faults are what TestFaults strikes with; each returns healed. One of runners
-// strikes one, so that another is well all the time.
-func (c *cluster) faults() map[string]func() {
+// strike strikes with a fault that is called so, and returns healed.
+func (c *cluster) strike(name string) {
 	i := c.rand.IntN(3)
+	s := strike{host: host(i), from: time.Now()}
+	if strings.HasPrefix(name, "leader") {
+		s.host = ""
+	}
+	c.faults(i)[name]()
+	s.to = time.Now()
+	c.strikes = append(c.strikes, s)
+}
+
+// faults are what TestFaults strikes with; each returns healed. One of runners
+// strikes the i'th, so that another is well all the time.
+func (c *cluster) faults(i int) map[string]func() {
 	p := c.runners[i]
 	wait := func(least, most time.Duration) {
 		time.Sleep(least + time.Duration(c.rand.Int64N(int64(most-least))))
@@ -191,13 +212,13 @@ func TestFaults(t *testing.T) {
 	from := time.Now().Add(2 * time.Second)
 	struck := map[string]int{}
 	for end := from.Add(*faultsFor); time.Now().Before(end); {
-		all := c.faults()
+		all := sortedKeys(c.faults(0))
 		for _, i := range c.rand.Perm(len(all)) {
-			name := sortedKeys(all)[i]
+			name := all[i]
 			if strings.HasPrefix(name, "leader stopped") && !verifies(t, c.members[0]) {
 				continue // an etcd whose reads do not verify is not to be paused
 			}
-			c.faults()[name]()
+			c.strike(name)
 			struck[name]++
 			time.Sleep(time.Second)
 			if time.Now().After(end) {
@@ -216,22 +237,25 @@ func TestFaults(t *testing.T) {
 }
 
 // judgeTicks waits until every tick between the two instants has a record that is
-// final, and says which has none.
+// final, and says which has none, and which has one that no fault explains.
 func (c *cluster) judgeTicks(job string, from, to time.Time) {
 	c.Helper()
 	states := map[cron.State]int{}
 	var missing []string
+	have := map[int64]*cron.Run{}
 	c.wait("every tick of "+job, func() bool {
-		have := map[int64]cron.State{}
 		for _, r := range c.runs(job) {
-			have[r.Tick.Unix()] = r.State
+			have[r.Tick.Unix()] = r
 		}
 		clear(states)
 		missing = nil
 		for t := max(from.Unix(), to.Unix()-cron.MaxKeep+50); t < to.Unix(); t++ {
-			s, ok := have[t]
-			if !ok || !s.Final() {
-				missing = append(missing, time.Unix(t, 0).UTC().Format("15:04:05")+string(s))
+			s := cron.State("missing")
+			if r := have[t]; r != nil {
+				s = r.State
+			}
+			if s == "missing" || !s.Final() {
+				missing = append(missing, time.Unix(t, 0).UTC().Format("15:04:05 ")+string(s))
 			}
 			states[s]++
 		}
@@ -241,11 +265,35 @@ func (c *cluster) judgeTicks(job string, from, to time.Time) {
 	if len(missing) > 0 {
 		c.Errorf("%s: ticks without a run that is over: %v", job, missing)
 	}
+	for _, r := range have {
+		if !r.State.Well() && !c.explained(r) {
+			c.Errorf("%s on %s is %s, without a fault there: %s", r.RunID, r.Host, r.State, r.Cause)
+		}
+	}
+	// Of what takes milliseconds one strike can hardly catch two.
+	if n := states[cron.Lost] + states[cron.Unknown]; n > len(c.strikes) {
+		c.Errorf("%s: %d runs came to nothing in %d strikes", job, n, len(c.strikes))
+	}
+}
+
+// explained reports whether a fault can have ended a run in that way: it struck
+// the run's runner, or etcd, not long before the tick or just after it.
+func (c *cluster) explained(r *cron.Run) bool {
+	if r.State != cron.Lost && r.State != cron.Unknown {
+		return !r.State.Final() // which is said elsewhere
+	}
+	return slices.ContainsFunc(c.strikes, func(s strike) bool {
+		return (s.host == "" || s.host == r.Host) && s.from.Before(r.Tick.Add(5*time.Second)) && s.to.After(r.Tick.Add(-10*time.Second))
+	})
 }
 
 // judgeStarts: no attempt of any run was started twice, and a later attempt has
-// a greater token.
+// a greater token. A run that ended well was started, in its last attempt.
 func (c *cluster) judgeStarts() {
+	var ok []*cron.Run // first: what has ended has noted its start
+	for _, j := range faultJobs {
+		ok = append(ok, slices.DeleteFunc(c.runs(j.Name), func(r *cron.Run) bool { return r.State != cron.OK })...)
+	}
 	seen := map[string]bool{}
 	tokens := map[string]int64{}
 	for _, n := range c.starts() {
@@ -259,5 +307,10 @@ func (c *cluster) judgeStarts() {
 		}
 		tokens[n.run] = n.rev
 	}
-	c.Logf("%d starts", len(seen))
+	for _, r := range ok {
+		if attempt := fmt.Sprintf("%s attempt %d", r.RunID, r.Attempt); !seen[attempt] {
+			c.Errorf("%s is recorded as ok, and was not started", attempt)
+		}
+	}
+	c.Logf("%d starts, %d runs that ended well", len(seen), len(ok))
 }
