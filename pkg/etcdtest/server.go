@@ -134,7 +134,7 @@ func (s *Server) prepare(etcd string, peerPort int, initial string) error {
 	peer := s.peerURL(peerPort)
 	s.args = []string{etcd,
 		"--name=" + s.Name,
-		"--data-dir=" + filepath.Join(dir, "data"),
+		"--data-dir=" + s.Data(),
 		"--listen-client-urls=" + s.Endpoint(),
 		"--advertise-client-urls=" + s.Endpoint(),
 		"--listen-peer-urls=" + peer,
@@ -279,6 +279,9 @@ func (s *Server) Endpoint() string {
 	}
 	return "http://" + s.Addr()
 }
+
+// Data returns the directory of what etcd keeps, for a stopped one to be copied.
+func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 
 // Log returns the path of what etcd has printed.
 func (s *Server) Log() string { return filepath.Join(s.dir, "log") }

@@ -37,6 +37,7 @@ func (p *planner) sync(rev int64) {
 	before := max(p.before, p.rev)
 	p.rev = rev
 	if p.synced {
+		p.noteRevision(rev, p.cluster.Load())
 		return
 	}
 	if p.sawRevision(rev, p.cluster.Load(), before) {

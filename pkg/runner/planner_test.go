@@ -252,6 +252,19 @@ func TestReadsOfOlderHistory(t *testing.T) {
 	if a.standby() == "" {
 		t.Error("it goes on with a history that is older than what it has heard of")
 	}
+	a.goOn(116)
+	a.take([]change{{synced: 130}, {reset: true}, {synced: 125}})
+	if a.standby() == "" {
+		t.Error("it goes on, though it was told of more")
+	}
+	a.goOn(126)
+	if why := a.standby(); why != "" {
+		t.Errorf("it stands by, though it may go on: %s", why)
+	}
+	a.take([]change{{reset: true, rev: a.highest()}, {synced: 50}})
+	if a.standby() == "" {
+		t.Error("it goes on with a history that is older than what it has heard of")
+	}
 	a.noteRevision(200, 0)
 	if a.state().Rev >= 200 {
 		t.Error("it keeps a revision that is not to be trusted")
