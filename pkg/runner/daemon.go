@@ -304,6 +304,7 @@ func (p *planner) restand() {
 	if why == p.node.Standby {
 		return
 	}
+	p.spool.keep(p.state()) // a start that follows soon is to know as well
 	if why != "" {
 		p.say(Event{Event: "standby", Level: Error, Reason: why})
 	} else {

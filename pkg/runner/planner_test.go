@@ -29,7 +29,7 @@ func newAlone(t *testing.T, now time.Time) *aloneRunner {
 	a := &aloneRunner{t: t, clk: now}
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	d := &daemon{skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
+	d := &daemon{spool: &spool{}, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 		cfg: Config{Host: "h", Hedge: time.Second, SkipClock: true, Placement: Spread, Now: func() time.Time { return a.clk },
 			Said: func(e Event) { a.mu.Lock(); a.said = append(a.said, e); a.mu.Unlock() }}}
 	s := &session{daemon: d, ctx: ctx, cron: keys.Space("/test").Cron(), node: cron.Node{ID: "h-1", Host: "h", Slots: 1}, toTell: make(chan cron.Node, 1), lease: testLease(t)}
@@ -254,8 +254,8 @@ func TestReadsOfOlderHistory(t *testing.T) {
 	}
 	a.goOn(116)
 	a.take([]change{{synced: 130}, {reset: true}, {synced: 125}})
-	if a.standby() == "" {
-		t.Error("it goes on, though it was told of more")
+	if a.standby() == "" || a.spool.last().Rev != 130 {
+		t.Errorf("it was told of more: standby %q, and the next start is told of %d", a.standby(), a.spool.last().Rev)
 	}
 	a.goOn(126)
 	if why := a.standby(); why != "" {

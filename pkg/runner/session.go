@@ -75,7 +75,8 @@ func (d *daemon) serve(asked context.Context) error {
 	s.wg.Go(func() { s.keepNode(ctx) })
 	s.wg.Go(func() { s.follow(ctx) })
 	s.wg.Go(func() { s.watchClock(ctx) })
-	s.wg.Go(func() { s.replayAll(ctx) })
+	before := s.spool.last() // the planner may replace it
+	s.wg.Go(func() { s.replayAll(ctx, before) })
 	err := newPlanner(s).loop()
 	cancel()
 	s.wg.Wait()

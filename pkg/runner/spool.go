@@ -176,8 +176,7 @@ const replayEvery = 30 * time.Second
 // replayAll writes what an earlier session, or an earlier start, could not write,
 // ends the lease of an earlier start of which nothing is left, and goes on
 // writing what etcd refuses for a while.
-func (s *session) replayAll(ctx context.Context) {
-	before := s.spool.last()
+func (s *session) replayAll(ctx context.Context, before state) {
 	s.replay(ctx, 0)
 	if before.Lease != 0 && before.Node != s.node.ID {
 		s.endOf(ctx, before)
