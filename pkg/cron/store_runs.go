@@ -20,11 +20,11 @@ const oneInstant = 100
 // History returns the latest runs of a job, newest first, at most limit of them;
 // 0: all. A job that does not exist has none.
 func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, error) {
-	more := 0
+	read := 0
 	if limit > 0 {
-		more = limit + oneInstant
+		read = limit + oneInstant
 	}
-	r, err := s.get(ctx, s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(more)),
+	r, err := s.get(ctx, s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(read)),
 		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))
 	if err != nil {
 		return nil, err

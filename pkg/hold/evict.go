@@ -3,7 +3,6 @@ package hold
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -39,10 +38,9 @@ func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.P
 		return nil, err
 	}
 	var evicted []Candidate
-	lines := append(slices.Collect(maps.Values(p.Hosts)), p.Line)
-	for i, l := range lines {
+	for _, l := range append(p.outside(), p.Line) {
 		for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
-			if !meant(who) || i < len(lines)-1 && p.Entered(l, who) { // it is evicted from the semaphore's line
+			if !meant(who) {
 				continue
 			}
 			if err := l.evict(ctx, c, space, who, by); err != nil {

@@ -365,12 +365,23 @@ func (p PoolLine) waiters() (all []Candidate) {
 			all = append(all, who)
 		}
 	}
-	for _, host := range p.Hosts {
+	for _, host := range p.outside() {
 		for _, who := range host.Candidates {
-			if who.State != Lingering && !p.Entered(host, who) {
+			if who.State != Lingering {
 				all = append(all, who)
 			}
 		}
+	}
+	return all
+}
+
+// outside are the lines for hosts, without those who are in the semaphore's as well.
+func (p PoolLine) outside() (all []Line) {
+	for _, host := range p.Hosts {
+		if p.Entered(host, host.Candidates[0]) {
+			host.Candidates = host.Candidates[1:]
+		}
+		all = append(all, host)
 	}
 	return all
 }
