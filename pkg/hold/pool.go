@@ -181,6 +181,24 @@ func unchanged(prefix string, since int64) clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(prefix), "<", since+1).WithPrefix()
 }
 
+// maxCompare keeps a transaction below what etcd takes, 128 operations or
+// comparisons: of slots above it there may be a lower one.
+const maxCompare = 100
+
+// lowest are the comparisons that n, which was the lowest free slot in s, still is,
+// if nothing has been put since.
+func (me *poolCandidacy) lowest(s poolState, n int) []clientv3.Cmp {
+	var taken []clientv3.Cmp
+	for m := range min(n, maxCompare) {
+		key := me.Pool.RunIn(m)
+		if _, held := s.slots[m]; held {
+			key = me.Pool.Slot(m)
+		}
+		taken = append(taken, clientv3.Compare(clientv3.CreateRevision(key), ">", 0))
+	}
+	return taken
+}
+
 // agreed returns *InUse if others use the semaphore with another capacity. In a
 // line that is empty the newest caller's counts.
 func (me *poolCandidacy) agreed(ctx context.Context, e poolEntry) error {
@@ -209,6 +227,7 @@ func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolE
 	switch {
 	case slot >= 0:
 		me.settle(slot)
+		as = append(as, me.lowest(e.poolState, slot)...)
 		enter = []clientv3.Op{clientv3.OpTxn(as, append(me.take(e), me.agree(e)), enter)}
 	case slot == behindDirt:
 		wait := clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With())

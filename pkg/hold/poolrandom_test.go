@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,7 +140,6 @@ func (w *poolWorld) bury(pid int) error {
 type poolHistory struct {
 	*poolWorld
 	poolState
-	put      poolState            // as the latest put has left it
 	line     map[string]Candidate // by the key
 	last     int64                // the latest token
 	admitted map[int64]int        // the slots of all who were, by the token
@@ -159,7 +157,7 @@ func (w *poolWorld) replay(after int64) map[int64]int {
 		w.t.Fatal(err)
 	}
 	nothing := poolState{slots: map[int]string{}, runs: map[int]string{}}
-	h := &poolHistory{w, nothing, nothing.clone(), map[string]Candidate{}, 0, map[int64]int{}}
+	h := &poolHistory{w, nothing, map[string]Candidate{}, 0, map[int64]int{}}
 	for _, events := range w.changes(after, end.Header.Revision) {
 		h.step(events)
 	}
@@ -210,19 +208,13 @@ func (h *poolHistory) step(events []*clientv3.Event) {
 			h.t.Errorf("revision %d: slot %d: %v", rev, n, err)
 		}
 	}
-	if slices.ContainsFunc(events, func(ev *clientv3.Event) bool {
-		return ev.Type != mvccpb.Event_DELETE && strings.HasPrefix(string(ev.Kv.Key), h.pool.State)
-	}) {
-		h.put = h.clone()
-	}
 }
 
 // admission is that somebody has taken slot n, of what was before. Nobody passes:
 // so tokens, which say when somebody came, rise from one to the next in all of the
 // semaphore, also where one had its turn as it came. That all hold no more than
 // there is need be so only then: with a capacity that shrinks holders finish. The
-// slot is the lowest that was free when it looked; what is given back after that is
-// not noticed, and what is put is.
+// slot is the lowest that was free.
 func (h *poolHistory) admission(n int, before poolState, line map[string]Candidate) error {
 	record := h.slots[n]
 	who := h.line[h.pool.Dir+parseRunning([]byte(record)).Owner]
@@ -236,7 +228,7 @@ func (h *poolHistory) admission(n int, before poolState, line map[string]Candida
 		}
 	}
 	for m := range n {
-		if h.put.slots[m] == "" && h.put.runs[m] == "" {
+		if before.slots[m] == "" && before.runs[m] == "" {
 			return fmt.Errorf("%d is free", m)
 		}
 	}

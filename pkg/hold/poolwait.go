@@ -286,15 +286,16 @@ func (me *poolCandidacy) apply(e *poolEntry, r clientv3.WatchResponse) {
 }
 
 // claim becomes a holder: one transaction, which is also the proof that our own
-// key is still there and that nothing was taken since e was seen.
+// key is still there, and that nothing was taken since e was seen and no lower slot
+// given back.
 func (me *poolCandidacy) claim(ctx context.Context, e poolEntry, slot int) (poolEntry, error) {
 	me.settle(slot)
-	take := me.take(e)
+	take, as := me.take(e), append(me.lowest(e.poolState, slot), me.token.Compare(), unchanged(me.Pool.State, e.rev))
 	if e.capacity == 0 {
 		take = append(take, me.agree(e))
 	}
 	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (poolEntry, error) {
-		r, err := m.KV().Txn(ctx).If(me.token.Compare(), unchanged(me.Pool.State, e.rev)).
+		r, err := m.KV().Txn(ctx).If(as...).
 			Then(take...).
 			Else(clientv3.OpGet(me.key), me.state()).Commit()
 		if err != nil {
