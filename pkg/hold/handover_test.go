@@ -192,13 +192,21 @@ func (w *world) ready(ctx context.Context, holder *Turn) (*candidacy, entry) {
 	return me, e
 }
 
-// The only one in line clears with its release what others who died ready have left.
+// The only one in line clears with its release what others who died ready have
+// left, also if its lease is revoked first.
 func TestReleaseClearsTheDead(t *testing.T) {
-	w := newWorld(t)
-	now := w.join(w.request())
-	if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Runs+"dead", running{Owner: "dead", TTL: 5}.line()); err != nil {
-		t.Fatal(err)
+	for _, revoked := range []bool{false, true} {
+		w := newWorld(t)
+		now := w.join(w.request())
+		if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Runs+"dead", running{Owner: "dead", TTL: 5}.line()); err != nil {
+			t.Fatal(err)
+		}
+		if revoked {
+			if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(now.Remains().Lease)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.release(now)
+		w.empty()
 	}
-	w.release(now)
-	w.empty()
 }

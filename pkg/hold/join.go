@@ -205,7 +205,7 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key)}, nil))
 	}
 	if me.pool != nil {
-		ops = append(ops, unagree(me.pool.Dir, me.pool.Cap()))
+		ops = append(ops, ifVacant(me.pool.Dir, clientv3.OpDelete(me.pool.Cap())))
 	}
 	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).Then(ops...).Commit()

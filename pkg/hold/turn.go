@@ -305,22 +305,23 @@ func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 	}
 	gone := clientv3.OpDelete(r.Key)
 	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
+	asLast := func(op clientv3.Op) clientv3.Op { // the revoke may have come first, and our key be gone
+		return clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{op}, []clientv3.Op{ifVacant(r.Dir, op)})
+	}
 	if r.Runs != "" { // of those who died ready, behind us and nobody else
-		then = append(then, clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.Runs, clientv3.WithPrefix())}, nil))
+		then = append(then, asLast(clientv3.OpDelete(r.Runs, clientv3.WithPrefix())))
 	}
 	if r.SlotKey != "" {
 		ours := clientv3.Compare(clientv3.Value(r.SlotKey), "=", r.Run)
 		then = append(then,
 			clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(r.SlotKey)}, nil),
-			// The revoke may have come first, and our key be gone.
-			clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.CapKey)}, []clientv3.Op{unagree(r.Dir, r.CapKey)}))
+			asLast(clientv3.OpDelete(r.CapKey)))
 	}
 	return then, []clientv3.Op{gone}
 }
 
-// unagree is the operation that deletes the capacity of a semaphore in whose line
-// there is nobody.
-func unagree(dir, capKey string) clientv3.Op {
+// ifVacant is op in a line where nobody is.
+func ifVacant(dir string, op clientv3.Op) clientv3.Op {
 	empty := clientv3.Compare(clientv3.CreateRevision(dir), "=", 0).WithPrefix()
-	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{clientv3.OpDelete(capKey)}, nil)
+	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{op}, nil)
 }
