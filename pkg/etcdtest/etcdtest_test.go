@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,6 +87,66 @@ func TestClusterOfThreeOutlivesOne(t *testing.T) {
 	if err := m[0].Restart(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A leader that is cut off from its peers hears its clients still, and can do
+// nothing for them; the others choose another.
+func TestIsolatedLeader(t *testing.T) {
+	t.Parallel()
+	members := start(t, 3, etcdtest.Options{PeerRoads: true})
+	leader := leading(t, members)
+	if err := leader.Isolate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	others := slices.DeleteFunc(slices.Clone(members), func(m *etcdtest.Server) bool { return m == leader })
+	next := leading(t, others)
+	if err := put(t, etcdtest.Client(t, next), "a"); err != nil {
+		t.Error(err)
+	}
+	c := etcdtest.Client(t, leader)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if r, err := c.Get(ctx, "a"); err == nil {
+		t.Errorf("the leader that was cut off read %v", r)
+	}
+	if st, err := c.Status(t.Context(), leader.Endpoint()); err != nil || slices.ContainsFunc(others, func(m *etcdtest.Server) bool { return st.Leader == id(t, m) }) {
+		t.Errorf("it has heard of another leader: %v, %v", st, err)
+	}
+	if err := leader.Rejoin(); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.Get(t.Context(), "a"); err != nil || len(r.Kvs) != 1 {
+		t.Errorf("when it is back it reads %v, %v", r, err)
+	}
+}
+
+// id returns the member's.
+func id(t *testing.T, m *etcdtest.Server) uint64 {
+	t.Helper()
+	st, err := etcdtest.Client(t, m).Status(t.Context(), m.Endpoint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Header.MemberId
+}
+
+// leading waits until one of the members leads, and returns it.
+func leading(t *testing.T, members []*etcdtest.Server) *etcdtest.Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		for _, m := range members {
+			if leads, err := m.Leads(ctx); err == nil && leads {
+				return m
+			}
+		}
+	}
+	t.Fatal("nobody leads")
+	return nil
 }
 
 func TestTLSAndAuth(t *testing.T) {

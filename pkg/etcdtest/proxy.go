@@ -1,6 +1,7 @@
 package etcdtest
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ type Proxy struct {
 	listener net.Listener
 	conns    map[*road]bool
 	cut      [2]bool // by direction
+	cutFrom  []byte  // nil: nobody
 	delay    time.Duration
 	closed   bool
 	stats    Stats
@@ -39,7 +41,8 @@ const (
 // road is one connection through the proxy.
 type road struct {
 	client, server net.Conn
-	lastOut        bool // the last bytes went to the server
+	lastOut        bool   // the last bytes went to the server
+	hello          []byte // the first that did
 }
 
 // NewProxy listens on a free port of 127.0.0.1 and forwards to target.
@@ -85,13 +88,17 @@ func (p *Proxy) CutOut() { p.set(func() { p.cut[out] = true }) }
 // CutIn holds what the server sends.
 func (p *Proxy) CutIn() { p.set(func() { p.cut[in] = true }) }
 
+// CutFrom holds the bytes of the connections on which the first that the client
+// sends contains words, as the headers of a request; with "" of none.
+func (p *Proxy) CutFrom(words string) { p.set(func() { p.cutFrom = []byte(words) }) }
+
 // Delay lets every byte travel d in each direction, as a long road would: it
 // does not limit how much is under way.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
 
-// Heal lets held bytes through and undoes Cut, CutOut, CutIn and Refuse.
+// Heal lets held bytes through and undoes Cut, CutOut, CutIn, CutFrom and Refuse.
 func (p *Proxy) Heal() error {
-	p.set(func() { p.cut = [2]bool{} })
+	p.set(func() { p.cut, p.cutFrom = [2]bool{}, nil })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.listener != nil || p.closed {
@@ -242,7 +249,10 @@ func (p *Proxy) travel(r *road, way int, pkt packet) bool {
 		time.Sleep(wait)
 		p.mu.Lock()
 	}
-	for p.cut[way] && !p.closed {
+	if way == out && r.hello == nil {
+		r.hello = pkt.data
+	}
+	for p.holds(r, way) && !p.closed {
 		p.changed.Wait()
 	}
 	if p.closed {
@@ -261,6 +271,10 @@ func (p *Proxy) travel(r *road, way int, pkt packet) bool {
 		p.stats.BytesIn += int64(len(pkt.data))
 	}
 	return true
+}
+
+func (p *Proxy) holds(r *road, way int) bool {
+	return p.cut[way] || len(p.cutFrom) > 0 && bytes.Contains(r.hello, p.cutFrom)
 }
 
 func (r *road) reset() {

@@ -68,6 +68,7 @@ func TestProxyHoldsWhatIsCut(t *testing.T) {
 	t.Parallel()
 	cuts := map[string]func(*etcdtest.Proxy){
 		"both": (*etcdtest.Proxy).Cut, "out": (*etcdtest.Proxy).CutOut, "in": (*etcdtest.Proxy).CutIn,
+		"from": func(p *etcdtest.Proxy) { p.CutFrom("ef") },
 	}
 	for name, cut := range cuts {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +91,17 @@ func TestProxyHoldsWhatIsCut(t *testing.T) {
 				t.Error("what was held did not come")
 			}
 		})
+	}
+}
+
+func TestProxyHoldsNobodyElses(t *testing.T) {
+	t.Parallel()
+	p, c := dial(t)
+	p.CutFrom("after")
+	for _, word := range []string{"before", "after"} { // the first that it says counts
+		if !say(t, c, word, long) {
+			t.Fatalf("%q did not come through", word)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +31,10 @@ type Options struct {
 	// AsShipped runs etcd as its users do: what it has answered is on the disk,
 	// and elections take their time. For measurements.
 	AsShipped bool
+
+	// PeerRoads lets members of a cluster reach each other over roads that can be
+	// cut; see Isolate.
+	PeerRoads bool
 
 	// Hosts, if not nil, are where the members of a cluster run, one each.
 	Hosts []Host
@@ -53,6 +58,9 @@ type Server struct {
 	cmd     *exec.Cmd
 	exited  chan struct{}
 	waitErr error // valid once exited is closed
+
+	cluster  []*Server // itself too
+	peerRoad *Proxy    // to it, with Options.PeerRoads
 }
 
 // startTimeout is for a machine that is busy building something else.
@@ -94,14 +102,21 @@ func startOnce(etcd string, n int, o Options) ([]*Server, error) {
 			m.host = o.Hosts[i]
 		}
 		members = append(members, m)
-		initial = append(initial, m.Name+"="+m.peerURL(ports[2*i+1]))
+		known := m.peerURL(ports[2*i+1])
+		if o.PeerRoads && err == nil {
+			if m.peerRoad, err = NewProxy(strings.TrimPrefix(known, "http://")); err == nil {
+				known = "http://" + m.peerRoad.Addr()
+			}
+		}
+		initial = append(initial, m.Name+"="+known)
 	}
 	for i, m := range members {
-		if err = m.prepare(etcd, ports[2*i+1], strings.Join(initial, ",")); err == nil {
-			err = m.run()
+		m.cluster = members
+		if err == nil {
+			err = m.prepare(etcd, ports[2*i+1], initial)
 		}
-		if err != nil {
-			break
+		if err == nil {
+			err = m.run()
 		}
 	}
 	for _, m := range members {
@@ -118,8 +133,9 @@ func startOnce(etcd string, n int, o Options) ([]*Server, error) {
 	return members, nil
 }
 
-// prepare makes the data directory and the command line.
-func (s *Server) prepare(etcd string, peerPort int, initial string) error {
+// prepare makes the data directory and the command line of a member of a cluster,
+// which are all given as NAME=URL.
+func (s *Server) prepare(etcd string, peerPort int, all []string) error {
 	dir, err := os.MkdirTemp("", "conch-etcd-")
 	if err != nil {
 		return err
@@ -128,17 +144,22 @@ func (s *Server) prepare(etcd string, peerPort int, initial string) error {
 	// A cluster of several must not elect anew whenever the machine stalls
 	// for 100 ms; a single member has nobody to lose an election to.
 	heartbeat, election := "10", "100"
-	if strings.Contains(initial, ",") {
+	if len(all) > 1 {
 		heartbeat, election = "50", "500"
 	}
-	peer := s.peerURL(peerPort)
+	peer, advertised, initial := s.peerURL(peerPort), "", strings.Join(all, ",")
+	for _, m := range all {
+		if url, ours := strings.CutPrefix(m, s.Name+"="); ours {
+			advertised = url
+		}
+	}
 	s.args = []string{etcd,
 		"--name=" + s.Name,
 		"--data-dir=" + s.Data(),
 		"--listen-client-urls=" + s.Endpoint(),
 		"--advertise-client-urls=" + s.Endpoint(),
 		"--listen-peer-urls=" + peer,
-		"--initial-advertise-peer-urls=" + peer,
+		"--initial-advertise-peer-urls=" + advertised,
 		"--initial-cluster=" + initial,
 		"--initial-cluster-token=" + initial,
 	}
@@ -298,13 +319,43 @@ func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Leads reports whether the member believes to be the leader.
 func (s *Server) Leads(ctx context.Context) (bool, error) {
+	st, err := s.status(ctx)
+	return err == nil && st.Leader == st.Header.MemberId, err
+}
+
+func (s *Server) status(ctx context.Context) (*clientv3.StatusResponse, error) {
 	c, err := s.Client("", "")
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer c.Close()
-	st, err := c.Status(ctx, s.Endpoint())
-	return err == nil && st.Leader == st.Header.MemberId, err
+	return c.Status(ctx, s.Endpoint())
+}
+
+// Isolate cuts the member off from the others of its cluster, and not from its
+// clients. The cluster has PeerRoads.
+func (s *Server) Isolate(ctx context.Context) error {
+	st, err := s.status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range s.cluster {
+		if m == s {
+			m.peerRoad.Cut()
+		} else { // a member says in each request who it is
+			m.peerRoad.CutFrom(fmt.Sprintf("X-Server-From: %x", st.Header.MemberId))
+		}
+	}
+	return nil
+}
+
+// Rejoin undoes Isolate.
+func (s *Server) Rejoin() error {
+	var errs []error
+	for _, m := range s.cluster {
+		errs = append(errs, m.peerRoad.Heal())
+	}
+	return errors.Join(errs...)
 }
 
 // Kill ends the process as a power cut would. The data stay.
@@ -348,6 +399,9 @@ func (s *Server) Rerun() error {
 func (s *Server) Close() {
 	if s.cmd != nil {
 		s.Kill()
+	}
+	if s.peerRoad != nil {
+		s.peerRoad.Close()
 	}
 	if s.dir != "" {
 		_ = os.RemoveAll(s.dir)

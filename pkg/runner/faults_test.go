@@ -52,7 +52,7 @@ type strike struct {
 }
 
 func newCluster(t *testing.T) *cluster {
-	members, err := etcdtest.StartCluster(3, etcdtest.Options{})
+	members, err := etcdtest.StartCluster(3, etcdtest.Options{PeerRoads: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +151,16 @@ func (c *cluster) faults(i int) map[string]func() {
 			m.Pause()
 			wait(time.Second, 4*time.Second)
 			m.Resume()
+		},
+		"leader cut off from its peers": func() { // and not from the runners, which it goes on to answer
+			m := c.leader()
+			if err := m.Isolate(c.Context()); err != nil {
+				c.Error(err)
+			}
+			wait(2*time.Second, 5*time.Second)
+			if err := m.Rejoin(); err != nil {
+				c.Error(err)
+			}
 		},
 		"leader cut off from the runners": func() {
 			n := c.leaderIndex()
