@@ -319,14 +319,14 @@ func TestForeign(t *testing.T) {
 
 // From the connection to the turn it takes two round trips where etcd is far,
 // three when the join overtook the grant; one more for the release. They are
-// counted by the clock: the road's delay is far longer than the machine's stalls.
+// counted by the clock: the road's delay is longer than most of the machine's stalls.
 func TestRoundTrips(t *testing.T) {
 	srv := etcdtest.Shared(t)
 	road := etcdtest.Road(t, srv)
 	const trip = 300 * time.Millisecond
 	road.Delay(trip / 2)
 	w := newWorld(t)
-	var counts []int
+	var counts, more []int
 	for range 7 {
 		began := time.Now()
 		c := connect(t, "http://"+road.Addr())
@@ -338,14 +338,12 @@ func TestRoundTrips(t *testing.T) {
 		if err := turn.Release(context.Background(), After{}); err != nil {
 			t.Fatal(err)
 		}
-		if all := int(time.Since(began) / trip); trips > 3 || all > trips+1 {
-			t.Errorf("%d round trips to the turn, %d in all", trips, all)
-		}
-		counts = append(counts, trips)
+		counts, more = append(counts, trips), append(more, int(time.Since(began)/trip)-trips)
 	}
 	slices.Sort(counts)
-	if counts[len(counts)/2] > 2 {
-		t.Errorf("round trips to the turn: %v", counts)
+	slices.Sort(more)
+	if counts[len(counts)/2] > 2 || more[len(more)/2] > 1 {
+		t.Errorf("round trips to the turn: %v, and for the release: %v", counts, more)
 	}
 	w.empty()
 }

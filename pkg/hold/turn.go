@@ -24,7 +24,7 @@ const (
 	// wait for it.
 	lateTimeout = time.Second
 	// explainTimeout is what the cause of a loss is worth.
-	explainTimeout = time.Second
+	explainTimeout = 3 * time.Second
 )
 
 // Turn is a turn that we have. It must be given up with Release or Abandon, also

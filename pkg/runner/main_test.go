@@ -210,6 +210,16 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// ends waits for the runner's end.
+func (p *process) ends() {
+	p.w.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.w.Fatalf("%s goes on", p.set.Host)
+	}
+}
+
 // signal sends the runner a signal.
 func (p *process) signal(s syscall.Signal) { syscall.Kill(p.cmd.Process.Pid, s) }
 

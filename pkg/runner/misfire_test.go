@@ -9,18 +9,22 @@ import (
 )
 
 // eachMisfire lets ticks of a job pass that nobody can claim: away adds the job,
-// sees to that until the last of them is too late, and returns a runner that can
-// again. Nothing has run by then; what does is what the rule for misfires says.
-func eachMisfire(t *testing.T, away func(w *world, j cron.Job, tooLate time.Time) *process) {
+// which is due from some seconds after it asked for it, sees to that until the last
+// tick is too late, and returns a runner that can again. Nothing has run by then;
+// what does is what the rule for misfires says.
+func eachMisfire(t *testing.T, away func(w *world, job func() (j cron.Job, tooLate time.Time)) *process) {
 	t.Parallel()
 	const ticks, deadline = 4, 2 * time.Second
 	for misfire, runs := range map[cron.Misfire]int{cron.MisfireSkip: 0, cron.MisfireOnce: 1, cron.MisfireAll: ticks} {
 		t.Run(string(misfire), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			first, end := at(4*time.Second), at((4+ticks)*time.Second)
-			p := away(w, cron.Job{Name: "job", Schedule: "@every 1s", Script: note, Misfire: misfire, Deadline: cron.Duration(deadline),
-				Starts: first, Expires: end}, end.Add(deadline))
+			var end *time.Time
+			p := away(w, func() (cron.Job, time.Time) {
+				end = at((4 + ticks) * time.Second)
+				return cron.Job{Name: "job", Schedule: "@every 1s", Script: note, Misfire: misfire, Deadline: cron.Duration(deadline),
+					Starts: at(4 * time.Second), Expires: end}, end.Add(deadline)
+			})
 			w.wait("the ticks to be missed", func() bool { return len(p.events("missed")) > 0 })
 			if e := p.events("missed")[0]; e.Count != ticks || !e.Tick.Equal(end.Add(-time.Second)) {
 				t.Errorf("it has missed %d ticks, up to %v; want %d, before %v", e.Count, e.Tick, ticks, end)
@@ -55,10 +59,11 @@ func until(t time.Time) { time.Sleep(time.Until(t)) }
 // etcd is down at the instant, for a runner that is up: nothing runs, and the rule
 // for misfires is applied on return.
 func TestEtcdDownAtTheTick(t *testing.T) {
-	eachMisfire(t, func(w *world, j cron.Job, tooLate time.Time) *process {
+	eachMisfire(t, func(w *world, job func() (cron.Job, time.Time)) *process {
 		road := etcdtest.Road(w, w.srv)
 		// The lease outlives the first tick, which is then claimed in vain.
 		p := w.start(func(s *settings) { s.Endpoints = []string{road.Addr()}; s.TTL = 10 * time.Second }).ready()
+		j, tooLate := job()
 		w.add(j)
 		w.wait("it to know the job", func() bool { return len(p.events("job")) > 0 })
 		road.Cut()
@@ -80,7 +85,8 @@ func TestEtcdDownAtTheTick(t *testing.T) {
 
 // ... and likewise if it is the runners that were down.
 func TestNobodyAtTheTick(t *testing.T) {
-	eachMisfire(t, func(w *world, j cron.Job, tooLate time.Time) *process {
+	eachMisfire(t, func(w *world, job func() (cron.Job, time.Time)) *process {
+		j, tooLate := job()
 		w.add(j)
 		until(tooLate)
 		return w.start().ready()

@@ -63,7 +63,7 @@ func (l *waitingLine) stopTimer() {
 func (l *waitingLine) draw(p hold.Place) {
 	text := fmt.Sprintf("waiting for %s: the last holder did not release; %v of --lock-delay left", l.s.Line.Name, p.Delay.Round(100*time.Millisecond))
 	if p.Ahead.Key != "" {
-		ctx, cancel := context.WithTimeout(l.ctx, time.Second) // the line is a comfort, not worth more
+		ctx, cancel := context.WithTimeout(l.ctx, 5*time.Second) // the line is a comfort, not worth more
 		defer cancel()
 		text = fmt.Sprintf("waiting for %s: behind %s", l.s.Line.Name, p.Ahead)
 		if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // not in line yet: see --spread
