@@ -199,14 +199,14 @@ func TestWait(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	began := time.Now()
 	w.end(r, Failed)
-	if e := <-waiting; e.err != nil || e.run.State != Failed || e.run.RunID != id || time.Since(began) > 2*time.Second {
+	if e := <-waiting; e.err != nil || e.run.State != Failed || e.run.RunID != id || time.Since(began) > 8*time.Second {
 		t.Errorf("%+v after %v", e, time.Since(began))
 	}
 	if e := <-wait(id); e.err != nil || e.run.State != Failed {
 		t.Errorf("a run that is over: %+v", e)
 	}
 
-	late := wait(ask(-grace + 300*time.Millisecond))
+	late := wait(ask(-grace + 3*time.Second))
 	if e := <-late; !errors.Is(e.err, ErrNotStarted) {
 		t.Errorf("one that expires: %+v", e)
 	}

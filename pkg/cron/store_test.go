@@ -28,7 +28,7 @@ type shop struct {
 func newShop(t *testing.T) *shop {
 	t.Helper()
 	srv := etcdtest.Shared(t)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	c, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{srv.Endpoint()}, DialTimeout: 20 * time.Second})
 	if err != nil {

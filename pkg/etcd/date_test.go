@@ -28,7 +28,7 @@ func TestAhead(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		got, err := c.Ahead(ctx, func() time.Time { return time.Now().Add(by) })
 		cancel()
-		if err != nil || (got-by).Abs() > 2*time.Second {
+		if err != nil || (got-by).Abs() > 30*time.Second {
 			t.Errorf("a clock that is ahead by %v is found ahead by %v, %v", by, got, err)
 		}
 	}

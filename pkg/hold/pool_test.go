@@ -68,15 +68,8 @@ func (w *poolWorld) laterAs(r Request, s Share) <-chan *Turn {
 
 func (w *poolWorld) empty() {
 	w.t.Helper()
-	for _, prefix := range []string{w.pool.Dir, w.pool.State} {
-		r, err := w.admin.Get(within(w.t, 10*time.Second), prefix, clientv3.WithPrefix())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for _, kv := range r.Kvs {
-			w.t.Errorf("left behind: %s %s", kv.Key, kv.Value)
-		}
-	}
+	w.gone(w.pool.Dir)
+	w.gone(w.pool.State)
 }
 
 func slotOf(t *Turn) int {
@@ -363,7 +356,7 @@ func TestPoolLingers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Release(context.Background(), After{Linger: 2 * time.Second}); err != nil {
+	if err := a.Release(context.Background(), After{Linger: 6 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	b := w.take(w.share(2, 1))

@@ -274,7 +274,7 @@ func TestReadBounds(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.20q: %v", c.text, err)
 		}
-		if took := time.Since(start); took > 20*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%.20q took %v", c.text, took)
 		}
 	}

@@ -143,7 +143,7 @@ func TestCgroupOtherUser(t *testing.T) {
 func TestCgroupLeft(t *testing.T) {
 	dir, exe := delegation(t), copyOfTest(t)
 	tool := setUser(t, exe)
-	s := supervised(t, plan{Script: "sh -c 'echo $$ >" + dir + "/cgroup.procs; exec " + tool + " sleep 1000' & sleep 0.3; exit 6"}, nobodyIn(t, dir, exe))
+	s := supervised(t, plan{Script: "sh -c 'echo $$ >" + dir + "/cgroup.procs; exec " + tool + " sleep 1000' & " + untilOther + "; exit 6"}, nobodyIn(t, dir, exe))
 	s.next()
 	if end := s.next().End; end == nil || end.Empty || end.Leftover != 1 || end.Status != 6<<8 {
 		t.Errorf("%+v", end)

@@ -22,12 +22,15 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 }
 
+// untilOther waits until the last process in the background has changed its user.
+const untilOther = `until grep -q "^Uid:.1" /proc/$!/status; do :; done`
+
 // TestOtherUser has a descendant that the sentinel may not kill.
 func TestOtherUser(t *testing.T) {
 	needRoot(t)
 	exe := copyOfTest(t)
 	tool := setUser(t, exe)
-	s := supervised(t, plan{Script: tool + " sleep 1000 & sleep 0.3; exit 6"}, func(c *exec.Cmd) { asNobody(c, exe) })
+	s := supervised(t, plan{Script: tool + " sleep 1000 & " + untilOther + "; exit 6"}, func(c *exec.Cmd) { asNobody(c, exe) })
 	s.next()
 	end := s.next().End
 	if end == nil || end.Empty || end.Leftover != 1 || end.Status != 6<<8 {

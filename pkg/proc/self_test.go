@@ -55,12 +55,12 @@ func act(name string) int {
 		time.Sleep(time.Hour)
 	case "failsafe off":
 		f, _ := NewFailsafe()
-		f.Arm(clock.System{}.Now().Add(20 * time.Millisecond))
+		f.Arm(clock.System{}.Now().Add(500 * time.Millisecond))
 		f.Disarm()
 		g, _ := NewFailsafe()
-		g.Arm(clock.System{}.Now().Add(20 * time.Millisecond))
+		g.Arm(clock.System{}.Now().Add(500 * time.Millisecond))
 		g.Close()
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(time.Second)
 		return 6
 	}
 	return 1

@@ -42,7 +42,7 @@ type far struct {
 
 func startFar(t *testing.T, shell []string, vars string, argv ...string) *far {
 	t.Helper()
-	args := append(shell[1:len(shell):len(shell)], "-c", remote, "conch", newID(), "2", "/", strconv.Itoa(len(vars)))
+	args := append(shell[1:len(shell):len(shell)], "-c", remote, "conch", newID(), "5", "/", strconv.Itoa(len(vars)))
 	f := &far{Cmd: exec.Command(shell[0], append(args, argv...)...)}
 	f.Stdout, f.Stderr = &f.out, &f.out
 	f.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as sshd does
@@ -133,7 +133,7 @@ func remoteEnds(t *testing.T, shell []string) {
 
 func remoteSilence(t *testing.T, shell []string) {
 	f, pids := startTree(t, shell, "wait")
-	for range 30 { // longer than the patience
+	for range 70 { // longer than the patience
 		_, _ = f.stdin.Write([]byte("\n"))
 		time.Sleep(100 * time.Millisecond)
 	}

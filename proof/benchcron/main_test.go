@@ -36,7 +36,7 @@ func TestTiny(t *testing.T) {
 	for _, f := range figures {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			o := &options{bin: bin, crowd: 40, burst: 80, loaded: 500, rate: 5, watchFor: 2 * time.Second, idleFor: time.Second, lead: 6 * time.Second, counts: []int{2}}
+			o := &options{bin: bin, crowd: 40, burst: 80, loaded: 500, rate: 5, watchFor: 2 * time.Second, idleFor: time.Second, lead: 15 * time.Second, counts: []int{2}}
 			rows, err := f.in(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)

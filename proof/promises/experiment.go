@@ -38,6 +38,8 @@ type experiment struct {
 	blows  []blow
 	stuck  []string
 	broken error // of the experiment itself
+
+	stalls []stall // known when all is over
 }
 
 // office is one turn that is contended for.
@@ -149,6 +151,10 @@ func (e *experiment) run(ctx context.Context) (*report, error) {
 			go c.contend()
 		}
 	}
+	watching, over := context.WithCancel(ctx)
+	defer over()
+	var watch sync.WaitGroup
+	watch.Go(func() { e.stalls = noteStalls(watching) })
 	striking, cancel := context.WithTimeout(ctx, e.length)
 	defer cancel()
 	var offices, cluster sync.WaitGroup
@@ -164,6 +170,8 @@ func (e *experiment) run(ctx context.Context) (*report, error) {
 	}
 	offices.Wait()
 	e.stopAll()
+	over()
+	watch.Wait()
 	if err := errors.Join(e.broken, ctx.Err()); err != nil {
 		return nil, err
 	}

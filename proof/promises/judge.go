@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -22,7 +23,7 @@ func (e *experiment) judge() (*report, error) {
 		for _, c := range o.contenders {
 			r.noise = append(r.noise, c.noise()...)
 		}
-		trial{turns: turns, runs: o.runs(), blows: e.blowsOn(o), max: e.max}.judge(r)
+		trial{turns: turns, runs: o.runs(), blows: e.blowsOn(o), max: e.max, stalls: e.stalls}.judge(r)
 	}
 	return r, nil
 }
@@ -58,6 +59,34 @@ type trial struct {
 	runs  map[string]supervisor
 	blows []blow // by the instant they were struck
 	max   int
+
+	stalls []stall
+}
+
+// stall is when this machine kept us waiting, who were ready, and so the others too.
+type stall struct{ from, to int64 }
+
+// noteStalls notes, until ctx ends, when a hundredth of a second has taken far more.
+func noteStalls(ctx context.Context) (all []stall) {
+	const pace = 10 * time.Millisecond
+	for last := boottime(); ctx.Err() == nil; {
+		time.Sleep(pace)
+		now := boottime()
+		if now-last > int64(5*pace) {
+			all = append(all, stall{last + int64(pace), now})
+		}
+		last = now
+	}
+	return all
+}
+
+// waited is how long it was between two instants, but for the stalls.
+func (t trial) waited(from, to int64) time.Duration {
+	took := to - from
+	for _, s := range t.stalls {
+		took -= max(0, min(to, s.to)-max(from, s.from))
+	}
+	return time.Duration(took)
 }
 
 func (t trial) judge(r *report) {
@@ -207,8 +236,8 @@ func (t trial) outcome(r *report, b blow) {
 		if turn.token > b.token && turn.from() > b.struck {
 			took := time.Duration(turn.from() - b.struck)
 			row.next = append(row.next, took)
-			if b.fault.soon && took > soonest {
-				r.stuck = append(r.stuck, fmt.Sprintf("%s: the next turn began only after %v", b.fault.name, took))
+			if waited := t.waited(b.struck, turn.from()); b.fault.soon && waited > soonest {
+				r.stuck = append(r.stuck, fmt.Sprintf("%s: the next turn began only after %v, and %v of stalls", b.fault.name, waited, took-waited))
 			}
 			return
 		}

@@ -47,6 +47,10 @@ func TestJudge(t *testing.T) {
 			turns: []turn{under(1, 1, 2, 2), under(2, 3, 4, 4)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "the next late", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
+		{name: "the next late, on a machine that stalled", kept: true, trial: trial{max: 1, stalls: []stall{{0, 3 * second / 2}, {5 * second / 2, 4 * second}},
+			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
+		{name: "the next late, and stalls before and after", trial: trial{max: 1, stalls: []stall{{0, 2 * second}, {5 * second, 9 * second}},
+			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "a fault that did nothing", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 4, 4)}, blows: []blow{{fault: firm, token: 1, struck: 2 * second, healed: 2 * second, kept: true}}}},
 	} {
