@@ -347,6 +347,26 @@ func TestPoolManyDead(t *testing.T) {
 	w.empty()
 }
 
+// More holders than one transaction can compare, taken as they come and in turn.
+func TestPoolManyHolders(t *testing.T) {
+	w := newPoolWorld(t)
+	const n = 3 * maxCompare / 2
+	var all []*Turn
+	for i := range n {
+		all = append(all, w.take(w.share(n, 1)))
+		if slotOf(all[i]) != i {
+			t.Fatalf("holder %d has slot %d", i, slotOf(all[i]))
+		}
+	}
+	next := w.later(w.share(n, 1))
+	w.release(all[n-1])
+	all[n-1] = <-next
+	for _, turn := range all {
+		w.release(turn)
+	}
+	w.empty()
+}
+
 // A place that is kept with --hold-for leaves nothing when it lapses.
 func TestPoolLingers(t *testing.T) {
 	w := newPoolWorld(t)
