@@ -194,8 +194,7 @@ func TestCgroupEpilogue(t *testing.T) {
 
 func TestCgroupForkStorm(t *testing.T) {
 	dir := delegation(t)
-	s := supervised(t, plan{Script: forkStorm}, inGroup(t, dir))
-	s.started(3)
+	s := storm(t, inGroup(t, dir))
 	s.signal(syscall.SIGKILL)
 	s.empty()
 	await(t, "end of the subgroup", func() bool { return len(directories(dir)) == 0 })

@@ -203,14 +203,25 @@ func TestThousand(t *testing.T) {
 	s.empty()
 }
 
-// forkStorm is eight processes that each start the next, in a session of its
-// own, and exit.
-const forkStorm = `export S='setsid sh -c "eval \"\$S\"" & exit'
-for i in 1 2 3 4 5 6 7 8; do sh -c "eval \"\$S\"" & done; sleep 1000`
+// storm starts eight processes that each start the next, in a session of its own,
+// and exit; it returns when a hundred have.
+func storm(t *testing.T, tweak ...func(*exec.Cmd)) *supervisor {
+	t.Helper()
+	dir := t.TempDir()
+	links := filepath.Join(dir, "links")
+	write(t, links, "", 0o666)
+	openUp(t, dir)
+	s := supervised(t, plan{Script: `exec 3>>` + links + `; export S='printf . >&3; setsid sh -c "eval \"\$S\"" & exit'
+for i in 1 2 3 4 5 6 7 8; do sh -c "eval \"\$S\"" & done; sleep 1000`}, tweak...)
+	await(t, "storm", func() bool {
+		info, err := os.Stat(links)
+		return err == nil && info.Size() > 100
+	})
+	return s
+}
 
 func TestForkStorm(t *testing.T) {
-	s := supervised(t, plan{Script: forkStorm})
-	s.started(3)
+	s := storm(t)
 	s.signal(syscall.SIGKILL)
 	s.empty()
 }
