@@ -58,15 +58,6 @@ func keep(t *testing.T, ttl time.Duration, servers ...*etcdtest.Server) *fixture
 	return f
 }
 
-// more is how much longer a TTL must be for as much to be usable on a server
-// whose reads do not verify renewals.
-func more(t *testing.T, s *etcdtest.Server) time.Duration {
-	if etcd.ReleaseOf(etcdtest.Version(t, s)).Verifies {
-		return 0
-	}
-	return minUnverified - MinTTL
-}
-
 func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
