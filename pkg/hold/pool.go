@@ -131,7 +131,7 @@ func (me *poolCandidacy) enter(ctx context.Context) (poolEntry, error) {
 		default:
 			return e, &Busy{}
 		}
-		e, err = me.join(ctx, e, slot) // without success if we may not wait and somebody was faster
+		e, err = me.join(ctx, e, slot) // without success if a lower slot was given back, or if we may not wait and somebody was faster
 	}
 	if err == nil {
 		err = me.agreed(ctx, e)
@@ -181,8 +181,9 @@ func unchanged(prefix string, since int64) clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(prefix), "<", since+1).WithPrefix()
 }
 
-// maxCompare keeps a transaction below what etcd takes, 128 operations or
-// comparisons: of slots above it there may be a lower one.
+// maxCompare keeps a transaction below what etcd takes: 128 comparisons, of which
+// those around it take a few, or operations. Who takes a slot above that may miss a
+// lower one that is given back meanwhile.
 const maxCompare = 100
 
 // lowest are the comparisons that n, which was the lowest free slot in s, still is,
@@ -213,8 +214,8 @@ func (me *poolCandidacy) agreed(ctx context.Context, e poolEntry) error {
 }
 
 // join puts our key, unless an earlier attempt did: with the slot if that is not
-// negative and nothing has happened since e was read, and otherwise to wait, or
-// not at all.
+// negative, nothing was put since e was read, and no lower slot was given back;
+// where only the last is not so, not at all, and otherwise to wait, if we may.
 func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolEntry, error) {
 	enter := []clientv3.Op{clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With()), me.agree(e)}
 	if me.req.NonBlock {
@@ -227,8 +228,8 @@ func (me *poolCandidacy) join(ctx context.Context, e poolEntry, slot int) (poolE
 	switch {
 	case slot >= 0:
 		me.settle(slot)
-		as = append(as, me.lowest(e.poolState, slot)...)
-		enter = []clientv3.Op{clientv3.OpTxn(as, append(me.take(e), me.agree(e)), enter)}
+		take := clientv3.OpTxn(me.lowest(e.poolState, slot), append(me.take(e), me.agree(e)), nil)
+		enter = []clientv3.Op{clientv3.OpTxn(as, []clientv3.Op{take}, enter)}
 	case slot == behindDirt:
 		wait := clientv3.OpPut(me.key, me.holder(Waiting).line(), me.lease.With())
 		enter = []clientv3.Op{clientv3.OpTxn(as, []clientv3.Op{wait, me.agree(e)}, nil)}
@@ -274,9 +275,14 @@ func (me *poolCandidacy) read(r *clientv3.TxnResponse, tried int) (poolEntry, er
 	e.known = e.ahead.Key != "" || e.capacity == me.Max
 	entered := !me.req.NonBlock
 	if tried != inLine {
-		done := r.Responses[2].GetResponseTxn().Succeeded
+		txn := r.Responses[2].GetResponseTxn()
+		done := txn.Succeeded
+		if done && tried >= 0 {
+			done = txn.Responses[0].GetResponseTxn().Succeeded
+			entered = done
+			e.acquired, e.slot = done, tried
+		}
 		entered = entered || done
-		e.acquired, e.slot = done && tried >= 0, tried
 	}
 	if entered {
 		e.token = fence.Of(r.Header, me.key, r.Header.Revision, me.lease.ID)

@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"conch/pkg/clock"
 	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
 	"conch/pkg/lease"
@@ -347,6 +348,49 @@ func TestPoolManyDead(t *testing.T) {
 	w.empty()
 }
 
+// Where a lower slot was given back since the look, nothing is taken, and nobody is
+// refused or stands in line for it: a look at how it is now is all that it costs.
+func TestPoolLowerGivenBack(t *testing.T) {
+	for _, nonBlock := range []bool{false, true} {
+		w := newPoolWorld(t)
+		a, b := w.take(w.share(3, 1)), w.take(w.share(3, 1))
+		ctx := within(t, 30*time.Second)
+		req, share := w.request(), w.share(3, 1)
+		req.Line, req.NonBlock = share.Pool.Line, nonBlock
+		l, err := lease.New(w.c, req.TTL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		me := &poolCandidacy{candidacy: newCandidacy(w.c, req, l), Share: share, dirt: map[string]clock.Instant{}}
+		me.pool = &share.Pool
+		if err := me.grant(ctx); err != nil {
+			t.Fatal(err)
+		}
+		e, err := me.peek(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.release(a)
+		if e, err = me.join(ctx, e, 2); err != nil || e.token.Rev != 0 || e.acquired {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		if p, err := ReadPool(ctx, w.c, w.pool); err != nil || len(p.Candidates) != 1 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		slot, room := me.room(e)
+		if slot != 0 || !room {
+			t.Errorf("slot %d, %v", slot, room)
+		}
+		if e, err = me.join(ctx, e, slot); err != nil || !e.acquired || e.slot != 0 {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		me.keep(e.token)
+		w.release(newTurn(me.candidacy))
+		w.release(b)
+		w.empty()
+	}
+}
+
 // More holders than one transaction can compare, taken as they come and in turn.
 func TestPoolManyHolders(t *testing.T) {
 	w := newPoolWorld(t)
@@ -358,9 +402,13 @@ func TestPoolManyHolders(t *testing.T) {
 			t.Fatalf("holder %d has slot %d", i, slotOf(all[i]))
 		}
 	}
-	next := w.later(w.share(n, 1))
-	w.release(all[n-1])
-	all[n-1] = <-next
+	for _, i := range []int{n - 1, maxCompare + 10, maxCompare - 10, 0} {
+		next := w.later(w.share(n, 1))
+		w.release(all[i])
+		if all[i] = <-next; slotOf(all[i]) != i {
+			t.Errorf("slot %d was free, and %d is taken", i, slotOf(all[i]))
+		}
+	}
 	for _, turn := range all {
 		w.release(turn)
 	}

@@ -23,8 +23,8 @@ const (
 	// lateTimeout is for a release after the deadline, when others need not
 	// wait for it.
 	lateTimeout = time.Second
-	// explainTimeout is what the cause of a loss is worth.
-	explainTimeout = 3 * time.Second
+	// explainTimeout is what the cause of a loss is worth; the release comes after.
+	explainTimeout = 2 * time.Second
 )
 
 // Turn is a turn that we have. It must be given up with Release or Abandon, also
@@ -113,7 +113,11 @@ func (t *Turn) Loss(ctx context.Context, space keys.Space) error {
 	default:
 		return t.me.lease.Silence()
 	}
-	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	limit := explainTimeout
+	if end, any := ctx.Deadline(); any {
+		limit = min(limit, time.Until(end)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	t.me.lease.Explain(ctx, space.Evict(t.me.lease.ID))
 	return t.me.lease.Loss()
@@ -296,18 +300,18 @@ func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 	exists := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)}
 	then = []clientv3.Op{clientv3.OpDelete(r.RunKey)}
 	last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
+	asLast := func(op clientv3.Op) clientv3.Op { // the revoke may have come first, or an eviction, and our key be gone
+		return clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{op}, []clientv3.Op{ifVacant(r.Dir, op)})
+	}
 	if stay != nil { // else this may be the second time of asking, and the key shall stay
 		then = append(then, clientv3.OpTxn(exists, stay, nil))
 		if r.SlotKey != "" { // nobody will be there to take it away; who comes puts it again
-			then = append(then, clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{clientv3.OpDelete(r.CapKey)}, nil))
+			then = append(then, asLast(clientv3.OpDelete(r.CapKey)))
 		}
 		return then, nil
 	}
 	gone := clientv3.OpDelete(r.Key)
 	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
-	asLast := func(op clientv3.Op) clientv3.Op { // the revoke may have come first, and our key be gone
-		return clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{op}, []clientv3.Op{ifVacant(r.Dir, op)})
-	}
 	if r.Runs != "" { // of those who died ready, behind us and nobody else
 		then = append(then, asLast(clientv3.OpDelete(r.Runs, clientv3.WithPrefix())))
 	}

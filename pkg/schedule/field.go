@@ -166,7 +166,7 @@ func (u *unit) readRange(base string, stepped bool, job string) (run, *fault) {
 // readHash reads what follows an H.
 func (u *unit) readHash(text, job string) (run, *fault) {
 	if job == "" {
-		return run{}, &fault{what: "H stands for a hash of the job's name, and there is no name", advice: "say which job is meant; conch-cron check has --name for it"}
+		return run{}, &fault{what: "H stands for a hash of the job's name, and there is no name", advice: "say which job is meant"}
 	}
 	if text == "" {
 		return run{first: u.min, count: u.hashMax - u.min + 1, hashed: true}, nil

@@ -188,7 +188,7 @@ func TestRefused(t *testing.T) {
 		{"0 0 * * 5L", "not supported", "name each day that may be meant, and have the command look at the date"},
 		{"0 0 * * monda", "neither", `did you mean "0 0 * * mon"?`},
 		{"0 0 * mon *", "neither", "a month is a number from 1 to 12, or a name such as jan"},
-		{"H * * * *", "job's name", "say which job is meant; conch-cron check has --name for it"},
+		{"H * * * *", "job's name", "say which job is meant"},
 		{"@dayly", "@daily", `did you mean "@daily"?`},
 		{"@hour", "@hourly", `did you mean "@hourly"?`},
 		{"@daily 5", "nothing may follow @daily", `did you mean "@daily"?`},

@@ -25,6 +25,7 @@ type waitingLine struct {
 	timer *time.Timer
 	text  string
 	last  hold.Place
+	shown int // how often show was called
 	over  bool
 }
 
@@ -42,6 +43,8 @@ func (l *waitingLine) show(p hold.Place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = p
+	l.shown++
+	shown := l.shown
 	if l.w == nil || l.over {
 		return
 	}
@@ -49,7 +52,7 @@ func (l *waitingLine) show(p hold.Place) {
 	l.wg.Add(1)
 	l.timer = time.AfterFunc(max(0, time.Second-time.Since(l.s.began)), func() {
 		defer l.wg.Done()
-		l.draw(p)
+		l.draw(p, shown)
 	})
 }
 
@@ -60,24 +63,34 @@ func (l *waitingLine) stopTimer() {
 	}
 }
 
-func (l *waitingLine) draw(p hold.Place) {
-	text := fmt.Sprintf("waiting for %s: the last holder did not release; %v of --lock-delay left", l.s.Line.Name, p.Delay.Round(100*time.Millisecond))
-	if p.Ahead.Key != "" {
-		ctx, cancel := context.WithTimeout(l.ctx, 5*time.Second) // the line is a comfort, not worth more
-		defer cancel()
-		text = fmt.Sprintf("waiting for %s: behind %s", l.s.Line.Name, p.Ahead)
-		if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // not in line yet: see --spread
-			text = fmt.Sprintf("waiting for %s: for the turn of %s, behind %s", l.s.Line.Name, host, p.Ahead)
-		} else if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
-			text = fmt.Sprintf("waiting for %s: %s in line, held by %s", l.s.Line.Name, ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
-		}
+// draw draws the n'th place that was shown: at once what is known of it, and then
+// what etcd says.
+func (l *waitingLine) draw(p hold.Place, n int) {
+	if p.Ahead.Key == "" {
+		l.print(n, "the last holder did not release; %v of --lock-delay left", p.Delay.Round(100*time.Millisecond))
+		return
 	}
+	if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // not in line yet: see --spread
+		l.print(n, "for the turn of %s, behind %s", host, p.Ahead)
+		return
+	}
+	l.print(n, "behind %s", p.Ahead)
+	ctx, cancel := context.WithTimeout(l.ctx, 5*time.Second) // the line is a comfort, not worth more
+	defer cancel()
+	if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
+		l.print(n, "%s in line, held by %s", ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
+	}
+}
+
+// print replaces the line, unless another place was shown after the n'th.
+func (l *waitingLine) print(n int, format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.over {
-		l.text = text
-		fmt.Fprintf(l.w, "\r\x1b[K%s: %s", l.s.tool, cli.OneLine(text))
+	if l.over || n != l.shown {
+		return
 	}
+	l.text = fmt.Sprintf("waiting for %s: %s", l.s.Line.Name, fmt.Sprintf(format, args...))
+	fmt.Fprintf(l.w, "\r\x1b[K%s: %s", l.s.tool, cli.OneLine(l.text))
 }
 
 // rank is the place of the candidate with that revision among those who wait: 1

@@ -59,8 +59,14 @@ func (o *checkOptions) run(_ context.Context, stdio *cli.Stdio, args cli.Args) e
 	if o.DST != "" && o.DST != schedule.Once && o.DST != schedule.Skip && o.DST != schedule.Wall {
 		return cli.Usagef("--dst: %+q is not once, skip or wall", string(o.DST))
 	}
-	s, err := schedule.Parse(strings.Join(args.Words, " "), o.Options)
+	expr := strings.Join(args.Words, " ")
+	s, err := schedule.Parse(expr, o.Options)
 	if err != nil {
+		named := o.Options
+		named.Name = "any"
+		if _, nerr := schedule.Parse(expr, named); nerr == nil { // a name is all that is missing
+			err = cli.Hint(err, "conch-cron check --name JOB '%s'", expr)
+		}
 		return &cli.Exit{Status: cli.Usage, Err: err}
 	}
 	if o.from.IsZero() {
