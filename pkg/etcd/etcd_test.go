@@ -71,6 +71,9 @@ func TestDoHedges(t *testing.T) {
 	if m, _ := c.Preferred(); m.Endpoint == first.Endpoint {
 		t.Errorf("%s is still preferred", m.Endpoint)
 	}
+	if r, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Errorf("%v, %v", r, err)
+	}
 }
 
 // A keepalive whose answer did not come in time is not answered by that of an

@@ -468,7 +468,7 @@ func TestFollowRestored(t *testing.T) {
 	fill(t, admin, dir+"x", 10)
 	one, two := etcdtest.Road(t, old), etcdtest.Road(t, restored)
 	c := open(t, Config{Endpoints: []string{"http://" + one.Addr(), "http://" + two.Addr()}})
-	down(two) // what is slow is asked of the next in the list
+	down(two) // else a slow read goes there
 	f := follow(t, c, Prefix(dir))
 	f.same(etcdtest.Client(t, old), dir)
 	down(one)

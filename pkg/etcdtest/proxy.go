@@ -42,7 +42,7 @@ const (
 type road struct {
 	client, server net.Conn
 	lastOut        bool   // the last bytes went to the server
-	hello          []byte // the first that did
+	said           []byte // of what went to the server, the first maxSaid
 }
 
 // NewProxy listens on a free port of 127.0.0.1 and forwards to target.
@@ -88,8 +88,10 @@ func (p *Proxy) CutOut() { p.set(func() { p.cut[out] = true }) }
 // CutIn holds what the server sends.
 func (p *Proxy) CutIn() { p.set(func() { p.cut[in] = true }) }
 
-// CutFrom holds the bytes of the connections on which the first that the client
-// sends contains words, as the headers of a request; with "" of none.
+const maxSaid = 8 << 10
+
+// CutFrom holds the bytes of the connections on which the client begins by saying
+// these words, as in the header of one of its first requests.
 func (p *Proxy) CutFrom(words string) { p.set(func() { p.cutFrom = []byte(words) }) }
 
 // Delay lets every byte travel d in each direction, as a long road would: it
@@ -249,8 +251,8 @@ func (p *Proxy) travel(r *road, way int, pkt packet) bool {
 		time.Sleep(wait)
 		p.mu.Lock()
 	}
-	if way == out && r.hello == nil {
-		r.hello = pkt.data
+	if way == out && len(r.said) < maxSaid {
+		r.said = append(r.said, pkt.data...)
 	}
 	for p.holds(r, way) && !p.closed {
 		p.changed.Wait()
@@ -274,7 +276,7 @@ func (p *Proxy) travel(r *road, way int, pkt packet) bool {
 }
 
 func (p *Proxy) holds(r *road, way int) bool {
-	return p.cut[way] || len(p.cutFrom) > 0 && bytes.Contains(r.hello, p.cutFrom)
+	return p.cut[way] || len(p.cutFrom) > 0 && bytes.Contains(r.said, p.cutFrom)
 }
 
 func (r *road) reset() {

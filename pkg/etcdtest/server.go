@@ -1,6 +1,7 @@
 package etcdtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,6 +28,8 @@ type Options struct {
 	TLS  *TLS     // serve TLS and demand a certificate of clients
 	JWT  bool     // tokens of authenticated users are JWTs
 	Args []string // further flags of etcd
+
+	TokenTTL time.Duration // of a JWT; 0: 10 minutes
 
 	// AsShipped runs etcd as its users do: what it has answered is on the disk,
 	// and elections take their time. For measurements.
@@ -175,7 +178,7 @@ func (s *Server) prepare(etcd string, peerPort int, all []string) error {
 		if err != nil {
 			return err
 		}
-		s.args = append(s.args, "--auth-token=jwt,pub-key="+pub+",priv-key="+key+",sign-method=ES256,ttl=10m")
+		s.args = append(s.args, "--auth-token=jwt,pub-key="+pub+",priv-key="+key+",sign-method=ES256,ttl="+cmp.Or(s.opts.TokenTTL, 10*time.Minute).String())
 	}
 	s.args = append(s.args, s.opts.Args...)
 	return nil
@@ -335,6 +338,9 @@ func (s *Server) status(ctx context.Context) (*clientv3.StatusResponse, error) {
 // Isolate cuts the member off from the others of its cluster, and not from its
 // clients. The cluster has PeerRoads.
 func (s *Server) Isolate(ctx context.Context) error {
+	if s.peerRoad == nil {
+		return errors.New("etcd was started without PeerRoads")
+	}
 	st, err := s.status(ctx)
 	if err != nil {
 		return err
@@ -342,8 +348,8 @@ func (s *Server) Isolate(ctx context.Context) error {
 	for _, m := range s.cluster {
 		if m == s {
 			m.peerRoad.Cut()
-		} else { // a member says in each request who it is
-			m.peerRoad.CutFrom(fmt.Sprintf("X-Server-From: %x", st.Header.MemberId))
+		} else { // a member says who it is in each request that is about its log
+			m.peerRoad.CutFrom(fmt.Sprintf("X-Server-From: %x\r\n", st.Header.MemberId))
 		}
 	}
 	return nil

@@ -95,8 +95,8 @@ func (w *world) empty() {
 	w.gone(w.line.Runs)
 }
 
-// gone waits until there is nothing below a prefix, and for less than a lease would
-// take to lapse: on a busy machine a revoke may be given up, and come late.
+// gone waits until there is nothing below a prefix, for a third of the TTL of a
+// request: on a busy machine a revoke may be given up, and come late.
 func (w *world) gone(prefix string) {
 	w.t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {

@@ -174,7 +174,7 @@ func TestLapsed(t *testing.T) {
 	f := keep(t, 6*time.Second, etcdtest.Shared(t))
 	gone := make(chan clock.Instant, 1)
 	deleted := f.admin.Watch(within(t, time.Minute), f.key, clientv3.WithRev(f.rev+1))
-	go func() { // who hears of it late finds no fault where there is none
+	go func() { // the event may come late, which only hides a fault
 		<-deleted
 		gone <- clock.System{}.Now()
 	}()

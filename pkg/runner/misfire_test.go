@@ -8,10 +8,10 @@ import (
 	"conch/pkg/etcdtest"
 )
 
-// eachMisfire lets ticks of a job pass that nobody can claim: away adds the job,
-// which is due from some seconds after it asked for it, sees to that until the last
-// tick is too late, and returns a runner that can again. Nothing has run by then;
-// what does is what the rule for misfires says.
+// eachMisfire lets ticks of a job pass that nobody can claim: away asks for the job,
+// which is due four seconds later, adds it, sees to that until the last tick is too
+// late, and returns a runner that can again. Nothing has run by then; what does is
+// what the rule for misfires says.
 func eachMisfire(t *testing.T, away func(w *world, job func() (j cron.Job, tooLate time.Time)) *process) {
 	t.Parallel()
 	const ticks, deadline = 4, 2 * time.Second

@@ -22,10 +22,11 @@ func TestJudge(t *testing.T) {
 	firm := &fault{name: "firm", ends: true}
 	heard := &fault{name: "heard", ends: true, soon: true}
 	for _, c := range []struct {
-		name  string
-		trial trial
-		kept  bool
-		named int
+		name   string
+		trial  trial
+		kept   bool
+		named  int
+		unsure int
 	}{
 		{name: "one after the other", kept: true, trial: trial{max: 1, turns: []turn{under(1, 1, 2, 2), under(2, 3, 4, 4)}}},
 		{name: "overlap", trial: trial{max: 1, turns: []turn{under(1, 1, 4, 4), under(2, 3, 5, 5)}}},
@@ -47,7 +48,7 @@ func TestJudge(t *testing.T) {
 			turns: []turn{under(1, 1, 2, 2), under(2, 3, 4, 4)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "the next late", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
-		{name: "the next late, on a machine that stalled", kept: true, trial: trial{max: 1, stalls: []stall{{0, 3 * second / 2}, {5 * second / 2, 4 * second}},
+		{name: "the next late, on a machine that stalled", kept: true, unsure: 1, trial: trial{max: 1, stalls: []stall{{0, 3 * second / 2}, {5 * second / 2, 4 * second}},
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "the next late, and stalls before and after", trial: trial{max: 1, stalls: []stall{{0, 2 * second}, {5 * second, 9 * second}},
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
@@ -60,6 +61,9 @@ func TestJudge(t *testing.T) {
 			if r.kept() != c.kept {
 				r.print(t.Output())
 				t.Errorf("kept: %v", r.kept())
+			}
+			if len(r.unsure) != c.unsure {
+				t.Errorf("unsure of %v", r.unsure)
 			}
 			if n := r.total(func(w *row) int { return w.named }); n != c.named {
 				t.Errorf("%d are counted apart, not %d", n, c.named)
