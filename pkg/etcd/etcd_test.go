@@ -261,6 +261,31 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// A token that was got for a password is good for a while, and then another is got.
+func TestTokenExpires(t *testing.T) {
+	srv, err := etcdtest.Start(etcdtest.Options{JWT: true, TokenTTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	if err := srv.EnableAuth(within(t, 30*time.Second), "/test"); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, Config{Endpoints: []string{srv.Endpoint()}, User: etcdtest.AppUser, Password: etcdtest.AppUser})
+	for range 3 {
+		if _, err := Do(within(t, 20*time.Second), c, get); err != nil {
+			t.Fatal(err)
+		}
+		m, _ := c.Preferred()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if r, ok := <-m.Watch(ctx, "/test/etcd", clientv3.WithCreatedNotify()); !ok || !r.Created {
+			t.Fatalf("no watch: %v", r)
+		}
+		cancel()
+		time.Sleep(2 * time.Second) // the life of a token, and more
+	}
+}
+
 // The releases from which on a linearizable read verifies a renewal.
 func TestReleases(t *testing.T) {
 	for version, want := range map[string]bool{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -98,6 +99,9 @@ func (m *Member) dial(ctx context.Context) (*clientv3.Client, error) {
 		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 		MinConnectTimeout: time.Second,
 	})}
+	if spec.Username != "" {
+		spec.DialOptions = append(spec.DialOptions, grpc.WithChainUnaryInterceptor(tokenAnew(spec)))
+	}
 	v3, err := clientv3.New(spec)
 	if !stop() && err == nil {
 		v3.Close()
@@ -112,6 +116,25 @@ func (m *Member) dial(ctx context.Context) (*clientv3.Client, error) {
 	}
 	m.v3 = v3
 	return v3, nil
+}
+
+// tokenAnew asks for a token over a connection without one where etcd refuses to
+// give it for the sake of the last one: 3.4 does so when that is a JWT that has
+// expired, and the library, which shows it, would ask for ever.
+func tokenAnew(spec clientv3.Config) grpc.UnaryClientInterceptor {
+	spec.Username, spec.Password = "", ""
+	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		err := invoke(ctx, method, req, reply, conn, opts...)
+		if method != pb.Auth_Authenticate_FullMethodName || !errors.Is(rpctypes.Error(err), rpctypes.ErrInvalidAuthToken) {
+			return err
+		}
+		c, err := clientv3.New(spec)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.ActiveConnection().Invoke(ctx, method, req, reply)
+	}
 }
 
 func (m *Member) close() {
