@@ -309,7 +309,7 @@ func (s *script) startServers(args []string) error {
 			s.ts.Setenv("ETCDCTL_CERT", certs.ClientCert)
 			s.ts.Setenv("ETCDCTL_KEY", certs.ClientKey)
 		case "jwt":
-			opts.JWT, opts.TokenTTL = true, 2*time.Second
+			opts.JWT, opts.TokenTTL = true, 4*time.Second
 		case "auth":
 		default:
 			var err error

@@ -64,7 +64,7 @@ import (
 //	etcd empty                   no key is left below CONCH_PREFIX, and no lease that one has had;
 //	                             on a server of the script's own, no lease at all
 //	server start [3] [tls] [auth] [jwt]   a server or cluster of the script's own, from here on;
-//	                             with jwt the tokens of users are good for 2 seconds
+//	                             with jwt the tokens of users are good for 4 seconds
 //	server kill|stop|start|pause|resume|leader [N]   of it, or of its Nth member
 //	road [N] cut|cut-in|cut-out|heal|refuse|drop|delay D|stats|reset   of the Nth member, or all
 //

@@ -263,7 +263,7 @@ func TestToken(t *testing.T) {
 
 // A token that was got for a password is good for a while, and then another is got.
 func TestTokenExpires(t *testing.T) {
-	srv, err := etcdtest.Start(etcdtest.Options{JWT: true, TokenTTL: time.Second})
+	srv, err := etcdtest.Start(etcdtest.Options{JWT: true, TokenTTL: 3 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestTokenExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := open(t, Config{Endpoints: []string{srv.Endpoint()}, User: etcdtest.AppUser, Password: etcdtest.AppUser})
-	for range 3 {
+	for range 2 {
 		if _, err := Do(within(t, 20*time.Second), c, get); err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +282,7 @@ func TestTokenExpires(t *testing.T) {
 			t.Fatalf("no watch: %v", r)
 		}
 		cancel()
-		time.Sleep(2 * time.Second) // the life of a token, and more
+		time.Sleep(4 * time.Second) // the life of a token, and more
 	}
 }
 

@@ -54,17 +54,21 @@ func TestBrokenGuardsAreCaught(t *testing.T) {
 	for _, g := range brokenGuards {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			r, err := run(t.Context(), config{
-				bin: build(t, g.edits), offices: 2, contenders: 2, max: 1, ttl: g.ttl,
-				seed: 1, length: time.Minute, strikes: 1, only: regexp.MustCompile("^" + g.fault + "$"), rootless: true, patience: 10 * time.Second, discard: true,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.overlaps() == 0 && r.survivors() == 0 {
+			bin := build(t, g.edits)
+			for seed := range 3 { // on a busy machine a strike may come between two renewals
+				r, err := run(t.Context(), config{
+					bin: bin, offices: 2, contenders: 2, max: 1, ttl: g.ttl, seed: uint64(seed + 1),
+					length: time.Minute, strikes: 1, only: regexp.MustCompile("^" + g.fault + "$"), rootless: true, patience: 10 * time.Second, discard: true,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.overlaps() > 0 || r.survivors() > 0 {
+					return
+				}
 				r.print(t.Output())
-				t.Error("nobody has noticed")
 			}
+			t.Error("nobody has noticed")
 		})
 	}
 }
