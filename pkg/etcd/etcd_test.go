@@ -71,8 +71,15 @@ func TestDoHedges(t *testing.T) {
 	if m, _ := c.Preferred(); m.Endpoint == first.Endpoint {
 		t.Errorf("%s is still preferred", m.Endpoint)
 	}
-	if r, err := Do(within(t, 10*time.Second), c, get); err != nil {
-		t.Errorf("%v, %v", r, err)
+	asked := make(chan *Member, 2)
+	if _, err := Do(within(t, 10*time.Second), c, func(ctx context.Context, m *Member) (*clientv3.GetResponse, error) {
+		asked <- m
+		return get(ctx, m)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if m := <-asked; m.Endpoint == first.Endpoint {
+		t.Error("the bad member was asked first again")
 	}
 }
 

@@ -140,15 +140,11 @@ func leading(t *testing.T, members []*etcdtest.Server) *etcdtest.Server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-		for _, m := range members {
-			if leads, err := m.Leads(ctx); err == nil && leads {
-				return m
-			}
-		}
+	i, err := etcdtest.Leader(ctx, members)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("nobody leads")
-	return nil
+	return members[i]
 }
 
 func TestTLSAndAuth(t *testing.T) {

@@ -105,18 +105,15 @@ func startOnce(etcd string, n int, o Options) ([]*Server, error) {
 			m.host = o.Hosts[i]
 		}
 		members = append(members, m)
-		known := m.peerURL(ports[2*i+1])
 		if o.PeerRoads && err == nil {
-			if m.peerRoad, err = NewProxy(strings.TrimPrefix(known, "http://")); err == nil {
-				known = "http://" + m.peerRoad.Addr()
-			}
+			m.peerRoad, err = NewProxy(strings.TrimPrefix(m.peerURL(ports[2*i+1]), "http://"))
 		}
-		initial = append(initial, m.Name+"="+known)
+		initial = append(initial, m.Name+"="+m.advertised(ports[2*i+1]))
 	}
 	for i, m := range members {
 		m.cluster = members
 		if err == nil {
-			err = m.prepare(etcd, ports[2*i+1], initial)
+			err = m.prepare(etcd, ports[2*i+1], strings.Join(initial, ","))
 		}
 		if err == nil {
 			err = m.run()
@@ -136,9 +133,8 @@ func startOnce(etcd string, n int, o Options) ([]*Server, error) {
 	return members, nil
 }
 
-// prepare makes the data directory and the command line of a member of a cluster,
-// which are all given as NAME=URL.
-func (s *Server) prepare(etcd string, peerPort int, all []string) error {
+// prepare makes the data directory and the command line.
+func (s *Server) prepare(etcd string, peerPort int, initial string) error {
 	dir, err := os.MkdirTemp("", "conch-etcd-")
 	if err != nil {
 		return err
@@ -147,22 +143,16 @@ func (s *Server) prepare(etcd string, peerPort int, all []string) error {
 	// A cluster of several must not elect anew whenever the machine stalls
 	// for 100 ms; a single member has nobody to lose an election to.
 	heartbeat, election := "10", "100"
-	if len(all) > 1 {
+	if strings.Contains(initial, ",") {
 		heartbeat, election = "50", "500"
-	}
-	peer, advertised, initial := s.peerURL(peerPort), "", strings.Join(all, ",")
-	for _, m := range all {
-		if url, ours := strings.CutPrefix(m, s.Name+"="); ours {
-			advertised = url
-		}
 	}
 	s.args = []string{etcd,
 		"--name=" + s.Name,
 		"--data-dir=" + s.Data(),
 		"--listen-client-urls=" + s.Endpoint(),
 		"--advertise-client-urls=" + s.Endpoint(),
-		"--listen-peer-urls=" + peer,
-		"--initial-advertise-peer-urls=" + advertised,
+		"--listen-peer-urls=" + s.peerURL(peerPort),
+		"--initial-advertise-peer-urls=" + s.advertised(peerPort),
 		"--initial-cluster=" + initial,
 		"--initial-cluster-token=" + initial,
 	}
@@ -269,6 +259,14 @@ func (s *Server) Addr() string { return s.host.IP + ":" + strconv.Itoa(s.port) }
 
 func (s *Server) peerURL(port int) string { return fmt.Sprintf("http://%s:%d", s.host.IP, port) }
 
+// advertised is where other members find it.
+func (s *Server) advertised(peerPort int) string {
+	if s.peerRoad != nil {
+		return "http://" + s.peerRoad.Addr()
+	}
+	return s.peerURL(peerPort)
+}
+
 // enter moves the calling thread to the host.
 func (h Host) enter() error {
 	if h.Namespace == "" {
@@ -333,6 +331,21 @@ func (s *Server) status(ctx context.Context) (*clientv3.StatusResponse, error) {
 	}
 	defer c.Close()
 	return c.Status(ctx, s.Endpoint())
+}
+
+// Leader returns which member leads, once one does.
+func Leader(ctx context.Context, members []*Server) (int, error) {
+	for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+		for i, m := range members {
+			ask, cancel := context.WithTimeout(ctx, time.Second)
+			leads, err := m.Leads(ask)
+			cancel()
+			if err == nil && leads {
+				return i, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("no member leads: %w", ctx.Err())
 }
 
 // Isolate cuts the member off from the others of its cluster, and not from its

@@ -65,13 +65,21 @@ type poolCandidacy struct {
 	dirt map[string]clock.Instant // when a record without a holder was first seen, by its key and value
 }
 
-func joinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (_ *Turn, err error) {
+func newPoolCandidacy(c *etcd.Client, req Request, s Share) (*poolCandidacy, error) {
 	l, err := lease.New(c, req.TTL)
 	if err != nil {
 		return nil, err
 	}
 	me := &poolCandidacy{candidacy: newCandidacy(c, req, l), Share: s, dirt: map[string]clock.Instant{}}
-	me.pool = &s.Pool
+	me.pool = &me.Pool
+	return me, nil
+}
+
+func joinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (_ *Turn, err error) {
+	me, err := newPoolCandidacy(c, req, s)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)
@@ -275,14 +283,10 @@ func (me *poolCandidacy) read(r *clientv3.TxnResponse, tried int) (poolEntry, er
 	e.known = e.ahead.Key != "" || e.capacity == me.Max
 	entered := !me.req.NonBlock
 	if tried != inLine {
-		txn := r.Responses[2].GetResponseTxn()
-		done := txn.Succeeded
-		if done && tried >= 0 {
-			done = txn.Responses[0].GetResponseTxn().Succeeded
-			entered = done
-			e.acquired, e.slot = done, tried
+		if txn := r.Responses[2].GetResponseTxn(); txn.Succeeded {
+			entered = tried == behindDirt || txn.Responses[0].GetResponseTxn().Succeeded
+			e.acquired, e.slot = entered && tried >= 0, tried
 		}
-		entered = entered || done
 	}
 	if entered {
 		e.token = fence.Of(r.Header, me.key, r.Header.Revision, me.lease.ID)

@@ -9,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"conch/pkg/clock"
 	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
 	"conch/pkg/lease"
@@ -357,13 +356,11 @@ func TestPoolLowerGivenBack(t *testing.T) {
 		ctx := within(t, 30*time.Second)
 		req, share := w.request(), w.share(3, 1)
 		req.Line, req.NonBlock = share.Pool.Line, nonBlock
-		l, err := lease.New(w.c, req.TTL)
-		if err != nil {
-			t.Fatal(err)
+		me, err := newPoolCandidacy(w.c, req, share)
+		if err == nil {
+			err = me.grant(ctx)
 		}
-		me := &poolCandidacy{candidacy: newCandidacy(w.c, req, l), Share: share, dirt: map[string]clock.Instant{}}
-		me.pool = &share.Pool
-		if err := me.grant(ctx); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 		e, err := me.peek(ctx)

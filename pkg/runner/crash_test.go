@@ -379,11 +379,9 @@ func TestDiesInMidRunNotified(t *testing.T) {
 func TestClockSetAhead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	p := w.start(func(s *settings) { s.Clock, s.CheckDate = w.path("clock"), true }).ready()
+	p := w.start(w.withClock).ready()
 	w.add(cron.Job{Name: "job", Schedule: "@at " + at(time.Hour).Format(time.RFC3339), Script: note})
-	if err := writeFile(w.path("clock"), []byte(strconv.FormatInt(int64(time.Hour+2*time.Second), 10))); err != nil {
-		t.Fatal(err)
-	}
+	w.setClock("clock", time.Hour+2*time.Second)
 	w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
 	w.wait("it to have compared its clock", func() bool {
 		nodes, err := w.store.Nodes(t.Context())

@@ -87,13 +87,16 @@ func (c *cluster) run(i int) {
 			s.Endpoints = append(s.Endpoints, r.Addr())
 		}
 		s.Host, s.Slots = host(i), 64
-		s.Spool, s.Clock, s.CheckDate = c.path("spool"+strconv.Itoa(i)), c.clock(i), true
+		s.Spool, s.Clock, s.CheckDate = c.path("spool"+strconv.Itoa(i)), c.path(clockOf(i)), true
 	})
 }
 
 func host(i int) string { return "runner" + strconv.Itoa(i) }
 
-func (c *cluster) clock(i int) string { return c.path("clock" + strconv.Itoa(i)) }
+// set sets the clock of runner i.
+func (c *cluster) set(i int, ahead time.Duration) { c.setClock(clockOf(i), ahead) }
+
+func clockOf(i int) string { return "clock" + strconv.Itoa(i) }
 
 // strike strikes with a fault that is called so, and returns healed.
 func (c *cluster) strike(name string) {
@@ -185,23 +188,12 @@ func (c *cluster) cut(i int, cut bool) {
 	}
 }
 
-func (c *cluster) set(i int, d time.Duration) {
-	if err := writeFile(c.clock(i), []byte(strconv.FormatInt(int64(d), 10))); err != nil {
-		c.Error(err)
-	}
-}
-
 func (c *cluster) leaderIndex() int {
-	for {
-		for i, m := range c.members {
-			if is, err := m.Leads(c.Context()); err == nil && is {
-				return i
-			}
-		}
-		if c.Context().Err() != nil {
-			c.Fatal("no leader")
-		}
+	i, err := etcdtest.Leader(c.Context(), c.members)
+	if err != nil {
+		c.Fatal(err)
 	}
+	return i
 }
 
 func (c *cluster) leader() *etcdtest.Server { return c.members[c.leaderIndex()] }

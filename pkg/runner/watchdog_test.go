@@ -10,14 +10,15 @@ import (
 	"conch/pkg/schedule"
 )
 
-// setClock sets the clock of a runner that started with withClock.
-func (w *world) setClock(ahead time.Duration) {
+// setClock sets the clock of a runner that looks at that file for it.
+func (w *world) setClock(file string, ahead time.Duration) {
 	w.Helper()
-	if err := writeFile(w.path("clock"), []byte(strconv.FormatInt(int64(ahead), 10))); err != nil {
+	if err := writeFile(w.path(file), []byte(strconv.FormatInt(int64(ahead), 10))); err != nil {
 		w.Fatal(err)
 	}
 }
 
+// withClock lets a runner look at the file clock.
 func (w *world) withClock(s *settings) { s.Clock, s.CheckDate = w.path("clock"), true }
 
 // says reports whether the runner has said an event for a reason.
@@ -34,7 +35,7 @@ func (p *process) says(event, reason string) bool {
 func TestClockAhead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.setClock(3 * time.Second)
+	w.setClock("clock", 3*time.Second)
 	p := w.start(w.withClock).ready()
 	w.wait("it to warn", func() bool { return p.says("clock-skew", "the wall clock is ahead of etcd's by ") })
 	w.add(tickAt("job", "exit 0"))
@@ -53,14 +54,14 @@ func TestClockSet(t *testing.T) {
 	if e := p.events("clock-step"); len(e) != 0 {
 		t.Errorf("it was not set: %v", e)
 	}
-	w.setClock(3 * time.Second)
+	w.setClock("clock", 3*time.Second)
 	w.wait("it to notice", func() bool {
 		return p.says("clock-step", "the wall clock was set by 3") || p.says("clock-step", "the wall clock was set by 2.9")
 	})
 	w.wait("it to warn", func() bool { return p.says("clock-skew", "ahead") })
 	w.add(tickAt("job", "exit 0"))
 	w.want(w.one("job"), cron.OK, "host1", 1, 1)
-	w.setClock(0)
+	w.setClock("clock", 0)
 	w.wait("it to notice", func() bool { return p.says("clock-step", "the wall clock was set by -") })
 	w.goesOn()
 	w.want(w.one("job"), cron.OK, "host1", 1, 1)

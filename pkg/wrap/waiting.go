@@ -25,7 +25,6 @@ type waitingLine struct {
 	timer *time.Timer
 	text  string
 	last  hold.Place
-	shown int // how often show was called
 	over  bool
 }
 
@@ -43,8 +42,6 @@ func (l *waitingLine) show(p hold.Place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = p
-	l.shown++
-	shown := l.shown
 	if l.w == nil || l.over {
 		return
 	}
@@ -52,7 +49,7 @@ func (l *waitingLine) show(p hold.Place) {
 	l.wg.Add(1)
 	l.timer = time.AfterFunc(max(0, time.Second-time.Since(l.s.began)), func() {
 		defer l.wg.Done()
-		l.draw(p, shown)
+		l.draw(p)
 	})
 }
 
@@ -63,30 +60,29 @@ func (l *waitingLine) stopTimer() {
 	}
 }
 
-// draw draws the n'th place that was shown: at once what is known of it, and then
-// what etcd says.
-func (l *waitingLine) draw(p hold.Place, n int) {
+// draw draws a place: at once what is known of it, and then what etcd says.
+func (l *waitingLine) draw(p hold.Place) {
 	if p.Ahead.Key == "" {
-		l.print(n, "the last holder did not release; %v of --lock-delay left", p.Delay.Round(100*time.Millisecond))
+		l.print(p, "the last holder did not release; %v of --lock-delay left", p.Delay.Round(100*time.Millisecond))
 		return
 	}
 	if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // not in line yet: see --spread
-		l.print(n, "for the turn of %s, behind %s", host, p.Ahead)
+		l.print(p, "for the turn of %s, behind %s", host, p.Ahead)
 		return
 	}
-	l.print(n, "behind %s", p.Ahead)
+	l.print(p, "behind %s", p.Ahead)
 	ctx, cancel := context.WithTimeout(l.ctx, 5*time.Second) // the line is a comfort, not worth more
 	defer cancel()
 	if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
-		l.print(n, "%s in line, held by %s", ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
+		l.print(p, "%s in line, held by %s", ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
 	}
 }
 
-// print replaces the line, unless another place was shown after the n'th.
-func (l *waitingLine) print(n int, format string, args ...any) {
+// print replaces the line, unless p is not our place any more.
+func (l *waitingLine) print(p hold.Place, format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over || n != l.shown {
+	if l.over || p != l.last {
 		return
 	}
 	l.text = fmt.Sprintf("waiting for %s: %s", l.s.Line.Name, fmt.Sprintf(format, args...))

@@ -9,6 +9,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
+
+	"conch/pkg/etcdtest"
 )
 
 // A fault is struck, lasts, and is healed.
@@ -262,7 +264,7 @@ func (s *scene) killWaiter() error {
 func (s *scene) leader(f func(i int) error) error {
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
-	i, err := leader(ctx, s.e.world)
+	i, err := etcdtest.Leader(ctx, s.e.world.members())
 	if err != nil {
 		return err
 	}

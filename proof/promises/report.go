@@ -79,12 +79,15 @@ func (r *report) survivors() int { return r.total(func(w *row) int { return w.su
 // kept reports whether every promise was.
 func (r *report) kept() bool {
 	return r.acquisitions > 0 && r.overlaps() == 0 && r.survivors() == 0 &&
-		len(r.disorder) == 0 && len(r.stuck) == 0 && len(r.unsure) <= 1+r.total(func(w *row) int { return w.struck })/10 && len(r.feeble) == 0 && len(r.noise) == 0 && r.histories == 0
+		len(r.disorder) == 0 && len(r.stuck) == 0 && len(r.unsure) <= 1+r.struck()/10 &&
+		len(r.feeble) == 0 && len(r.noise) == 0 && r.histories == 0
 }
+
+func (r *report) struck() int { return r.total(func(w *row) int { return w.struck }) }
 
 func (r *report) summary() string {
 	return fmt.Sprintf("%d faults, %d acquisitions, %d overlaps, %d survivors, %d beyond a named limit's promise but within its bound",
-		r.total(func(w *row) int { return w.struck }), r.acquisitions, r.overlaps(), r.survivors(), r.total(func(w *row) int { return w.named }))
+		r.struck(), r.acquisitions, r.overlaps(), r.survivors(), r.total(func(w *row) int { return w.named }))
 }
 
 func (r *report) print(out io.Writer) {

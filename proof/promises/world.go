@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
-	"time"
 
 	"conch/pkg/etcdtest"
 )
@@ -36,21 +34,6 @@ func newWorld(c config) (world, error) {
 		return newRoads(c.offices * c.contenders)
 	}
 	return newNet(c.offices * c.contenders)
-}
-
-// leader returns the member that leads now.
-func leader(ctx context.Context, w world) (int, error) {
-	for ctx.Err() == nil {
-		for i, m := range w.members() {
-			ask, cancel := context.WithTimeout(ctx, time.Second)
-			leads, err := m.Leads(ask)
-			cancel()
-			if err == nil && leads {
-				return i, nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("no member leads: %w", ctx.Err())
 }
 
 func endpointsOf(members []*etcdtest.Server) []string {
