@@ -268,6 +268,19 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// A look that has no time takes nothing away from what was found before.
+func TestProbeCutShort(t *testing.T) {
+	road := etcdtest.Road(t, etcdtest.Shared(t))
+	p := &probe{c: open(t, Config{Endpoints: []string{"http://" + road.Addr()}})}
+	road.Refuse()
+	p.look(within(t, time.Minute))
+	p.looked = time.Time{}
+	p.look(within(t, 0))
+	if len(p.found) != 1 || p.found[0].cause == nil || p.found[0].cause.Error() != "connection refused" {
+		t.Errorf("%+v", p.found)
+	}
+}
+
 // A token that was got for a password is good for a while, and then another is got.
 func TestTokenExpires(t *testing.T) {
 	srv, err := etcdtest.Start(etcdtest.Options{JWT: true, TokenTTL: 3 * time.Second})

@@ -87,6 +87,9 @@ func (p *probe) look(ctx context.Context) {
 	p.looked = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if end, any := ctx.Deadline(); any && p.looked.After(end) && p.found != nil {
+		return // it was cut short: what it found before says more
+	}
 	p.found = found
 }
 
