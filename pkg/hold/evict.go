@@ -1,8 +1,10 @@
 package hold
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -30,27 +32,39 @@ func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line
 	return l.Candidates[0], l.evict(ctx, c, space, l.Candidates[0], by)
 }
 
+// Ambiguous means that several are meant where one was to be.
+type Ambiguous struct{ Meant []Candidate }
+
+func (e *Ambiguous) Error() string { return fmt.Sprintf("%d are meant", len(e.Meant)) }
+
 // EvictAll does the same to everybody at a semaphore who is meant, waiters
-// included, and returns who they were.
-func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.Pool, meant func(Candidate) bool, by string) ([]Candidate, error) {
+// included, and returns who they were. Of one, nobody is if that does not say
+// which: then the error is *Ambiguous.
+func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.Pool, meant func(Candidate) bool, one bool, by string) ([]Candidate, error) {
 	p, err := ReadPool(ctx, c, pool)
 	if err != nil {
 		return nil, err
 	}
-	var evicted []Candidate
+	var all, evicted []Candidate
 	for _, l := range append(p.outside(), p.Line) {
 		for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
-			if !meant(who) {
-				continue
+			if meant(who) {
+				all = append(all, who)
 			}
-			if err := l.evict(ctx, c, space, who, by); err != nil {
-				return evicted, err
-			}
-			evicted = append(evicted, who)
 		}
 	}
-	if len(evicted) == 0 {
+	switch {
+	case len(all) == 0:
 		return nil, ErrVacant
+	case len(all) > 1 && one:
+		slices.SortFunc(all, func(a, b Candidate) int { return cmp.Compare(a.Rev, b.Rev) })
+		return nil, &Ambiguous{all}
+	}
+	for _, who := range all {
+		if err := p.evict(ctx, c, space, who, by); err != nil {
+			return evicted, err
+		}
+		evicted = append(evicted, who)
 	}
 	return evicted, nil
 }

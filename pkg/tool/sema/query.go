@@ -212,7 +212,7 @@ func (o *options) setCapacity(ctx context.Context, _ *cli.Stdio, c *etcd.Client,
 	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s is not in use: the first who uses it says its --max", pool.Name)
 	case errors.As(err, &heavy):
-		return cli.Hint(cli.Errorf(cli.Failed, "%s: %w", pool.Name, err), "conch-sema %s --evict %s:%d first", pool.Name, heavy.By.Host, heavy.By.PID)
+		return cli.Hint(cli.Errorf(cli.Failed, "%s: %w", pool.Name, err), "conch-sema %s --evict rev=%d first", pool.Name, heavy.By.Rev)
 	}
 	return err
 }
@@ -224,7 +224,7 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	evicted, err := hold.EvictAll(ctx, c, o.Space, pool, meant, hold.Self(nil).Who())
+	evicted, err := hold.EvictAll(ctx, c, o.Space, pool, meant, !o.all && o.evict != "all", hold.Self(nil).Who())
 	for _, who := range evicted {
 		if o.json {
 			err = errors.Join(err, stdio.JSON(member(who)))
@@ -233,16 +233,43 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 			err = errors.Join(err, perr)
 		}
 	}
-	if errors.Is(err, hold.ErrVacant) {
+	var several *hold.Ambiguous
+	switch {
+	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s: there is nobody like %s", pool.Name, o.evict)
+	case errors.As(err, &several):
+		return cli.Hint(cli.Errorf(cli.Failed, "%s: %s is %d of them: %s; nobody was evicted", pool.Name, o.evict, len(several.Meant), addresses(several.Meant)),
+			"--evict rev=%d for one of them, or --all for all", several.Meant[0].Rev)
 	}
 	return err
 }
 
-// target reads who is to be evicted: a slot's number, HOST:PID, or all.
+// addresses says how each of several is named that look the same.
+func addresses(all []hold.Candidate) string {
+	var list []string
+	for _, c := range all {
+		what := "holds"
+		switch {
+		case waits(c):
+			what = "waits"
+		case c.Slot != nil:
+			what = fmt.Sprintf("holds slot %d", *c.Slot)
+		}
+		list = append(list, fmt.Sprintf("rev=%d (%s)", c.Rev, what))
+	}
+	return strings.Join(list, ", ")
+}
+
+// target reads who is to be evicted: a slot's number, HOST:PID, rev= and the
+// token, or all.
 func target(text string) (func(hold.Candidate) bool, error) {
 	if text == "all" {
 		return func(hold.Candidate) bool { return true }, nil
+	}
+	if rev, ok := strings.CutPrefix(text, "rev="); ok {
+		if rev, err := strconv.ParseInt(rev, 10, 64); err == nil {
+			return func(c hold.Candidate) bool { return c.Rev == rev }, nil
+		}
 	}
 	if slot, err := strconv.Atoi(text); err == nil && slot >= 0 {
 		return func(c hold.Candidate) bool { return c.Slot != nil && *c.Slot == slot }, nil
@@ -252,7 +279,7 @@ func target(text string) (func(hold.Candidate) bool, error) {
 			return func(c hold.Candidate) bool { return c.Host == text[:i] && c.PID == pid }, nil
 		}
 	}
-	return nil, cli.Usagef("--evict: %q is neither HOST:PID, nor the number of a slot, nor all", text)
+	return nil, cli.Usagef("--evict: %q is neither HOST:PID, nor the number of a slot, nor rev=REV, nor all", text)
 }
 
 // names proposes the semaphores that are in use, to the shell's completion.

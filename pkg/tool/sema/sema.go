@@ -30,7 +30,7 @@ var Tool = cli.Tool{
 		"NAME --max N --hold",
 		"NAME --who | --watch",
 		"NAME --resize N",
-		"NAME --evict HOST:PID|SLOT|all",
+		"NAME --evict HOST:PID|SLOT|rev=REV|all",
 	},
 	Examples: examples,
 	Sections: sections,
@@ -53,6 +53,7 @@ type options struct {
 	watch    bool
 	resize   int
 	evict    string
+	all      bool
 	json     bool
 	given    func(flag string) bool
 }
@@ -70,7 +71,8 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds, and who waits; status 1 if nobody does"})
 	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "the same, and then a line for each change"})
 	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
-	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|all", Env: cli.NoEnv, Help: "take the hold, or the place in line, away from somebody; the command there is killed"})
+	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|rev=REV|all", Env: cli.NoEnv, Help: "take the hold, or the place in line, away from somebody; the command there is killed. Containers can share a HOST:PID: who is meant by it must be one, or named by the token that --who shows"})
+	f.Bool(&o.all, cli.Row{Name: "all", Env: cli.NoEnv, Help: "with --evict: everybody who is meant, though it is more than one"})
 	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict: JSON, one object a line"})
 	f.Complete(o.names)
 	return o.run
@@ -174,6 +176,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case o.all && !o.given("evict"):
+		return nil, cli.Usagef("--all goes with --evict")
 	case mode.Do != nil:
 		return mode.Do, nil
 	case o.json:

@@ -11,7 +11,7 @@ var examples = []cli.Example{
 }
 
 func statuses() []cli.Status {
-	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --evict, --resize: nobody is there"})
+	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --evict, --resize: nobody is there; --evict: several are meant where one was to be"})
 }
 
 var sections = []cli.Section{
