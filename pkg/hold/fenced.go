@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -62,23 +61,4 @@ func peek(ctx context.Context, c *etcd.Client, t fence.Token, key string) (int64
 		return 0, nil
 	}
 	return rangeOf(r, 0).Kvs[0].ModRevision, nil
-}
-
-// Done is what a done-marker says.
-type Done struct {
-	Host string    `json:"host"`
-	PID  int       `json:"pid"`
-	At   time.Time `json:"at"` // UTC
-	Exit int       `json:"exit"`
-}
-
-// WasDone reports whether the done-marker at key exists.
-func WasDone(ctx context.Context, c *etcd.Client, key string) (bool, error) {
-	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
-		return m.KV().Get(ctx, key)
-	})
-	if err != nil {
-		return false, err
-	}
-	return len(r.Kvs) > 0, nil
 }

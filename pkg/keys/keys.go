@@ -13,7 +13,8 @@
 //	/conch/v1/sema-host/<name>/<host>/<lease hex>  with --spread, who may stand in line for a host
 //	/conch/v1/sema-host-run/<name>/<host>/<lease hex>  as elect-run, for that line
 //	/conch/v1/evict/<lease hex>         who evicted the hold of that lease (same lease)
-//	/conch/v1/once/<name>/<key>         a thing done once and for ever (no lease)
+//	/conch/v1/once/<name>/<key>         a thing done once and for ever (no lease), its key one that a name could be
+//	/conch/v1/once-text/<name>/<text>   the same of any other key, with %20, %2F and %25 for space, slash and %
 //
 // and of cron, where a tick is the scheduled instant, in seconds of UTC and of
 // fixed width, so that keys sort as instants do:
@@ -171,10 +172,6 @@ func number(key, prefix string) (int, bool) {
 // Evict returns the key of the note that says who evicted the hold with lease
 // id. It is put under that same lease, so it goes when the lease does.
 func (s Space) Evict(id int64) string { return string(s) + "/evict/" + Hex(id) }
-
-// Once returns the key of the done-marker key of the office called name. Both
-// must have passed CheckName.
-func (s Space) Once(name, key string) string { return string(s) + "/once/" + name + "/" + key }
 
 // Hex spells a lease id as etcdctl does: lower case, 16 digits or fewer, no
 // prefix.

@@ -72,8 +72,8 @@ func (o *Options) turn(f *cli.Flags) {
 	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn; only a --lock-delay that is due is waited for"})
 	f.Int(&o.Conflict, cli.Row{Name: "conflict-exit-code", Short: "E", Min: 0, Max: 255, Help: "exit with this, and not 75, when there was no turn; with 0 nothing is said"})
 	f.Duration(&o.HoldFor, cli.Row{Name: "hold-for", Help: "keep the hold at least this long after acquiring it, though the command has ended and conch has exited"})
-	f.Func(func(text string) error { o.Once = text; return keys.CheckName(text) }, cli.Row{Name: "once", Arg: "KEY",
-		Help: "run only if nothing has yet succeeded under this KEY; else exit 0. Others wait for it, then skip"})
+	f.Func(func(text string) error { o.Once = text; return keys.CheckOnce(text) }, cli.Row{Name: "once", Arg: "KEY",
+		Help: "run only if nothing has yet succeeded under this KEY, which is any printable text; else exit 0. Others wait for it, then skip"})
 }
 
 func (o *Options) command(f *cli.Flags) {

@@ -27,6 +27,7 @@ var Tool = cli.Tool{
 		"[FLAGS] -- COMMAND [ARG]...",
 		"NAME --hold",
 		"NAME --who | --watch | --assert | --evict",
+		"NAME --once-list | --once-forget KEY",
 		"NAME --fenced-put KEY | --fenced-file PATH",
 	},
 	Examples: examples,
@@ -51,6 +52,7 @@ type options struct {
 	fencedPut  string
 	fencedFile string
 	json       bool
+	markers    wrap.Markers
 	given      func(flag string) bool
 }
 
@@ -66,7 +68,8 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.evict, cli.Row{Name: "evict", Env: cli.NoEnv, Help: "take the hold away from whoever has it; the command there is killed"})
 	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write standard input to a key of etcd, only while the token ($CONCH_REV) holds; status 1 if it does not"})
 	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by standard input in one step, only while the token holds and none newer has written; status 1 otherwise"})
-	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --assert, --evict: JSON, one object a line"})
+	o.markers.Flags(f, &o.json)
+	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --assert, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
 	return o.run
 }
@@ -149,6 +152,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		{Flag: "--watch", On: o.watch, Do: o.sayWatch},
 		{Flag: "--assert", On: o.assert, Do: o.sayAssert},
 		{Flag: "--evict", On: o.evict, Do: o.sayEvict},
+		{Flag: "--once-list", On: o.markers.List, Do: o.sayOnce},
+		{Flag: "--once-forget", On: o.markers.Forget != "", Do: o.forgetOnce},
 		{Flag: "--fenced-put", On: o.given("fenced-put"), Do: o.putFenced},
 		{Flag: "--fenced-file", On: o.given("fenced-file"), Do: o.writeFenced},
 	}, argv)
@@ -169,7 +174,7 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	case o.given("fenced-file") && o.fencedFile == "":
 		return nil, cli.Usagef("--fenced-file needs a PATH")
 	case o.json && mode.Do == nil:
-		return nil, cli.Usagef("--json goes with --who, --watch, --assert and --evict")
+		return nil, cli.Usagef("--json goes with --who, --watch, --assert, --evict, --once-list and --once-forget")
 	case o.minRev > 0 && !o.assert:
 		return nil, cli.Usagef("--min-rev goes with --assert")
 	case o.token > 0 && !o.assert && !o.given("fenced-put") && !o.given("fenced-file"):

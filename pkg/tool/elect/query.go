@@ -165,6 +165,14 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	return err
 }
 
+func (o *options) sayOnce(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+	return o.SayOnce(ctx, stdio, c, office.Name, &o.markers)
+}
+
+func (o *options) forgetOnce(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+	return o.ForgetOnce(ctx, stdio, c, office.Name, &o.markers)
+}
+
 // names proposes the offices that somebody holds, to the shell's completion.
 func (o *options) names(ctx context.Context, _ *cli.Stdio, words []string, prefix string) []string {
 	if len(words) > 0 {

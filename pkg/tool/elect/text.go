@@ -11,7 +11,7 @@ var examples = []cli.Example{
 }
 
 func statuses() []cli.Status {
-	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --assert, --evict: no; --fenced-put, --fenced-file: refused, nothing was written"})
+	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --assert, --evict, --once-list, --once-forget: no; --fenced-put, --fenced-file: refused, nothing was written"})
 }
 
 var sections = []cli.Section{
@@ -30,5 +30,5 @@ var sections = []cli.Section{
 		"- a process of COMMAND is in an uninterruptible sleep; or it changed its user, and conch may not kill it: then the hold is not released but left to lapse\n" +
 		"- bytes were already in socket buffers, or work had been handed to another daemon or host\n\n" +
 		"For these there is the token: have whatever COMMAND writes to compare `CONCH_REV` with the newest that it has seen, or write by `--fenced-put` and `--fenced-file`."},
-	{Title: "KEYS IN ETCD", Body: "= /conch/v1/elect/NAME/LEASE: one for each candidate, under its own lease; the lowest create-revision has the turn\n= /conch/v1/elect-run/NAME/LEASE: whose command may be alive, or is next in line and may start at any moment; deleted with the release\n= /conch/v1/evict/LEASE: who evicted that holder\n= /conch/v1/once/NAME/KEY: what `--once` has done, for ever\n\nAn etcd user needs readwrite on the prefix."},
+	{Title: "KEYS IN ETCD", Body: "= /conch/v1/elect/NAME/LEASE: one for each candidate, under its own lease; the lowest create-revision has the turn\n= /conch/v1/elect-run/NAME/LEASE: whose command may be alive, or is next in line and may start at any moment; deleted with the release\n= /conch/v1/evict/LEASE: who evicted that holder\n= /conch/v1/once/NAME/KEY: what `--once` has done, until it is forgotten\n= /conch/v1/once-text/NAME/KEY: the same for a KEY that no NAME could be, longer than 200 bytes or with a slash or a space in it, which are written %2F and %20, and a per cent sign %25\n\nAn etcd user needs readwrite on the prefix."},
 }

@@ -282,6 +282,14 @@ func target(text string) (func(hold.Candidate) bool, error) {
 	return nil, cli.Usagef("--evict: %q is neither HOST:PID, nor the number of a slot, nor rev=REV, nor all", text)
 }
 
+func (o *options) sayOnce(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
+	return o.SayOnce(ctx, stdio, c, pool.Name, &o.markers)
+}
+
+func (o *options) forgetOnce(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
+	return o.ForgetOnce(ctx, stdio, c, pool.Name, &o.markers)
+}
+
 // names proposes the semaphores that are in use, to the shell's completion.
 func (o *options) names(ctx context.Context, _ *cli.Stdio, words []string, prefix string) []string {
 	if len(words) > 0 {

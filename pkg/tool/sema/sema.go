@@ -30,6 +30,7 @@ var Tool = cli.Tool{
 		"NAME --max N --hold",
 		"NAME --who | --watch",
 		"NAME --resize N",
+		"NAME --once-list | --once-forget KEY",
 		"NAME --evict HOST:PID|SLOT|rev=REV|all",
 	},
 	Examples: examples,
@@ -55,6 +56,7 @@ type options struct {
 	evict    string
 	all      bool
 	json     bool
+	markers  wrap.Markers
 	given    func(flag string) bool
 }
 
@@ -73,7 +75,8 @@ func setup(f *cli.Flags) cli.Run {
 	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
 	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|rev=REV|all", Env: cli.NoEnv, Help: "take the hold, or the place in line, away from somebody; the command there is killed. Containers can share a HOST:PID: who is meant by it must be one, or named by the token that --who shows"})
 	f.Bool(&o.all, cli.Row{Name: "all", Env: cli.NoEnv, Help: "with --evict: everybody who is meant, though it is more than one"})
-	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict: JSON, one object a line"})
+	o.markers.Flags(f, &o.json)
+	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
 	return o.run
 }
@@ -172,6 +175,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		{Flag: "--watch", On: o.watch, Do: o.sayWatch},
 		{Flag: "--resize", On: o.given("resize"), Do: o.setCapacity},
 		{Flag: "--evict", On: o.given("evict"), Do: o.sayEvict},
+		{Flag: "--once-list", On: o.markers.List, Do: o.sayOnce},
+		{Flag: "--once-forget", On: o.markers.Forget != "", Do: o.forgetOnce},
 	}, argv)
 	switch {
 	case err != nil:
@@ -181,7 +186,7 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	case mode.Do != nil:
 		return mode.Do, nil
 	case o.json:
-		return nil, cli.Usagef("--json goes with --who, --watch and --evict")
+		return nil, cli.Usagef("--json goes with --who, --watch, --evict, --once-list and --once-forget")
 	}
 	return nil, o.checkTurn()
 }
