@@ -11,6 +11,12 @@ import (
 	"conch/pkg/etcd"
 )
 
+// Heed has f called with the value of the key that the lease is kept for, whenever
+// that is seen: when somebody has put it anew, and with each renewal. f may be called
+// by several goroutines at a time, with one value more than once, and must not wait.
+// Heed comes before Keep, if at all.
+func (l *Lease) Heed(f func(value []byte)) { l.heed = f }
+
 // Keep renews the lease every interval and watches key, which was created under
 // it at revision rev, until Stop or Revoke, or until it is lost. It is called
 // once, after Grant.
@@ -132,6 +138,7 @@ func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int6
 		return renewal{}, &etcd.Final{Err: errNotOurs}
 	}
 	l.saw(get.Header.Revision)
+	l.heed(get.Kvs[0].Value)
 	if !sound { // the read proves nothing, so it need not be counted from
 		sent = l.clk.Now()
 	}
@@ -202,6 +209,7 @@ func (l *Lease) watchOn(ctx context.Context, m *etcd.Member, moved <-chan struct
 				if e.Type == clientv3.EventTypeDelete || e.Kv.CreateRevision != rev || e.Kv.Lease != l.ID {
 					return false
 				}
+				l.heed(e.Kv.Value)
 			}
 		}
 	}

@@ -82,6 +82,7 @@ type Lease struct {
 	clk  clock.Clock
 	wg   sync.WaitGroup
 	stop context.CancelFunc
+	heed func(value []byte) // see Heed
 
 	mu       sync.Mutex
 	ttl      time.Duration // what is relied on: not more than was asked for
@@ -104,7 +105,7 @@ func New(c *etcd.Client, ttl time.Duration) (*Lease, error) {
 	}
 	return &Lease{
 		ID: newID(), c: c, want: ttl, ask: seconds(ttl), clk: clock.System{},
-		pushed: make(chan struct{}), lost: make(chan struct{}), stop: func() {},
+		pushed: make(chan struct{}), lost: make(chan struct{}), stop: func() {}, heed: func([]byte) {},
 	}, nil
 }
 

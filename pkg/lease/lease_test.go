@@ -29,6 +29,15 @@ type fixture struct {
 
 func keep(t *testing.T, ttl time.Duration, servers ...*etcdtest.Server) *fixture {
 	t.Helper()
+	f := granted(t, ttl, servers...)
+	f.Keep(f.key, f.rev, min(ttl/8, 500*time.Millisecond))
+	t.Cleanup(f.Stop)
+	return f
+}
+
+// granted is a lease with a key under it, before it is kept.
+func granted(t *testing.T, ttl time.Duration, servers ...*etcdtest.Server) *fixture {
+	t.Helper()
 	f := &fixture{key: "/test/lease/" + t.Name(), note: "/test/note/" + t.Name(), admin: etcdtest.Client(t, servers[0])}
 	var endpoints []string
 	for _, s := range servers {
@@ -53,8 +62,6 @@ func keep(t *testing.T, ttl time.Duration, servers ...*etcdtest.Server) *fixture
 		t.Fatal(err)
 	}
 	f.rev = r.Header.Revision
-	f.Keep(f.key, f.rev, min(ttl/8, 500*time.Millisecond))
-	t.Cleanup(f.Stop)
 	return f
 }
 
