@@ -2,8 +2,8 @@
 // stopped. What it cannot promise: a SIGKILL of the supervisor and of its
 // sentinel in the same instant leaves the command's descendants alive (the
 // command itself dies), unless the tree was started with Contain; so does a
-// SIGKILL of the supervisor while somebody keeps the sentinel stopped; a process in
-// uninterruptible sleep dies when it wakes; work handed to another daemon
+// SIGKILL of either while the other is frozen, or is stopped again and again; a
+// process in uninterruptible sleep dies when it wakes; work handed to another daemon
 // (docker run, systemd-run, at, ssh) is not in the tree; a descendant that has
 // changed its user cannot be killed by an unprivileged sentinel outside of a
 // cgroup of the tree's own, and is reported in Result. Without a usable /proc, SignalAll reaches the command
@@ -14,7 +14,8 @@
 // own, and kills the whole tree when the supervisor dies, by whatever cause;
 // when the deadline passes, whatever keeps the supervisor from acting; or by
 // order. When the sentinel is the one to die, its children become the
-// supervisor's, and the supervisor kills them the same way.
+// supervisor's, and the supervisor kills them the same way. The end of either
+// continues the other, should somebody have stopped it.
 //
 // The command stays in the supervisor's process group, session and terminal,
 // and is given what the supervisor was given: descriptors, ignored signals,

@@ -55,9 +55,39 @@ func TestSentinelKilled(t *testing.T) {
 func TestBothKilled(t *testing.T) {
 	s := supervised(t, plan{Script: "exec sleep 1000"})
 	e := s.started(1)
-	s.signal(syscall.SIGSTOP) // lest it clear up after the sentinel
+	s.signal(syscall.SIGKILL)
 	syscall.Kill(e.Sentinel, syscall.SIGKILL)
 	s.empty()
+}
+
+// TestSentinelOfStoppedKilled kills a sentinel that nobody seems to be watching.
+func TestSentinelOfStoppedKilled(t *testing.T) {
+	for _, contain := range []bool{false, os.Geteuid() == 0} {
+		s := supervised(t, plan{Script: hostile, Contain: contain})
+		e := s.started(6)
+		s.signal(syscall.SIGSTOP)
+		s.state(s.cmd.Process.Pid, 'T')
+		syscall.Kill(e.Sentinel, syscall.SIGKILL)
+		s.empty()
+		if end := s.next().End; end == nil || end.Err != ErrSentinel.Error() || !end.Empty {
+			t.Errorf("%+v", end)
+		}
+	}
+}
+
+// TestSupervisorOfStoppedKilled kills the supervisor of a sentinel that is
+// stopped, and stays so while both are.
+func TestSupervisorOfStoppedKilled(t *testing.T) {
+	for _, contain := range []bool{false, os.Geteuid() == 0} {
+		s := supervised(t, plan{Script: hostile, Contain: contain})
+		e := s.started(6)
+		s.signal(syscall.SIGSTOP)
+		s.state(s.cmd.Process.Pid, 'T')
+		syscall.Kill(e.Sentinel, syscall.SIGSTOP)
+		s.state(e.Sentinel, 'T')
+		s.signal(syscall.SIGKILL)
+		s.empty()
+	}
 }
 
 // TestSentinelOfManyKilled has the supervisor tell the orphans of one tree from

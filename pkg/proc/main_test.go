@@ -249,6 +249,16 @@ func (s *supervisor) empty() {
 	await(s.t, "an empty tree", func() bool { return len(tagged(s.Tag)) == 0 })
 }
 
+// state waits until the process pid is in a state, as /proc has it.
+func (s *supervisor) state(pid int, state byte) {
+	s.t.Helper()
+	await(s.t, "state "+string(state), func() bool {
+		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		p, ok := parseStat(line)
+		return err == nil && ok && p.state == state
+	})
+}
+
 func (s *supervisor) signal(sig syscall.Signal) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {

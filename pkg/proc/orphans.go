@@ -41,7 +41,7 @@ func (n *nursery) fork(a *sentinel.Arena, flags uintptr) (int, syscall.Errno) {
 // bury waits for the end of a sentinel and reaps it.
 func (n *nursery) bury(pid int) {
 	// Wait first, without the lock and without reaping.
-	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil) == unix.EINTR {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -68,7 +68,7 @@ var contenderFaults = []fault{
 	{name: "sentinel stopped, long", strike: func(s *scene) error { return s.withSentinel(func(p int) error { return s.stopFor(s.long(), p) }) }},
 	{name: "both killed", ends: true, strike: (*scene).killBoth, within: daemonsOnly},
 	{name: "both stopped, short", strike: func(s *scene) error { return s.stopBoth(s.short()) }},
-	{name: "both stopped, long", ends: true, strike: func(s *scene) error { return s.stopBoth(s.long()) }, within: untilThawed},
+	{name: "both stopped, long", ends: true, strike: func(s *scene) error { return s.stopBoth(s.long()) }},
 	{name: "host cut off, short", strike: func(s *scene) error { return s.cutFor(s.short(), true, true) }},
 	{name: "host cut off", ends: true, strike: func(s *scene) error { return s.cutFor(s.long(), true, true) }},
 	{name: "host cut off outward", ends: true, strike: func(s *scene) error { return s.cutFor(s.long(), true, false) }},
@@ -331,9 +331,6 @@ func (s *scene) restartMembers() error {
 func daemonsOnly(b blow, p process) bool {
 	return p.role == roleDaemon && !b.contained && p.to <= b.healed+int64(slack)
 }
-
-// untilThawed: with both stopped past the deadline nobody is there to kill.
-func untilThawed(b blow, p process) bool { return p.to <= b.healed+int64(slack) }
 
 // untilDeadline: a holder that is cut off, or whose supervisor is stopped, does
 // not hear that its lease was revoked, and ends at the deadline it knows. A lock-delay as long as the TTL

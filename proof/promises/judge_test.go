@@ -18,7 +18,7 @@ func under(token, from, commandTo, daemonTo int64) turn {
 
 func TestJudge(t *testing.T) {
 	honest := &fault{name: "honest"}
-	named := &fault{name: "named", within: untilThawed}
+	named := &fault{name: "named", within: func(b blow, p process) bool { return p.to <= b.healed+int64(slack) }}
 	firm := &fault{name: "firm", ends: true}
 	heard := &fault{name: "heard", ends: true, soon: true}
 	for _, c := range []struct {

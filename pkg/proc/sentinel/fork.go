@@ -12,7 +12,9 @@ import (
 const Name = "leasewarden"
 
 // Fork makes a sentinel of a copy of this process and returns its pid. Flags
-// are those of clone, for namespaces. The caller holds syscall.ForkLock.
+// are those of clone, for namespaces. The caller holds syscall.ForkLock, and
+// waits for the sentinel with WALL: its end is no SIGCHLD but a SIGCONT, which
+// continues a supervisor that somebody has stopped, to see to the orphans.
 //
 //go:nosplit
 //go:norace
@@ -20,7 +22,7 @@ const Name = "leasewarden"
 func Fork(a *Arena, flags uintptr) (int, syscall.Errno) {
 	block(a)
 	shed(a)
-	pid, e := split(a, flags|uintptr(unix.SIGCHLD))
+	pid, e := split(a, flags|uintptr(unix.SIGCONT))
 	if pid == 0 && e == 0 {
 		run(a)
 	}
@@ -110,6 +112,10 @@ func prepare(a *Arena) {
 	// an inherited SIG_IGN or SA_NOCLDWAIT would reap behind our back.
 	disposition(a, uintptr(unix.SIGCHLD), 0)
 	sys(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0)
+	// If we are stopped when the supervisor dies, that continues us. It is sent for
+	// the thread that we were forked by, and then for each that the kernel gives us
+	// to in its place (golang/go#27505): once too often does no harm.
+	sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0)
 }
 
 // rename gives the process its name, in comm and in the arguments that ps
