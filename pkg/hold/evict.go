@@ -41,25 +41,11 @@ func (e *Ambiguous) Error() string { return fmt.Sprintf("%d are meant", len(e.Me
 // included, and returns who they were. Of one, nobody is if that does not say
 // which: then the error is *Ambiguous.
 func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.Pool, meant func(Candidate) bool, one bool, by string) ([]Candidate, error) {
-	p, err := ReadPool(ctx, c, pool)
+	p, all, err := pick(ctx, c, pool, meant, one)
 	if err != nil {
 		return nil, err
 	}
-	var all, evicted []Candidate
-	for _, l := range append(p.outside(), p.Line) {
-		for _, who := range slices.Backward(l.Candidates) { // else those who wait would start meanwhile
-			if meant(who) {
-				all = append(all, who)
-			}
-		}
-	}
-	switch {
-	case len(all) == 0:
-		return nil, ErrVacant
-	case len(all) > 1 && one:
-		slices.SortFunc(all, func(a, b Candidate) int { return cmp.Compare(a.Rev, b.Rev) })
-		return nil, &Ambiguous{all}
-	}
+	var evicted []Candidate
 	for _, who := range all {
 		if err := p.evict(ctx, c, space, who, by); err != nil {
 			return evicted, err
@@ -67,6 +53,30 @@ func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.P
 		evicted = append(evicted, who)
 	}
 	return evicted, nil
+}
+
+// pick finds who is meant at a semaphore: who waits before who holds, and the last in
+// line first, else those who wait would start meanwhile.
+func pick(ctx context.Context, c *etcd.Client, pool keys.Pool, meant func(Candidate) bool, one bool) (_ PoolLine, all []Candidate, _ error) {
+	p, err := ReadPool(ctx, c, pool)
+	if err != nil {
+		return p, nil, err
+	}
+	for _, l := range append(p.outside(), p.Line) {
+		for _, who := range slices.Backward(l.Candidates) {
+			if meant(who) {
+				all = append(all, who)
+			}
+		}
+	}
+	switch {
+	case len(all) == 0:
+		return p, nil, ErrVacant
+	case len(all) > 1 && one:
+		slices.SortFunc(all, func(a, b Candidate) int { return cmp.Compare(a.Rev, b.Rev) })
+		return p, nil, &Ambiguous{all}
+	}
+	return p, all, nil
 }
 
 func (l Line) evict(ctx context.Context, c *etcd.Client, space keys.Space, who Candidate, by string) error {

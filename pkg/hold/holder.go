@@ -34,6 +34,7 @@ type Holder struct {
 	Since   time.Time `json:"since,omitzero"`   // UTC, of the hold
 	Slot    *int      `json:"slot,omitempty"`   // of a semaphore, while it holds one
 	Weight  int       `json:"weight,omitempty"` // how much of a semaphore it takes; 0: 1
+	Ask     string    `json:"ask,omitempty"`    // who asks for its place; others put this, see Ask
 }
 
 // Self returns the Holder for this process and the command it is to run.

@@ -1,6 +1,7 @@
 package hold
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -45,6 +46,8 @@ type Request struct {
 	// OnWait, if not nil, is told of the place in line, from one goroutine,
 	// when it first waits and when who is in front changes.
 	OnWait func(Place)
+
+	asks *asks // where it is heard that somebody asks for the place; nil: one of its own
 }
 
 // Place is a place in line.
@@ -81,7 +84,7 @@ const (
 // When it returns an error, nothing of the request is left in etcd, except
 // where etcd could not be reached for that; then the lease lapses.
 //
-// Errors: *Busy, *lease.TooShort, ctx's, and those of etcd.Do.
+// Errors: *Busy, *Asked, *lease.TooShort, ctx's, and those of etcd.Do.
 func Join(ctx context.Context, c *etcd.Client, req Request) (*Turn, error) {
 	return again(ctx, req, func(req Request) (*Turn, error) { return join(ctx, c, req) })
 }
@@ -104,6 +107,7 @@ type candidacy struct {
 	c     *etcd.Client
 	req   Request
 	lease *lease.Lease
+	asks  *asks
 	key   string
 	token fence.Token
 	run   string     // our running record, ...
@@ -119,7 +123,7 @@ type candidacy struct {
 }
 
 func newCandidacy(c *etcd.Client, req Request, l *lease.Lease) *candidacy {
-	me := &candidacy{c: c, req: req, lease: l, key: req.Line.Candidate(l.ID)}
+	me := &candidacy{c: c, req: req, lease: l, asks: cmp.Or(req.asks, newAsks()), key: req.Line.Candidate(l.ID)}
 	me.run = running{keys.Hex(l.ID), req.Holder.Host, req.Holder.PID, int64(l.Asked() / time.Second), req.Holder.Weight, req.Linger}.line()
 	return me
 }
@@ -152,9 +156,16 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	if first.acquired {
 		return newTurn(me), nil
 	}
-	t, err := me.wait(ctx, first)
+	return me.waiting(ctx, func(ctx context.Context) (*Turn, error) { return me.wait(ctx, first) })
+}
+
+// waiting waits in line, as long as nobody asks for the place.
+func (me *candidacy) waiting(ctx context.Context, wait func(context.Context) (*Turn, error)) (*Turn, error) {
+	ctx, stop := me.asks.during(ctx)
+	defer stop()
+	t, err := wait(ctx)
 	if err != nil && ctx.Err() != nil {
-		return nil, ctx.Err() // not that etcd did not answer: it was not given the time
+		return nil, context.Cause(ctx) // not that etcd did not answer: it was not given the time
 	}
 	return t, err
 }
@@ -166,6 +177,7 @@ func (me *candidacy) keep(t fence.Token) {
 	if me.req.Renew != nil {
 		interval = me.req.Renew(me.lease.Usable())
 	}
+	me.lease.Heed(me.asks.hear)
 	me.lease.Keep(me.key, t.Rev, interval)
 }
 

@@ -101,11 +101,7 @@ func joinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (_ *Tur
 			return nil, err
 		}
 	}
-	t, err := me.wait(ctx, first)
-	if err != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	return t, err
+	return me.waiting(ctx, func(ctx context.Context) (*Turn, error) { return me.wait(ctx, first) })
 }
 
 // poolEntry is what a transaction found: who is directly in front, and how the

@@ -19,6 +19,7 @@ import (
 //
 // Errors: those of JoinPool. A Busy may be about either line.
 func JoinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
+	req.asks = newAsks() // in whichever line it is
 	return again(ctx, req, func(req Request) (*Turn, error) {
 		t, err := joinSpread(ctx, c, req, s, line)
 		s.Adopt = true

@@ -1,0 +1,177 @@
+package hold
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/etcd"
+	"conch/pkg/keys"
+	"conch/pkg/lease"
+)
+
+// Asked means that somebody has asked for the place in line, which was given up.
+type Asked struct{ By string }
+
+func (e *Asked) Error() string { return "asked by " + e.By + " to give up the place in line" }
+
+// ErrDeaf means that a candidate cannot be asked for anything: what its key says was
+// not written by conch.
+var ErrDeaf = errors.New("was not put there by conch, and cannot be asked")
+
+// Ask asks the present holder, whoever waits for the lock-delay included, to give up
+// the turn: in a field of its key's value, which its watch tells it of. It returns who
+// was asked, or ErrVacant. See AwaitGone.
+func Ask(ctx context.Context, c *etcd.Client, line keys.Line, by string) (Candidate, error) {
+	l, err := List(ctx, c, line)
+	if err != nil {
+		return Candidate{}, err
+	}
+	if len(l.Candidates) == 0 {
+		return Candidate{}, ErrVacant
+	}
+	who := l.Candidates[0]
+	_, err = ask(ctx, c, who, by)
+	return who, err
+}
+
+// AskAll does the same to everybody at a semaphore who is meant, waiters included,
+// and returns who they were. Of one, nobody is asked if that does not say which: then
+// the error is *Ambiguous.
+func AskAll(ctx context.Context, c *etcd.Client, pool keys.Pool, meant func(Candidate) bool, one bool, by string) ([]Candidate, error) {
+	_, all, err := pick(ctx, c, pool, meant, one)
+	for i, who := range all {
+		if _, err := ask(ctx, c, who, by); err != nil {
+			return all[:i], err
+		}
+	}
+	return all, err
+}
+
+// errGone ends the watch of AwaitGone.
+var errGone = errors.New("gone")
+
+// AwaitGone waits until who is gone, who was asked by by: until the turn has been
+// released, or lost. Where the word that was left has been written over, or only the
+// place is kept, it sees to that.
+func AwaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) error {
+	err := watch(ctx, c, []string{who.Key}, func(int64) (int64, error) {
+		a, err := ask(ctx, c, who, by)
+		if err == nil && a.gone {
+			err = errGone
+		}
+		return a.rev, err
+	})
+	switch {
+	case errors.Is(err, errGone):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return err
+}
+
+// answer is what became of a question.
+type answer struct {
+	gone bool
+	rev  int64 // that this was seen at
+}
+
+// ask asks one candidate, unless somebody has. A place that is only kept is ended:
+// there is nobody to ask.
+func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer, error) {
+	for {
+		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+			return m.KV().Get(ctx, who.Key)
+		})
+		if err != nil {
+			return answer{}, err
+		}
+		a := answer{rev: r.Header.Revision}
+		if len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != who.Rev {
+			a.gone = true
+			return a, nil
+		}
+		kv := r.Kvs[0]
+		switch h := parse(kv.Value); {
+		case h.Ask != "":
+			return a, nil
+		case h.State == Lingering:
+			a.gone = true
+			return a, lease.Revoke(ctx, c, kv.Lease)
+		case h.State == "":
+			return a, ErrDeaf
+		}
+		// If it was written meanwhile, by the candidate or by an attempt whose answer
+		// was lost, the next glance sees that.
+		_, err = etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(who.Key), "=", kv.ModRevision)).
+				Then(clientv3.OpPut(who.Key, asking(kv.Value, by), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))).Commit()
+		})
+		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return a, err
+		}
+	}
+}
+
+// asking is the value of a candidate's key with the word that somebody asks for the
+// place, and everything else as it is.
+func asking(value []byte, by string) string {
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(value, &fields); err != nil {
+		panic("hold: " + err.Error()) // it has been parsed
+	}
+	b, err := json.Marshal(by)
+	if err == nil {
+		fields["ask"] = b
+		b, err = json.Marshal(fields)
+	}
+	if err != nil {
+		panic("hold: " + err.Error())
+	}
+	return string(b)
+}
+
+// asks is where a candidate hears that somebody asks for its place.
+type asks struct {
+	once  sync.Once
+	heard chan struct{} // closed then, ...
+	by    string        // ... when this is set
+}
+
+func newAsks() *asks { return &asks{heard: make(chan struct{})} }
+
+// hear looks for the word in a value of the candidate's key.
+func (a *asks) hear(value []byte) {
+	if by := parse(value).Ask; by != "" {
+		a.once.Do(func() {
+			a.by = by
+			close(a.heard)
+		})
+	}
+}
+
+// during returns a context that ends when somebody asks, too, with *Asked as its
+// cause. It must be ended, by stop.
+func (a *asks) during(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-a.heard:
+			cancel(&Asked{a.by})
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { cancel(nil); wg.Wait() }
+}
+
+// Asked is closed when somebody has asked for the turn. AskedBy says who.
+func (t *Turn) Asked() <-chan struct{} { return t.me.asks.heard }
+
+// AskedBy says who has asked for the turn. Call it only after Asked is closed.
+func (t *Turn) AskedBy() string { return t.me.asks.by }

@@ -1,0 +1,184 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// ask asks whoever has the turn, or is next, and says who that was.
+func (w *world) ask(by string) Candidate {
+	w.t.Helper()
+	who, err := Ask(within(w.t, 10*time.Second), w.c, w.line, by)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return who
+}
+
+// leaves waits until who is gone.
+func (w *world) leaves(who Candidate, by string) <-chan error {
+	gone := make(chan error, 1)
+	go func() { gone <- AwaitGone(within(w.t, 30*time.Second), w.c, who, by) }()
+	return gone
+}
+
+// hears waits until the turn has been asked for.
+func (w *world) hears(t *Turn, by string) {
+	w.t.Helper()
+	select {
+	case <-t.Asked():
+	case <-t.Lost():
+		w.t.Fatal("lost")
+	case <-time.After(20 * time.Second):
+		w.t.Fatal("not heard")
+	}
+	if t.AskedBy() != by {
+		w.t.Errorf("asked by %q", t.AskedBy())
+	}
+}
+
+// Who has the turn hears who asks, once, has it until it is released, and is the same
+// to whoever looks; who asks waits for that.
+func TestAsk(t *testing.T) {
+	w := newWorld(t)
+	if _, err := Ask(within(t, 10*time.Second), w.c, w.line, "me"); !errors.Is(err, ErrVacant) {
+		t.Errorf("%v", err)
+	}
+	now := w.join(w.request())
+	next := w.later(w.request())
+	before, err := List(within(t, 10*time.Second), w.c, w.line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := w.ask("me")
+	gone := w.leaves(who, "me")
+	w.hears(now, "me")
+	w.ask("another")
+	after, err := List(within(t, 10*time.Second), w.c, w.line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := before.Candidates[0]
+	want.Ask = "me"
+	if after.Candidates[0] != want || who.Rev != now.Token().Rev {
+		t.Errorf("%+v, not %+v", after.Candidates[0], want)
+	}
+	select {
+	case <-now.Lost():
+		t.Error("lost")
+	case err := <-gone:
+		t.Errorf("gone: %v", err)
+	default:
+	}
+	w.release(now)
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+	w.release(<-next)
+	w.empty()
+}
+
+// Who is asked while it waits gives up its place, be that the first, for the sake of
+// the lock-delay, or any other; nothing is left of it.
+func TestAskWaiter(t *testing.T) {
+	w := newPoolWorld(t)
+	now := w.take(w.share(1, 1))
+	waiting, asked := make(chan struct{}, 100), make(chan error)
+	wait := func(join func(context.Context, Request) (*Turn, error)) {
+		r := w.request()
+		r.OnWait = func(Place) { waiting <- struct{}{} }
+		_, err := join(within(t, 60*time.Second), r)
+		asked <- err
+	}
+	go wait(func(ctx context.Context, r Request) (*Turn, error) { return JoinPool(ctx, w.c, r, w.share(1, 1)) })
+	<-waiting
+	all, err := AskAll(within(t, 10*time.Second), w.c, w.pool, func(c Candidate) bool { return c.State == Waiting }, true, "me")
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	var why *Asked
+	if err := <-asked; !errors.As(err, &why) || why.By != "me" {
+		t.Errorf("%v", err)
+	}
+	if err := <-w.leaves(all[0], "me"); err != nil {
+		t.Error(err)
+	}
+	w.release(now)
+	w.empty()
+
+	w.line = space.Office(t.Name())
+	if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Record(1), "dirt"); err != nil {
+		t.Fatal(err)
+	}
+	go wait(func(ctx context.Context, r Request) (*Turn, error) {
+		r.LockDelay = time.Hour
+		return Join(ctx, w.c, r)
+	})
+	<-waiting
+	who := w.ask("me")
+	if err := <-asked; !errors.As(err, &why) {
+		t.Errorf("%v", err)
+	}
+	if err := <-w.leaves(who, "me"); err != nil {
+		t.Error(err)
+	}
+	w.gone(w.line.Dir)
+}
+
+// With a turn of the host's, too, who is asked in either line hears it.
+func TestAskSpread(t *testing.T) {
+	w := newPoolWorld(t)
+	host := space.PoolHost(w.pool.Name, "host")
+	now, err := JoinSpread(within(t, 30*time.Second), w.c, w.request(), w.share(1, 1), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.line = host
+	w.ask("me")
+	w.hears(now, "me")
+	w.release(now)
+	w.empty()
+}
+
+// A word that was written over is left again; a place that is only kept is ended; and
+// what others have put there cannot be asked.
+func TestAskAgain(t *testing.T) {
+	w := newWorld(t)
+	r := w.request()
+	r.Linger = true
+	now := w.join(r)
+	who := w.ask("me")
+	w.hears(now, "me")
+	gone := w.leaves(who, "me")
+	if _, err := w.admin.Put(within(t, 10*time.Second), who.Key, who.Holder.line(), clientv3.WithIgnoreLease()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		l, err := List(within(t, 10*time.Second), w.c, w.line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Candidates[0].Ask == "me" {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := now.Release(context.Background(), After{Linger: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+	w.empty()
+	if _, err := w.admin.Put(within(t, 10*time.Second), w.line.Dir+"x", `{"host":"other"}`); err != nil {
+		t.Fatal(err)
+	}
+	defer w.admin.Delete(within(t, 10*time.Second), w.line.Dir+"x")
+	if _, err := Ask(within(t, 10*time.Second), w.c, w.line, "me"); !errors.Is(err, ErrDeaf) {
+		t.Errorf("%v", err)
+	}
+}
