@@ -52,7 +52,27 @@ func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.P
 		}
 		evicted = append(evicted, who)
 	}
-	return evicted, nil
+	return evicted, p.clearAfter(ctx, c, pool, evicted)
+}
+
+// clearAfter clears up for those of the evicted whose process has ended before:
+// their turns of a host, and after the last of all the capacity.
+func (p PoolLine) clearAfter(ctx context.Context, c *etcd.Client, pool keys.Pool, evicted []Candidate) error {
+	if !slices.ContainsFunc(evicted, func(who Candidate) bool { return who.State == Lingering }) {
+		return nil
+	}
+	for _, host := range p.Hosts {
+		first := host.Candidates[0]
+		if first.State == Lingering && slices.ContainsFunc(evicted, func(who Candidate) bool { return who.same(first) }) {
+			if err := lease.Revoke(ctx, c, first.Lease); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).Then(ifVacant(pool.Dir, clientv3.OpDelete(pool.Cap()))).Commit()
+	})
+	return err
 }
 
 // pick finds who is meant at a semaphore: who waits before who holds, and the last in

@@ -377,9 +377,12 @@ type PoolLine struct {
 // Entered reports whether c, of the line for a host, is in the semaphore's line too.
 // Nobody can be but the first of each.
 func (p PoolLine) Entered(host Line, c Candidate) bool {
-	return c.Key == host.Candidates[0].Key && slices.ContainsFunc(p.Candidates, func(d Candidate) bool {
-		return d.Host == c.Host && d.PID == c.PID && d.Started.Equal(c.Started)
-	})
+	return c.Key == host.Candidates[0].Key && slices.ContainsFunc(p.Candidates, c.same)
+}
+
+// same reports whether c and d are one process in two lines.
+func (c Candidate) same(d Candidate) bool {
+	return d.Host == c.Host && d.PID == c.PID && d.Started.Equal(c.Started)
 }
 
 // waiters are those who wait in line, and those who wait to stand there, for a
