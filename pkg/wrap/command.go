@@ -46,6 +46,17 @@ func (o *Options) Argv(command []string) []string {
 	return argv
 }
 
+// shown is what others may see of the command line.
+func (s *Session) shown() []string {
+	switch {
+	case s.CmdShown == "none":
+		return nil
+	case s.CmdShown == "name" && len(s.Argv) > 0:
+		return s.Argv[:1]
+	}
+	return s.Argv
+}
+
 // look finds the command before anything is asked of etcd: a command that
 // cannot run is no reason to take a turn.
 func look(argv []string, stdio *cli.Stdio) ([]string, error) {
