@@ -63,7 +63,7 @@ func TestHandOverWritesNothing(t *testing.T) {
 		} else if c, ok := l.Holder(); !ok || c.Rev != now.Token().Rev {
 			t.Errorf("the holder is %+v, %v", c, ok)
 		}
-		if rev := w.records()[now.Remains().RunKey]; rev == 0 || rev > before {
+		if rev := w.records()[now.Remains()[0].RunKey]; rev == 0 || rev > before {
 			t.Errorf("the record was written in revision %d; the turn was released after %d", rev, before)
 		}
 		if !none(after) {
@@ -113,7 +113,7 @@ func TestReadyWaitsForRelease(t *testing.T) {
 	next := w.later(careful)
 	w.recorded(2)
 	began := time.Now()
-	if _, err := w.admin.Delete(within(t, 10*time.Second), now.Remains().Key); err != nil {
+	if _, err := w.admin.Delete(within(t, 10*time.Second), now.Remains()[0].Key); err != nil {
 		t.Fatal(err)
 	}
 	turn := <-next
@@ -202,7 +202,7 @@ func TestReleaseClearsTheDead(t *testing.T) {
 			t.Fatal(err)
 		}
 		if revoked {
-			if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(now.Remains().Lease)); err != nil {
+			if _, err := w.admin.Revoke(within(t, 10*time.Second), clientv3.LeaseID(now.Remains()[0].Lease)); err != nil {
 				t.Fatal(err)
 			}
 		}

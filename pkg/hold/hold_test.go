@@ -182,7 +182,7 @@ func TestLockDelay(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.clear {
-				if err := old.Remains().Clear(within(t, 10*time.Second), w.c); err != nil {
+				if err := Clear(within(t, 10*time.Second), w.c, old.Remains()); err != nil {
 					t.Fatal(err)
 				}
 			}

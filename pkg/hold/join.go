@@ -43,6 +43,11 @@ type Request struct {
 	// time; once in line, a lost connection is waited out.
 	Contact time.Duration
 
+	// Standby, if not nil, is told of all that the request may have in etcd,
+	// before anything of it is asked for, and again when that changes: it is to be
+	// cleared if this process is killed (see Clear). An error ends the request.
+	Standby func([]Remains) error
+
 	// OnWait, if not nil, is told of the place in line, from one goroutine,
 	// when it first waits and when who is in front changes.
 	OnWait func(Place)
@@ -117,6 +122,7 @@ type candidacy struct {
 	slot  int        // its slot, from the turn on
 
 	recorded bool // the running record is written, while we are still in line
+	turned   bool // we have the turn
 
 	told bool // OnWait has been, ...
 	last Place
@@ -143,6 +149,9 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	}
 	me := newCandidacy(c, req, l)
 	me.settleAt(req.Line.Record(l.ID))
+	if err := me.standBy(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)
@@ -199,6 +208,14 @@ func contact[E any](ctx context.Context, me *candidacy, enter func(context.Conte
 	return e, err
 }
 
+// standBy has somebody clear up should this process be killed.
+func (me *candidacy) standBy() error {
+	if me.req.Standby == nil {
+		return nil
+	}
+	return me.req.Standby([]Remains{me.remains()})
+}
+
 // abandon gives up whatever was asked for. The revoke comes first: after it, a
 // join that is still under way fails without effect, so a running record that
 // it may have written with the acquisition can be deleted for good.
@@ -207,6 +224,9 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	// but not for long.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
+	if me.req.Standby != nil {
+		defer func() { _ = me.req.Standby(nil) }()
+	}
 	err := me.lease.Revoke(ctx) // else it lapses
 	if errors.As(why, new(*Busy)) && me.pool == nil || err != nil {
 		return

@@ -80,6 +80,9 @@ func joinPool(ctx context.Context, c *etcd.Client, req Request, s Share) (_ *Tur
 	if err != nil {
 		return nil, err
 	}
+	if err := me.standBy(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			me.abandon(ctx, err)

@@ -27,7 +27,7 @@ func JoinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line 
 	})
 }
 
-func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (*Turn, error) {
+func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line keys.Line) (_ *Turn, err error) {
 	alone, err := joinHost(ctx, c, req, &s, line)
 	if err != nil {
 		return nil, err
@@ -36,6 +36,14 @@ func joinSpread(ctx context.Context, c *etcd.Client, req Request, s Share, line 
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := whenLost(alone, cancel)
+	if tell := req.Standby; tell != nil {
+		req.Standby = func(all []Remains) error { return tell(append(all, alone.Remains()...)) }
+		defer func() {
+			if err != nil {
+				_ = tell(nil)
+			}
+		}()
+	}
 	t, err := JoinPool(waiting, c, req, s)
 	stop()
 	if err != nil {

@@ -103,10 +103,17 @@ func New(c *etcd.Client, ttl time.Duration) (*Lease, error) {
 	if ttl < MinTTL || ttl > MaxTTL {
 		return nil, fmt.Errorf("a TTL of %v is impossible: %v <= ttl <= %v", ttl, MinTTL, MaxTTL)
 	}
+	return Unkept(c, ttl), nil
+}
+
+// Unkept returns a lease, not granted yet, that nobody is going to renew: it lasts
+// ttl, or MinTTL if that is longer, and nothing may be relied on after that.
+func Unkept(c *etcd.Client, ttl time.Duration) *Lease {
+	ttl = max(ttl, MinTTL)
 	return &Lease{
 		ID: newID(), c: c, want: ttl, ask: seconds(ttl), clk: clock.System{},
 		pushed: make(chan struct{}), lost: make(chan struct{}), stop: func() {}, heed: func([]byte) {},
-	}, nil
+	}
 }
 
 // seconds rounds ttl up to what etcd counts in.

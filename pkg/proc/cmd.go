@@ -38,16 +38,30 @@ type Cmd struct {
 	Prepared *Prepared
 
 	// Epilogue is what the sentinel becomes when the supervisor has died and
-	// the tree has been emptied; nil: nothing.
+	// the tree has been emptied; nil: what Prepared was armed with, or nothing.
 	Epilogue *Epilogue
+
+	// Ready, if not nil, is called when all is ready but the command has not
+	// been started: from here on the sentinel stands by with the Epilogue, so
+	// that another that has stood by can be let go.
+	Ready func(*Tree)
+}
+
+// name is the command, for messages.
+func (c *Cmd) name() string {
+	if len(c.Args) == 0 {
+		return "sentinel"
+	}
+	return c.Args[0]
 }
 
 // Epilogue is a program to be run in the place of a dead supervisor. It is run
-// only when the tree is proven empty, in a session of its own, with /dev/null
-// on its standard streams.
+// only when the tree is proven empty, in a process group of its own and once a
+// command was started in a session of its own, with /dev/null on its standard
+// streams.
 type Epilogue struct {
-	Path      string
-	Args, Env []string
+	Path      string   // empty: the program that this process runs, though its file be gone
+	Args, Env []string // Args[0] is the name it is called by
 
 	// Stay keeps the sentinel, and so the epilogue, in place after Done until
 	// Tree.Dismiss is called: then the supervisor's death between the end of

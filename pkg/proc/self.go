@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -146,4 +147,15 @@ func highestFD() int {
 		return 1023
 	}
 	return int(min(lim.Cur, 1<<16)) - 1
+}
+
+// openProgram opens the file that this process runs, for an epilogue: the file
+// may be replaced or removed by then. Without /proc there is only the name that
+// it was started by.
+func openProgram() (int, error) {
+	fd, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil && strings.Contains(os.Args[0], "/") {
+		fd, err = unix.Open(os.Args[0], unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
 }

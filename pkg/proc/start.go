@@ -24,6 +24,7 @@ type Prepared struct {
 
 	ctl, report, run     [2]int // pipes
 	timer, child, parent int
+	program              int // the file that this process runs, or -1
 	clock                clock.System
 	group                subgroup
 	groupFDs             [3]int // its directory, cgroup.kill, cgroup.events
@@ -36,6 +37,14 @@ func Prepare(c *Cmd) (*Prepared, error) {
 	if len(c.Args) == 0 || len(c.Paths) == 0 {
 		return nil, fmt.Errorf("proc: a command needs Args and Paths")
 	}
+	return newPrepared(c)
+}
+
+// StandBy returns a sentinel for no command: all that it is good for is Arm. It
+// holds nothing open that this process was given.
+func StandBy() (*Prepared, error) { return newPrepared(&Cmd{}) }
+
+func newPrepared(c *Cmd) (*Prepared, error) {
 	// Orphans of a dead sentinel are to become ours.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("proc: %w", os.NewSyscallError("prctl", err))
@@ -50,6 +59,29 @@ func Prepare(c *Cmd) (*Prepared, error) {
 	}
 	return p, nil
 }
+
+// Arm sets what the sentinel becomes should this process die before the command
+// is started, and after that (see Cmd.Epilogue); it takes the place of what was
+// set before, and nil takes that back. Stay is of no account until the start.
+func (p *Prepared) Arm(e *Epilogue) error {
+	p.tree.mu.Lock()
+	defer p.tree.mu.Unlock()
+	if p.tree.gone { // and the Arena with it
+		return nil
+	}
+	if e == nil {
+		p.arena.Disarm()
+		return nil
+	}
+	if err := p.arena.Arm(e.Path, e.Args, e.Env); err != nil {
+		return fmt.Errorf("proc: %w", err)
+	}
+	return nil
+}
+
+// Gone is closed when the sentinel has ended, which before the start means that
+// somebody has killed it, or that it was dropped.
+func (p *Prepared) Gone() <-chan struct{} { return p.tree.done }
 
 // Drop ends a sentinel that was not told to start anything. It may be called of
 // one that was, and more than once.
@@ -109,17 +141,22 @@ func Start(c *Cmd) (*Tree, error) {
 func (p *Prepared) complete(c *Cmd) error {
 	late := &sentinel.Late{}
 	late.Env, late.PidVars = pidVars(c.Env)
-	if e := c.Epilogue; e != nil {
-		late.Epilogue, late.EpilogueEnv = append([]string{e.Path}, e.Args...), e.Env
-		p.tree.setStay(e.Stay)
-	}
 	if err := p.arena.Complete(late); err != nil {
 		return &StartError{c.Args[0], err}
+	}
+	if e := c.Epilogue; e != nil {
+		p.tree.setStay(e.Stay)
+		if err := p.Arm(e); err != nil {
+			return err
+		}
 	}
 	if err := setTimer(p.timer, p.clock, c.Deadline); err != nil {
 		return err
 	}
 	p.tree.deadline = c.Deadline
+	if c.Ready != nil {
+		c.Ready(p.tree)
+	}
 	return nil
 }
 
@@ -163,6 +200,10 @@ func (p *Prepared) open(c *Cmd) error {
 	} else {
 		p.parent = -1
 	}
+	if fd, err = p.above2(openProgram()); err == nil {
+		p.fds = append(p.fds, fd)
+	}
+	p.program = fd
 	if !c.Contain { // with it the tree has something stronger
 		p.openGroup()
 	}
@@ -232,6 +273,9 @@ func (p *Prepared) fork(c *Cmd) error {
 		done:     make(chan struct{}),
 		changes:  make(chan Change, 1),
 	}
+	if !c.Contain {
+		_ = unix.Setpgid(pid, pid) // as it does itself: whoever is first
+	}
 	t.born = born(pid)
 	p.fds = slices.DeleteFunc(p.fds, func(fd int) bool {
 		return fd == t.ctl || fd == t.timer || fd == p.report[0] || fd == p.run[0]
@@ -253,7 +297,7 @@ func (p *Prepared) clone(c *Cmd) (pid int, userSpaced bool, _ error) {
 	if !c.Contain {
 		pid, errno := sentinels.fork(p.arena, 0)
 		if errno != 0 {
-			return 0, false, &StartError{c.Args[0], os.NewSyscallError("fork", errno)}
+			return 0, false, &StartError{c.name(), os.NewSyscallError("fork", errno)}
 		}
 		return pid, false, nil
 	}
@@ -293,16 +337,20 @@ func (p *Prepared) exec(c *Cmd) error {
 func (p *Prepared) fill(c *Cmd) error {
 	a, err := sentinel.New(&sentinel.Spec{Paths: c.Paths, Args: c.Args, Dir: c.Dir, Group: string(p.group)})
 	if err != nil {
-		return &StartError{c.Args[0], err}
+		return &StartError{c.name(), err}
 	}
 	p.arena = a
 	a.Ctl, a.Report, a.Exec = int32(p.ctl[0]), int32(p.report[1]), int32(p.run[1])
-	a.Timer, a.Child, a.Parent = int32(p.timer), int32(p.child), int32(p.parent)
+	a.Timer, a.Child, a.Parent, a.Program = int32(p.timer), int32(p.child), int32(p.parent), int32(p.program)
+	a.Home = uint32(unix.Getpgrp())
+	if len(c.Args) == 0 {
+		a.Bare = 1
+	}
 	if p.group != "" {
 		a.Group, a.GroupKill, a.GroupEvents = int32(p.groupFDs[0]), int32(p.groupFDs[1]), int32(p.groupFDs[2])
 	}
 	a.Drop(p.ourOwn(c))
-	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent, a.GroupKill, a.GroupEvents)
+	a.Keep(a.Ctl, a.Report, a.Timer, a.Child, a.Parent, a.GroupKill, a.GroupEvents, a.Program)
 	if c.Session {
 		a.Session = 1
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"conch/pkg/proc"
 )
 
-// selfExe is this program, for the sentinel too, which is a fork of it.
+// selfExe is this program.
 const selfExe = "/proc/self/exe"
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -203,5 +204,5 @@ func (r *running) epilogue() (*proc.Epilogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &proc.Epilogue{Path: selfExe, Args: []string{EpilogueName}, Env: []string{EpilogueVar + "=" + string(b)}, Stay: true}, nil
+	return &proc.Epilogue{Args: []string{EpilogueName}, Env: append(slices.Clone(r.cfg.Env), proc.Pieces(EpilogueVar, string(b))...), Stay: true}, nil
 }

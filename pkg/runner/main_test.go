@@ -24,6 +24,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
+	"conch/pkg/proc"
 )
 
 // TestMain is also what the tests start: a runner, which can be killed, and the
@@ -31,7 +32,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Args[0] {
 	case EpilogueName:
-		exitWith(Epilogue(context.Background(), os.Getenv(EpilogueVar)))
+		exitWith(Epilogue(context.Background(), proc.Joined(EpilogueVar, os.LookupEnv)))
 	case BecomeName:
 		exitWith(Become(os.Args[1:], os.Environ()))
 	}

@@ -1,7 +1,6 @@
 package wrap
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strconv"
@@ -95,14 +94,4 @@ func (o *Options) Exec(argv []string, stdio *cli.Stdio) error {
 	var errno syscall.Errno
 	errors.As(err, &errno)
 	return startError(proc.ExecError(argv[0], paths, errno))
-}
-
-// Release is the one-shot mode in which a sentinel ends that has emptied the
-// tree of a supervisor that was killed: it clears what that left in etcd.
-var Release = cli.Tool{
-	Name:  "conch-release",
-	Brief: "clear up after a conch that was killed; conch starts this itself",
-	Setup: func(*cli.Flags) cli.Run {
-		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error { return release(ctx, stdio) }
-	},
 }

@@ -20,6 +20,11 @@ import (
 // that has to be before the deadline, by as much as a command would be given.
 func (s *Session) Hold(ctx context.Context, t *hold.Turn) error {
 	began := time.Now()
+	defer s.standDown()
+	if err := s.standBy(s.kept(t)); err != nil {
+		_ = s.giveBack(ctx, t, hold.After{})
+		return err
+	}
 	end, err := s.holding(t)
 	switch {
 	case errors.Is(err, guard.ErrLost):

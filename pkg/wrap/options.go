@@ -72,7 +72,7 @@ func (o *Options) turn(f *cli.Flags) {
 	f.Duration(&o.Wait, cli.Row{Name: "wait", Short: "w", Help: "give up after this, connecting included, with status 75, or 69 if etcd has not even answered; 0 is --nonblock"})
 	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn; only a --lock-delay that is due is waited for"})
 	f.Int(&o.Conflict, cli.Row{Name: "conflict-exit-code", Short: "E", Min: 0, Max: 255, Help: "exit with this, and not 75, when there was no turn; with 0 nothing is said"})
-	f.Duration(&o.HoldFor, cli.Row{Name: "hold-for", Help: "keep the hold at least this long after acquiring it, though the command has ended and conch has exited"})
+	f.Duration(&o.HoldFor, cli.Row{Name: "hold-for", Help: "keep the hold at least this long after acquiring it, however the command has ended and though conch has exited; a year at most"})
 	f.Func(func(text string) error { o.Once = text; return keys.CheckOnce(text) }, cli.Row{Name: "once", Arg: "KEY",
 		Help: "run only if nothing has yet succeeded under this KEY, which is any printable text; else exit 0. Others wait for it, then skip"})
 }
@@ -125,8 +125,8 @@ func (o *Options) Check() error {
 		return impossible("--ttl %v is too short to be renewed in time: ttl >= %v", o.TTL, lease.MinTTL)
 	case o.TTL > lease.MaxTTL:
 		return impossible("--ttl %v is longer than etcd can be trusted with: ttl <= %v", o.TTL, lease.MaxTTL)
-	case o.HoldFor > 0 && o.HoldFor > lease.MaxTTL:
-		return impossible("--hold-for %v is longer than a lease can be: hold-for <= %v", o.HoldFor, lease.MaxTTL)
+	case o.HoldFor > maxHoldFor:
+		return impossible("--hold-for %v is longer than a year: hold-for <= %v", o.HoldFor, maxHoldFor)
 	case o.Restart && o.Wait > 0:
 		return cli.Usagef("--restart queues for ever and --wait gives up; use one of them")
 	case o.Restart && (o.NonBlock || o.Wait == 0):
@@ -143,6 +143,9 @@ func (o *Options) Check() error {
 	}
 	return nil
 }
+
+// maxHoldFor is the longest --hold-for. etcd would take more; nobody means it.
+const maxHoldFor = 365 * 24 * time.Hour
 
 // guard returns the guard for the command.
 func (o *Options) guard(usable time.Duration) guard.Guard {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"conch/pkg/cli"
@@ -16,19 +15,18 @@ import (
 // Release gives the turn up after an outcome, and turns the two into the
 // session's result.
 func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, err error) error {
-	dismiss := sync.OnceFunc(func() { s.leaving.Go(o.Dismiss) })
-	after := hold.After{Left: dismiss}
+	defer s.standDown()
+	after := hold.After{}
+	if s.ran && s.HoldFor > 0 && o.Cause != guard.Lost {
+		after.Linger = s.HoldFor - time.Since(o.Began)
+	}
 	if err == nil && o.Cause == guard.Finished {
-		if s.HoldFor > 0 {
-			after.Linger = s.HoldFor - time.Since(o.Began)
-		}
 		if s.onceKey != "" && o.Status.Exited() && o.Status.ExitStatus() == 0 {
 			after.Done, after.Value = s.onceKey, doneMarker()
 		}
 	}
 	if s.left > 0 || (err == nil && !o.Empty) { // somebody may still be alive: let the lease say when it is over
 		t.Abandon()
-		o.Dismiss()
 		return cli.Errorf(cli.Lost, "%s: could not kill all that was started (left: %d, of another user); the hold is left to lapse", s.Line.Name, s.left)
 	}
 	var why error
@@ -38,7 +36,6 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 	}
 	s.report.leave()
 	rerr := s.giveBack(ctx, t, after)
-	dismiss()
 	if err == nil && after.Done != "" && rerr != nil {
 		return s.Explain(fmt.Errorf("%s: the command succeeded, but --once %s could not be recorded: %w", s.Line.Name, s.Once, rerr))
 	}

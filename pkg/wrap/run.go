@@ -2,13 +2,11 @@ package wrap
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -92,10 +90,10 @@ func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
 	if err := s.pending(); err != nil {
 		return guard.Outcome{}, err
 	}
-	if s.prepared != nil { // two forks at a time would each hold the other's pipes open
-		s.prepared()
-	}
 	o, err := s.hook("on-acquire", s.OnAcquire, t, t)
+	if serr := s.stand(t); err == nil {
+		err = serr
+	}
 	switch {
 	case err == nil:
 		o, err = s.command(t)
@@ -103,7 +101,6 @@ func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
 		err = fmt.Errorf("%w; the turn was given back", err)
 	}
 	if s.OnLose != "" {
-		o.Dismiss() // from here on the hook's sentinel stands by
 		if lerr := s.onLose(t); lerr != nil {
 			s.warn(lerr)
 		}
@@ -131,7 +128,7 @@ func (s *Session) pending() error {
 }
 
 func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
-	release, err := epilogue(s.Client, t)
+	release, err := s.epilogue(s.kept(t))
 	if err != nil {
 		return guard.Outcome{}, err
 	}
@@ -149,8 +146,8 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 		env = without(env, "NOTIFY_SOCKET")
 	}
 	c := s.cmd()
-	c.Env, c.Epilogue = env, release
-	c.Prepared = s.takePrepared()
+	c.Env, c.Epilogue, c.Ready = env, release, s.relieve
+	c.Prepared = s.warden.take()
 	defer c.Prepared.Drop()
 	o, err := g.Run(t, c)
 	if err != nil {
@@ -175,42 +172,13 @@ func (s *Session) cmd() proc.Cmd {
 	return proc.Cmd{Args: s.Argv, Paths: s.paths, WaitTree: s.WaitTree, Contain: s.Contain}
 }
 
-// prepare has the command's sentinel forked, while etcd is asked for the turn.
-func (s *Session) prepare() {
-	if len(s.Argv) == 0 || s.prepared != nil {
-		return
+// prepare makes the sentinel that waits for the command, and meanwhile stands by.
+func (s *Session) prepare() (*proc.Prepared, error) {
+	if len(s.Argv) == 0 {
+		return proc.StandBy()
 	}
 	c := s.cmd()
-	s.prepared = sync.OnceValue(func() *proc.Prepared {
-		_, _ = json.Marshal(remains{}) // its encoder is made at the first use, which can be now
-		p, err := proc.Prepare(&c)
-		if err != nil {
-			return nil
-		}
-		return p
-	})
-	go s.prepared()
-}
-
-// takePrepared returns the sentinel, which is for one command only; nil if there is
-// none, or it could not be made then: proc.Start tries again.
-func (s *Session) takePrepared() *proc.Prepared {
-	if s.prepared == nil {
-		return nil
-	}
-	p := s.prepared()
-	s.prepared = nil
-	return p
-}
-
-func without(env []string, name string) []string {
-	var kept []string
-	for _, entry := range env {
-		if !strings.HasPrefix(entry, name+"=") {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
+	return proc.Prepare(&c)
 }
 
 // letGo gives up the caller's descriptors, now the command's, unless there will
@@ -257,7 +225,11 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 		return guard.Outcome{}, err
 	}
 	defer null.Close()
-	release, err := epilogue(s.Client, t)
+	left := t.Remains()
+	if s.ran {
+		left = s.kept(t)
+	}
+	release, err := s.epilogue(left)
 	if err != nil {
 		return guard.Outcome{}, err
 	}
@@ -265,9 +237,8 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	o, err := g.Run(h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
 		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t),
-		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release,
+		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release, Ready: s.relieve,
 	})
-	o.Dismiss()
 	if err == nil && !o.Empty {
 		s.left += o.Leftover
 	}

@@ -36,7 +36,8 @@ type Session struct {
 	let        bool   // the caller's descriptors have been let go
 	ran        bool   // the command has been started, in this turn
 
-	prepared func() *proc.Prepared // the next command's sentinel; nil: not asked for
+	warden   warden
+	standing *proc.Tree // whose sentinel stands by; nil: the warden
 
 	leaving sync.WaitGroup // sentinels that have nothing left to do
 }
@@ -66,7 +67,11 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 		s.onceKey = o.Space.Once(line.Name, o.Once)
 	}
 	s.signals = guard.Listen()
+	s.warden.make = s.prepare
+	s.leaving.Go(s.warden.prepare)
 	if err := s.connect(ctx); err != nil {
+		s.leaving.Wait()
+		s.warden.take().Drop()
 		s.hangUp()
 		return nil, s.end(err)
 	}
@@ -90,7 +95,7 @@ func (s *Session) connect(ctx context.Context) error {
 func (s *Session) Close(err error) error {
 	s.leaving.Wait()
 	s.Client.Close()
-	s.takePrepared().Drop()
+	s.warden.take().Drop()
 	s.hangUp()
 	return s.end(err)
 }

@@ -21,7 +21,6 @@ var errDone = errors.New("done before")
 // Take waits for the turn.
 func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	s.signals.Requests()
-	s.prepare()
 	waiting := ctx
 	if s.Wait > 0 {
 		var cancel context.CancelFunc
@@ -40,6 +39,7 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	})
 	if turn != nil && err != nil { // a signal came just then
 		s.giveBack(ctx, turn, hold.After{})
+		s.standDown()
 	}
 	if err != nil {
 		return nil, s.refusal(err, line)
@@ -51,6 +51,7 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	}
 	if err := s.interruptible(ctx, s.skipIfDone); err != nil {
 		s.giveBack(ctx, turn, hold.After{})
+		s.standDown()
 		return nil, s.Explain(err)
 	}
 	return turn, nil
@@ -58,7 +59,8 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 
 func (s *Session) request(line *waitingLine) hold.Request {
 	return hold.Request{
-		Line: s.Line, Holder: hold.Self(s.shown()), TTL: s.TTL,
+		Standby: s.standBy,
+		Line:    s.Line, Holder: hold.Self(s.shown()), TTL: s.TTL,
 		Renew:    func(usable time.Duration) time.Duration { return guard.Renew(usable, s.KillAfter) },
 		NonBlock: s.NonBlock, Linger: s.HoldFor > 0, LockDelay: s.LockDelay, Contact: s.DialTimeout,
 		OnWait: func(p hold.Place) {

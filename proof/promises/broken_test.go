@@ -45,7 +45,7 @@ var brokenGuards = []brokenGuard{
 		{"pkg/guard/run.go", `(for \{\s+select \{\s+case <-r\.tree\.)Done`, "${1}Exited"},
 		{"pkg/guard/guard.go", `s := tree\.Result\(\)\.Status`, "s := tree.Status()"},
 		{"pkg/guard/guard.go", `Result: tree\.Result\(\)`, "Result: proc.Result{Status: tree.Status(), Empty: true}"},
-		{"pkg/guard/guard.go", `(\t+)o\.tree\.Dismiss\(\)`, "${1}time.Sleep(time.Second)\n${1}o.tree.Kill()\n${1}o.tree.Dismiss()"},
+		{"pkg/wrap/standby.go", `s\.leaving\.Go\(old\.Dismiss\)`, "s.leaving.Go(func() { time.Sleep(time.Second); old.Kill(); old.Dismiss() })"},
 		{"pkg/wrap/run.go", `WaitTree: s\.WaitTree`, "WaitTree: true"},
 	}, "command ends", 4 * time.Second},
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -61,12 +62,16 @@ const (
 type Arena struct {
 	size uint64 // of the mapping
 	used uint64 // from its start
+	last uint64 // where the epilogues begin
 
 	// What the supervisor sets before the fork, but for what Complete lays out.
 	Ctl, Report, Exec, Timer, Child, Parent int32 // descriptors; Parent: pidfd or -1
 	Group, GroupKill, GroupEvents           int32 // the tree's cgroup and two files of it, or -1
+	Program                                 int32 // the file that this process runs, or -1
 
 	Init     uint32 // the sentinel is the init of a pid namespace
+	Bare     uint32 // there will never be a command
+	Home     uint32 // the process group of the supervisor, and of the command
 	Listing  uint32 // /proc lists the children of this process by numbers that kill understands
 	Session  uint32 // the command gets a session of its own
 	WaitTree uint32 // the tree ends when it is empty, not when the command has exited
@@ -80,6 +85,7 @@ type Arena struct {
 	drops      uint32
 
 	name, list, null uintptr // Name, the list of our children in /proc, /dev/null
+	none             uintptr // an empty string
 	group            uintptr // the path of the tree's cgroup, or 0
 
 	ArgStart, ArgEnd uintptr // where ps finds this process's arguments; 0 if not known
@@ -101,8 +107,10 @@ type Arena struct {
 	Nofile     [2]uint64
 	pidText    [2]uintptr // where the command writes its own pid: LISTEN_PID, WATCHDOG_PID
 
-	// What the sentinel becomes when it has emptied the tree of a dead supervisor.
-	epiPath, epiArgv, epiEnvp uintptr
+	// What the sentinel becomes when the supervisor is dead and the tree is empty:
+	// the address of three words, which are path (0: Program), argv and envp; 0:
+	// nothing. One word, so that it is the old or the new one that is found.
+	epilogue uintptr
 
 	// What the supervisor may read at any time, atomically.
 	Phase    uint32
@@ -150,20 +158,18 @@ type Spec struct {
 
 // Late is the text that may be known only after the fork.
 type Late struct {
-	Env         []string
-	PidVars     []string // variables whose value is to be the command's own pid
-	Epilogue    []string // path, then argv; empty: none
-	EpilogueEnv []string
+	Env     []string
+	PidVars []string // variables whose value is to be the command's own pid
 }
 
-// room is what an Arena has left for a Late: more than execve takes of an
-// environment where the stack has its usual limit of 8 MiB. What is not used of
-// it costs addresses, and no memory.
+// room is what an Arena has left for a Late, and for each of two epilogues: more
+// than execve takes of an environment where the stack has its usual limit of 8
+// MiB. What is not used of it costs addresses, and no memory.
 const room = 4 << 20
 
 // New maps an Arena and lays the text of s out in it.
 func New(s *Spec) (*Arena, error) {
-	size := int(unsafe.Sizeof(Arena{})) + 4096 + room
+	size := int(unsafe.Sizeof(Arena{})) + 4096 + 3*room
 	for _, list := range [][]string{s.Paths, s.Args, s.Args, {s.Dir}, {s.Group}} {
 		for _, text := range list {
 			size += len(text) + 1 + 8 + 32
@@ -174,9 +180,9 @@ func New(s *Spec) (*Arena, error) {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
 	a := (*Arena)(mem)
-	a.size, a.used = uint64(size), uint64(unsafe.Sizeof(*a)+7)&^7
+	a.size, a.used, a.last = uint64(size), uint64(unsafe.Sizeof(*a)+7)&^7, uint64(size-2*room)&^7
 	a.all, a.page = ^uint64(0), uintptr(unix.Getpagesize())
-	a.Group, a.GroupKill, a.GroupEvents = -1, -1, -1
+	a.Group, a.GroupKill, a.GroupEvents, a.Program = -1, -1, -1, -1
 	if err := a.layOut(s); err != nil {
 		a.Free()
 		return nil, err
@@ -221,76 +227,134 @@ func (a *Arena) Shed(from, to uintptr) {
 	}
 }
 
-func (a *Arena) layOut(s *Spec) (err error) {
-	names, err := a.vector([]string{Name, "/proc/thread-self/children", "/dev/null"})
-	if err != nil {
-		return err
-	}
-	a.name, a.list, a.null = a.at(names, 0), a.at(names, 1), a.at(names, 2)
-	text := func(list []string) uintptr {
-		if err != nil {
-			return 0
-		}
-		var at uintptr
-		at, err = a.vector(list)
-		return at
-	}
-	a.paths = text(s.Paths)
-	a.argv = text(s.Args)
-	a.shArgv = text(shell(s.Args))
-	if err != nil {
-		return err
-	}
-	a.sh = a.at(a.shArgv, 0)
+func (a *Arena) layOut(s *Spec) error {
+	l := a.layer()
+	names := l.vector([]string{Name, "/proc/thread-self/children", "/dev/null", ""})
+	a.paths, a.argv, a.shArgv = l.vector(s.Paths), l.vector(s.Args), l.vector(shell(s.Args))
 	if s.Dir != "" {
-		if a.dir, err = a.text(s.Dir); err != nil {
-			return err
-		}
+		a.dir = l.text(s.Dir)
 	}
 	if s.Group != "" {
-		a.group, err = a.text(s.Group)
+		a.group = l.text(s.Group)
 	}
-	return err
+	if a.used = l.used; l.err != nil {
+		return l.err
+	}
+	a.name, a.list, a.null, a.none = a.at(names, 0), a.at(names, 1), a.at(names, 2), a.at(names, 3)
+	a.sh = a.at(a.shArgv, 0)
+	return nil
 }
 
 // Complete lays the text of s out in a. The sentinel must not have been told to
 // go on yet.
-func (a *Arena) Complete(s *Late) (err error) {
-	if a.envp, err = a.vector(s.Env); err != nil {
-		return err
+func (a *Arena) Complete(s *Late) error {
+	l := a.layer()
+	a.envp = l.vector(s.Env)
+	for i, name := range s.PidVars[:min(len(s.PidVars), len(a.pidText))] {
+		a.pidText[i] = l.pid(a.envp, s.Env, name)
 	}
-	if err := a.layOutPids(s); err != nil {
-		return err
-	}
-	if len(s.Epilogue) == 0 {
-		return nil
-	}
-	if a.epiArgv, err = a.vector(s.Epilogue[1:]); err != nil {
-		return err
-	}
-	if a.epiEnvp, err = a.vector(s.EpilogueEnv); err != nil {
-		return err
-	}
-	a.epiPath, err = a.text(s.Epilogue[0])
-	return err
+	a.used = l.used
+	return l.err
 }
 
-// layOutPids makes room, in the place of each of s.PidVars, for the pid that the
-// command will write there.
-func (a *Arena) layOutPids(s *Late) error {
-	for i, name := range s.PidVars[:min(len(s.PidVars), len(a.pidText))] {
-		at := slices.IndexFunc(s.Env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
-		if at < 0 {
-			continue
-		}
-		v, err := a.text(name + "=00000000000000000000")
-		if err != nil {
-			return err
-		}
-		a.set(a.envp, at, v)
-		a.pidText[i] = v + uintptr(len(name)) + 1
+// Arm sets what the sentinel becomes should the supervisor die: as soon as there
+// is no process in the tree, at once if there is no command yet. It takes the
+// place of what was set before. An empty path is the program that this process
+// runs, from Arena.Program.
+func (a *Arena) Arm(path string, argv, env []string) error {
+	l := layer{a: a, used: a.last, end: a.last + room}
+	if now := atomic.LoadUintptr(&a.epilogue); now != 0 && now < uintptr(unsafe.Pointer(a))+uintptr(l.end) {
+		l.used, l.end = l.end, l.end+room // the other is in use
 	}
+	at := l.words(3)
+	args, envp := l.vector(argv), l.vector(env)
+	var file uintptr
+	if path != "" {
+		file = l.text(path)
+	}
+	if l.err != nil {
+		return l.err
+	}
+	a.set(at, 0, file)
+	a.set(at, 1, args)
+	a.set(at, 2, envp)
+	atomic.StoreUintptr(&a.epilogue, at)
 	return nil
+}
+
+// Disarm lets the sentinel just end.
+func (a *Arena) Disarm() { atomic.StoreUintptr(&a.epilogue, 0) }
+
+// layer lays text out, from used to end; the first error stays.
+type layer struct {
+	a         *Arena
+	used, end uint64 // from the start of a
+	err       error
+}
+
+func (a *Arena) layer() *layer { return &layer{a: a, used: a.used, end: a.last} }
+
+// take returns where n bytes are, 0 on error.
+func (l *layer) take(n uint64) uintptr {
+	if l.err == nil && l.used+n > l.end {
+		l.err = unix.E2BIG
+	}
+	if l.err != nil {
+		return 0
+	}
+	at := uintptr(unsafe.Pointer(l.a)) + uintptr(l.used)
+	l.used += n
+	return at
+}
+
+// words makes room for n words.
+func (l *layer) words(n int) uintptr {
+	l.used = (l.used + 7) &^ 7
+	return l.take(uint64(8 * n))
+}
+
+// vector lays out list and returns where.
+func (l *layer) vector(list []string) uintptr {
+	at := l.words(len(list) + 1)
+	for i, s := range list {
+		if p := l.text(s); l.err == nil {
+			l.a.set(at, i, p)
+		}
+	}
+	if l.err == nil {
+		l.a.set(at, len(list), 0)
+	}
+	return at
+}
+
+// text lays out s with a NUL behind it and returns where.
+func (l *layer) text(s string) uintptr {
+	b, err := unix.ByteSliceFromString(s)
+	if err != nil && l.err == nil {
+		l.err = fmt.Errorf("%.40q: a NUL byte: %w", s, err)
+	}
+	from := l.used
+	at := l.take(uint64(len(b)))
+	if l.err == nil {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(l.a)), l.a.size)[from:], b)
+	}
+	return at
+}
+
+// pid makes room, in the place of the variable in env, laid out at envp, for the
+// pid that the command will write there, and returns where; 0: there is no such
+// variable.
+func (l *layer) pid(envp uintptr, env []string, name string) uintptr {
+	i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+	if i < 0 {
+		return 0
+	}
+	v := l.text(name + "=00000000000000000000")
+	if l.err != nil {
+		return 0
+	}
+	l.a.set(envp, i, v)
+	return v + uintptr(len(name)) + 1
 }
 
 // shell returns the vector that runs a script without a #! line as execvp
@@ -301,38 +365,6 @@ func shell(args []string) []string {
 		sh = append(sh, args[1:]...)
 	}
 	return sh
-}
-
-// vector lays out list and returns where.
-func (a *Arena) vector(list []string) (uintptr, error) {
-	a.used = (a.used + 7) &^ 7
-	at := uintptr(unsafe.Pointer(a)) + uintptr(a.used)
-	if a.used += uint64(8 * (len(list) + 1)); a.used > a.size {
-		return 0, unix.E2BIG
-	}
-	for i, s := range list {
-		p, err := a.text(s)
-		if err != nil {
-			return 0, err
-		}
-		a.set(at, i, p)
-	}
-	return at, nil
-}
-
-// text lays out s with a NUL behind it and returns where.
-func (a *Arena) text(s string) (uintptr, error) {
-	b, err := unix.ByteSliceFromString(s)
-	if err != nil {
-		return 0, fmt.Errorf("%.40q: a NUL byte: %w", s, err)
-	}
-	if a.used+uint64(len(b)) > a.size {
-		return 0, unix.E2BIG
-	}
-	at := uintptr(unsafe.Pointer(a)) + uintptr(a.used)
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(a)), a.size)[a.used:], b)
-	a.used += uint64(len(b))
-	return at, nil
 }
 
 func (a *Arena) at(vector uintptr, i int) uintptr { return word(a, vector+uintptr(8*i)) }

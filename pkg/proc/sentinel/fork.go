@@ -116,6 +116,12 @@ func prepare(a *Arena) {
 	// the thread that we were forked by, and then for each that the kernel gives us
 	// to in its place (golang/go#27505): once too often does no harm.
 	sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0)
+	if a.Init == 0 {
+		sys(unix.SYS_SETPGID, 0, 0, 0, 0) // a SIGKILL of the whole group must not take both
+	}
+	if a.Bare != 0 {
+		closeRest(a)
+	}
 }
 
 // rename gives the process its name, in comm and in the arguments that ps
@@ -188,7 +194,9 @@ func unshed(a *Arena) {
 }
 
 // admit waits for the supervisor's word, and returns if the command may be
-// started. Most sentinels wait for long, and some for nothing.
+// started. Most sentinels wait for long, and some for nothing. One whose
+// supervisor dies meanwhile clears up at once: there is no tree. The command is
+// to be born in the supervisor's process group, so that is where we go back to.
 //
 //go:nosplit
 //go:norace
@@ -199,12 +207,17 @@ func admit(a *Arena) {
 	for {
 		sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&a.polls)), 2, 0, 0)
 		n, e := sys(unix.SYS_READ, uintptr(a.Ctl), uintptr(unsafe.Pointer(&a.buf)), 1, 0)
-		if e == 0 && n == 1 && a.buf[0] == OrderGo {
+		if e == 0 && n == 1 && a.buf[0] == OrderGo && a.Bare == 0 {
 			break
+		}
+		if e == 0 && n == 1 {
+			refuse(a)
 		}
 		// There is a pidfd to say that the supervisor is dead, which another
 		// child of its may keep the pipe from saying.
 		if e == 0 || a.polls[1].Revents != 0 {
+			closeRest(a)
+			epilogue(a)
 			refuse(a)
 		}
 	}
@@ -212,6 +225,9 @@ func admit(a *Arena) {
 	if n == 8 {
 		a.Cause = Deadline
 		refuse(a)
+	}
+	if a.Init == 0 {
+		sys(unix.SYS_SETPGID, 0, uintptr(a.Home), 0, 0)
 	}
 }
 

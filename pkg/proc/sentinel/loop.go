@@ -222,18 +222,20 @@ func leave(a *Arena) {
 	if a.orphaned == 0 {
 		return
 	}
-	if a.epiPath != 0 {
-		epilogue(a)
-	}
+	epilogue(a)
 	exit(0)
 }
 
-// epilogue becomes the program that clears up after the supervisor.
+// epilogue becomes the program that clears up after the supervisor, if there is
+// one. It returns if that cannot be.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
 func epilogue(a *Arena) {
+	if a.epilogue == 0 {
+		return
+	}
 	closeFrom(a, 0, 2)
 	for i := 0; i < 3; i++ {
 		sys(unix.SYS_OPENAT, ^uintptr(99), a.null, unix.O_RDWR, 0)
@@ -244,5 +246,10 @@ func epilogue(a *Arena) {
 	}
 	a.Mask = 0
 	sys(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&a.Mask)), 0, 8)
-	sys(unix.SYS_EXECVE, a.epiPath, a.epiArgv, a.epiEnvp, 0)
+	path, argv, envp := word(a, a.epilogue), word(a, a.epilogue+8), word(a, a.epilogue+16)
+	if path != 0 {
+		sys(unix.SYS_EXECVE, path, argv, envp, 0)
+		return
+	}
+	execat(uintptr(a.Program), a.none, argv, envp)
 }

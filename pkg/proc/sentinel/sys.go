@@ -12,6 +12,10 @@ import (
 // half of the stack there is.
 func sys(nr, a, b, c, d uintptr) (uintptr, syscall.Errno)
 
+// execat is the system call execveat of a descriptor, with AT_EMPTY_PATH. It
+// returns only if that fails.
+func execat(fd, none, argv, envp uintptr)
+
 // word reads the word at address p, which lies in a.
 //
 //go:nosplit

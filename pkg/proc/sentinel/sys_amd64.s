@@ -40,3 +40,14 @@ done:
 	MOVQ	AX, ret+16(FP)
 	MOVQ	CX, ret1+24(FP)
 	RET
+
+// func execat(fd, none, argv, envp uintptr)
+TEXT ·execat(SB),NOSPLIT,$0-32
+	MOVQ	fd+0(FP), DI
+	MOVQ	none+8(FP), SI
+	MOVQ	argv+16(FP), DX
+	MOVQ	envp+24(FP), R10
+	MOVQ	$0x1000, R8	// AT_EMPTY_PATH
+	MOVQ	$322, AX	// execveat
+	SYSCALL
+	RET

@@ -19,3 +19,14 @@ done:
 	MOVD	R0, ret+40(FP)
 	MOVD	R6, ret1+48(FP)
 	RET
+
+// func execat(fd, none, argv, envp uintptr)
+TEXT ·execat(SB),NOSPLIT,$0-32
+	MOVD	fd+0(FP), R0
+	MOVD	none+8(FP), R1
+	MOVD	argv+16(FP), R2
+	MOVD	envp+24(FP), R3
+	MOVD	$0x1000, R4	// AT_EMPTY_PATH
+	MOVD	$281, R8	// execveat
+	SVC
+	RET

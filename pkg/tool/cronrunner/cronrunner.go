@@ -44,7 +44,7 @@ func Internal() []cli.Tool {
 	return []cli.Tool{
 		{Name: runner.EpilogueName, Brief: "record that a runner was killed; conch starts this itself", Setup: func(*cli.Flags) cli.Run {
 			return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
-				return runner.Epilogue(ctx, stdio.Getenv(runner.EpilogueVar))
+				return runner.Epilogue(ctx, proc.Joined(runner.EpilogueVar, stdio.Lookup))
 			}
 		}},
 		{Name: runner.BecomeName, Brief: "become another user; conch starts this itself", Shape: 3, Setup: func(*cli.Flags) cli.Run {

@@ -1,0 +1,280 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+	"conch/pkg/lease"
+)
+
+// Remains is what one place in line leaves in etcd, for a helper process that
+// clears it after the process that stood there was killed, and its command, if
+// there was one, is proven dead. All but Rev, RunKey of a semaphore and SlotKey is
+// known before anything is asked of etcd.
+type Remains struct {
+	Key    string `json:"key"`
+	Lease  int64  `json:"lease"`
+	RunKey string `json:"run_key,omitempty"` // of a semaphore: empty until the turn
+	Run    string `json:"run"`
+
+	Dir  string `json:"dir"`            // of the line
+	Runs string `json:"runs,omitempty"` // of an office: the running records
+	Rev  int64  `json:"rev,omitempty"`  // create-revision of Key, of a turn; 0: what there is must be found out
+
+	// Of a semaphore: what lies below State; the slot, whose value is that of the
+	// running record; and the capacity, which goes with the last in line.
+	State   string `json:"state,omitempty"`
+	SlotKey string `json:"slot_key,omitempty"`
+	CapKey  string `json:"cap_key,omitempty"`
+
+	// Of a turn that may be kept, what its key says then; and until when it is to be.
+	Lingering string        `json:"lingering,omitempty"`
+	Until     clock.Instant `json:"until,omitempty"`
+}
+
+// Remains returns what this turn leaves behind if it ends now, and is not to be
+// kept: that of the turn itself, and of the one that it rests on.
+func (t *Turn) Remains() []Remains {
+	all := []Remains{t.me.remains()}
+	if t.also != nil {
+		all = append(all, t.also.turn.Remains()...)
+	}
+	return all
+}
+
+// remains is what this candidacy may have left in etcd, at any time from before
+// the lease is granted on.
+func (me *candidacy) remains() Remains {
+	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run, Dir: me.req.Line.Dir, Runs: me.req.Line.Runs}
+	if me.req.Linger {
+		r.Lingering = me.holder(Lingering).line()
+	}
+	if me.pool != nil {
+		r.State, r.CapKey = me.pool.State, me.pool.Cap()
+	}
+	if me.turned {
+		r.Rev = me.token.Rev
+		if me.pool != nil {
+			r.SlotKey = me.pool.Slot(me.slot)
+		}
+	}
+	return r
+}
+
+// Clear removes all, as releases would have.
+func Clear(ctx context.Context, c *etcd.Client, all []Remains) error {
+	var errs []error
+	for _, r := range all {
+		errs = append(errs, r.Clear(ctx, c))
+	}
+	return errors.Join(errs...)
+}
+
+// Clear removes the remains as a release would have, and keeps the place of a turn
+// until Until. What the dead may have asked for last can still be on its way: it
+// is waited for, or has no effect once the lease has been revoked.
+func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
+	if r.Rev == 0 {
+		return r.withdraw(ctx, c)
+	}
+	err, unlinger := r.release(ctx, c, After{Linger: r.Until.Sub(clock.System{}.Now())})
+	return errors.Join(err, unlinger)
+}
+
+// late is how long what was sent by a process that is dead now may take to arrive.
+var late = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}
+
+// withdraw gives up a place of which it is not known how far it has come. What is
+// there goes in one revision, as in a release; then the lease, after which a join
+// that is under way fails without effect; and once more what such a one may have
+// put before that without a lease.
+func (r Remains) withdraw(ctx context.Context, c *etcd.Client) error {
+	found, err := r.leave(ctx, c)
+	if err != nil {
+		return err
+	}
+	for i := 0; ; i++ {
+		_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
+			return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: r.Lease})
+		})
+		unknown := errors.Is(err, rpctypes.ErrLeaseNotFound)
+		if err != nil && !unknown {
+			return err
+		}
+		if !unknown || found || i == len(late) {
+			break
+		}
+		select {
+		case <-time.After(late[i]):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	_, err = r.leave(ctx, c)
+	return err
+}
+
+// leave deletes our key, and of the running records and slots what is ours, in one
+// revision, and reports whether there was a key.
+func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error) {
+	return etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (bool, error) {
+		records := []string{r.RunKey}
+		if r.State != "" {
+			var err error
+			if records, err = r.ours(ctx, m); err != nil {
+				return false, err
+			}
+		}
+		ops := []clientv3.Op{clientv3.OpDelete(r.Key)}
+		for _, key := range records {
+			ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", r.Run)}
+			ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+		}
+		if r.CapKey != "" {
+			ops = append(ops, ifVacant(r.Dir, clientv3.OpDelete(r.CapKey)))
+		}
+		t, err := m.KV().Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			return false, err
+		}
+		return t.Responses[0].GetResponseDeleteRange().Deleted > 0, nil
+	})
+}
+
+// ours finds the keys of a semaphore that have our running record as their value.
+func (r Remains) ours(ctx context.Context, m *etcd.Member) (keys []string, _ error) {
+	state, err := m.KV().Get(ctx, r.State, clientv3.WithPrefix())
+	if err != nil {
+		return nil, err
+	}
+	for _, kv := range state.Kvs {
+		if string(kv.Value) == r.Run {
+			keys = append(keys, string(kv.Key))
+		}
+	}
+	return keys, nil
+}
+
+// release gives up a turn. That its place could not be kept, though it was to be,
+// is told apart: it is given up then.
+func (r Remains) release(ctx context.Context, c *etcd.Client, after After) (err, unlinger error) {
+	stay, unlinger := r.linger(ctx, c, after.Linger)
+	return r.clear(ctx, c, stay, after), unlinger
+}
+
+// linger returns the operations with which the place is kept for d, or none where
+// it is given up.
+func (r Remains) linger(ctx context.Context, c *etcd.Client, d time.Duration) (stay []clientv3.Op, _ error) {
+	switch {
+	case d <= 0:
+		return nil, nil
+	case r.Lingering == "": // the next in line believes that
+		return nil, errors.New("the place could not be kept: that was not asked for with the turn")
+	}
+	l := lease.Unkept(c, d)
+	if err := l.Grant(ctx); err != nil {
+		return nil, fmt.Errorf("the place could not be kept: %w", err)
+	}
+	stay = []clientv3.Op{clientv3.OpPut(r.Key, r.Lingering, l.With())}
+	if r.SlotKey != "" {
+		stay = append(stay, clientv3.OpPut(r.SlotKey, r.Run, l.With()))
+	}
+	return stay, nil
+}
+
+// errPassed means that somebody else has taken over, so that a done-marker is no
+// longer ours to put.
+var errPassed = errors.New("the turn has passed on")
+
+// clear deletes the record and puts the done-marker, provided that the record is
+// ours: so long, nobody has taken over. It deletes the key, or does what makes it
+// stay, provided that the key exists: after an eviction it does not. Otherwise it
+// makes sure only that the key is gone. The revoke comes after that, so that key
+// and record go in one revision and the next in line need not wait for the
+// record; where etcd is far it is sent close behind. A key that is to stay must
+// have its new lease first.
+func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, after After) error {
+	then, orElse := r.going(stay)
+	if after.Done != "" {
+		then = append(then, clientv3.OpPut(after.Done, after.Value))
+		orElse = append(orElse, clientv3.OpGet(after.Done))
+	}
+	then = append(then, clientv3.OpGet(r.Dir, clientv3.WithPrefix(), clientv3.WithCountOnly()))
+	revoked := make(chan error, 1)
+	far := c.RoundTrip() >= farAway && stay == nil
+	if far {
+		time.AfterFunc(sendApart, func() { revoked <- lease.Revoke(ctx, c, r.Lease) })
+	}
+	t, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.Value(r.RunKey), "=", r.Run)).
+			Then(then...).Else(orElse...).Commit()
+	})
+	switch {
+	case err != nil && far:
+		<-revoked // where both fail they say the same
+		return err
+	case err != nil:
+		return err
+	case !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0:
+		err = errPassed
+	}
+	if far {
+		return errors.Join(err, <-revoked)
+	}
+	if t.Succeeded && rangeOf(t, len(then)-1).Count > 0 {
+		makeWay(ctx)
+	}
+	return errors.Join(err, lease.Revoke(ctx, c, r.Lease))
+}
+
+// makeWay keeps us from asking more of etcd, and of this machine, while a turn
+// passes from one to the next: what we would ask for can wait, and that cannot.
+func makeWay(ctx context.Context) {
+	select {
+	case <-time.After(5 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+// going returns what a release does if the record is ours, and else.
+func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
+	exists := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)}
+	then = []clientv3.Op{clientv3.OpDelete(r.RunKey)}
+	last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
+	asLast := func(op clientv3.Op) clientv3.Op { // the revoke may have come first, or an eviction, and our key be gone
+		return clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{op}, []clientv3.Op{ifVacant(r.Dir, op)})
+	}
+	if stay != nil { // else this may be the second time of asking, and the key shall stay
+		then = append(then, clientv3.OpTxn(exists, stay, nil))
+		if r.SlotKey != "" { // nobody will be there to take it away; who comes puts it again
+			then = append(then, asLast(clientv3.OpDelete(r.CapKey)))
+		}
+		return then, nil
+	}
+	gone := clientv3.OpDelete(r.Key)
+	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
+	if r.Runs != "" { // of those who died ready, behind us and nobody else
+		then = append(then, asLast(clientv3.OpDelete(r.Runs, clientv3.WithPrefix())))
+	}
+	if r.SlotKey != "" {
+		ours := clientv3.Compare(clientv3.Value(r.SlotKey), "=", r.Run)
+		then = append(then,
+			clientv3.OpTxn([]clientv3.Cmp{ours}, []clientv3.Op{clientv3.OpDelete(r.SlotKey)}, nil),
+			asLast(clientv3.OpDelete(r.CapKey)))
+	}
+	return then, []clientv3.Op{gone}
+}
+
+// ifVacant is op in a line where nobody is.
+func ifVacant(dir string, op clientv3.Op) clientv3.Op {
+	empty := clientv3.Compare(clientv3.CreateRevision(dir), "=", 0).WithPrefix()
+	return clientv3.OpTxn([]clientv3.Cmp{empty}, []clientv3.Op{op}, nil)
+}
