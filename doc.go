@@ -16,6 +16,7 @@
 //	pkg/fence      the token that proves a hold
 //	pkg/schedule   when a job is due
 //	pkg/proc       a command and everything it started, stopped as one
+//	pkg/stream     writing that waits for no reader, and outlives one
 //	pkg/cli        argv, environment, streams, exit statuses, help, manual, completion
 //	pkg/guard      a command that never outlives its hold
 //	pkg/etcd       a client: endpoints, TLS, user, discovery

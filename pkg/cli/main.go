@@ -6,6 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
+
+	"conch/pkg/stream"
 )
 
 // Main runs a tool as this process, and exits. Entries of internal are run
@@ -24,18 +27,23 @@ func Main(t Tool, internal ...Tool) {
 }
 
 func stdio() *Stdio {
-	return &Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Environ()}
+	return &Stdio{In: os.Stdin, Out: os.Stdout, Err: stream.New(os.Stderr), Env: os.Environ()}
 }
 
 func find(tools []Tool, name string) int {
 	return slices.IndexFunc(tools, func(t Tool) bool { return t.Name == name })
 }
 
+// lastWords is how long what is said last may take to be written: a terminal may be
+// stopped, and a pipe's reader do something else.
+const lastWords = 2 * time.Second
+
 // leave reports err and exits, by the signal that the command died of if it
 // did: only so does a shell's loop stop on Ctrl-C. The kernel lets no signal
 // kill PID 1, which exits as a shell would.
 func leave(t Tool, stdio *Stdio, err error) {
 	status := report(stdio.Err, t, err)
+	stream.Of(stdio.Err).Wait(lastWords)
 	var dead Signaled
 	if errors.As(err, &dead) && t.Raise != nil && os.Getpid() != 1 {
 		t.Raise(dead.Signal)

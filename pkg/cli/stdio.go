@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"conch/pkg/stream"
 )
 
 // Stdio is what a process is given beside its arguments. Nothing below Main
@@ -14,7 +14,7 @@ import (
 type Stdio struct {
 	In  *os.File
 	Out io.Writer // data, or nothing: it belongs to the command
-	Err io.Writer // all that conch says
+	Err io.Writer // all that conch says; of a process, a *stream.Stream
 	Env []string  // as os.Environ gives it
 }
 
@@ -46,21 +46,12 @@ func (s *Stdio) JSON(v any) error {
 }
 
 // Terminal reports whether a stream is a terminal.
-func Terminal(stream any) bool {
-	file, ok := stream.(*os.File)
-	if !ok || file == nil {
-		return false
+func Terminal(w any) bool {
+	switch w := w.(type) {
+	case *stream.Stream:
+		return w.Terminal()
+	case *os.File:
+		return w != nil && stream.New(w).Terminal()
 	}
-	// Not file.Fd: it makes the descriptor blocking, and with it those of
-	// everyone who shares the open file with us.
-	conn, err := file.SyscallConn()
-	if err != nil {
-		return false
-	}
-	terminal := false
-	err = conn.Control(func(fd uintptr) {
-		_, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
-		terminal = err == nil
-	})
-	return err == nil && terminal
+	return false
 }

@@ -8,12 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"conch/pkg/cron"
+	"conch/pkg/stream"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 // of is dropped, and said.
 type Sink struct {
 	w    io.Writer // nil: post
-	f    *os.File
+	f    *stream.File
 	url  string
 	bulk bool // in the form of Elasticsearch and OpenSearch
 	warn func(text string)
@@ -66,7 +66,7 @@ func OpenSink(target string, out io.Writer, warn func(text string)) (*Sink, erro
 		}
 		s.url, s.bulk = target, strings.HasSuffix(u.Path, "/_bulk")
 	default:
-		if s.f, err = os.OpenFile(target, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+		if s.f, err = stream.Open(target, 0o600); err != nil {
 			return nil, err
 		}
 		s.w = s.f
@@ -99,14 +99,14 @@ func (s *Sink) Close() {
 	last := time.AfterFunc(sinkLast, s.cancel)
 	select {
 	case <-s.done:
+		if s.f != nil {
+			s.f.Close()
+		}
 	case <-time.After(sinkLast + time.Second): // what reads a pipe has stopped
 		s.warn("reports lost: they are not read")
 	}
 	last.Stop()
 	s.cancel()
-	if s.f != nil {
-		s.f.Close()
-	}
 }
 
 func (s *Sink) serve() {

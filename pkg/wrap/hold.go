@@ -13,6 +13,7 @@ import (
 	"conch/pkg/guard"
 	"conch/pkg/hold"
 	"conch/pkg/proc"
+	"conch/pkg/stream"
 )
 
 // Hold holds the turn without a command: it prints the token and releases when
@@ -58,6 +59,7 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 	// It stays armed after a loss: what is left to do then must not take longer.
 	grace := guard.Grace(t.Usable(), s.KillAfter)
 	var ended chan struct{}
+	var told <-chan error // what came of printing the token; nobody waits for its reader
 	for {
 		deadline, moved := t.Deadline()
 		left := deadline.Add(-grace).Sub(clock.System{}.Now())
@@ -68,15 +70,17 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 			return 0, err
 		}
 		if ended == nil {
-			if _, err := fmt.Fprintln(s.stdio.Out, t.Token().Rev); err != nil {
-				return 0, errors.Join(fmt.Errorf("standard output: %w", err), failsafe.Close())
-			}
+			told = stream.New(s.stdio.Out).Send(fmt.Appendln(nil, t.Token().Rev))
 			ended = s.inputEnd()
 		}
 		near := time.NewTimer(left)
 		select {
 		case <-moved:
 		case <-near.C: // looks again: timers decide nothing
+		case err := <-told:
+			if told = nil; err != nil {
+				return 0, errors.Join(fmt.Errorf("standard output: %w", err), failsafe.Close())
+			}
 		case <-ended:
 			return 0, failsafe.Close()
 		case <-t.Lost():

@@ -45,7 +45,7 @@ func (s *heldState) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	if r.Method != http.MethodHead {
-		_ = writeLine(w, last)
+		_, _ = w.Write(last.json())
 	}
 }
 

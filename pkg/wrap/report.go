@@ -2,11 +2,12 @@ package wrap
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -14,6 +15,7 @@ import (
 
 	"conch/pkg/cli"
 	"conch/pkg/hold"
+	"conch/pkg/stream"
 )
 
 // Event is one transition, as --status-fd and --status-file give it: a line of
@@ -37,44 +39,36 @@ type Event struct {
 }
 
 // Reporter tells of transitions whoever asked for them: a descriptor, the log,
-// the service manager. It is safe for concurrent use, and never waits for a
-// reader: one goroutine writes, and what it cannot get rid of in time is
-// dropped. A pipe that nobody reads must not keep a command alive.
+// the service manager. It is safe for concurrent use, and waits for no reader:
+// each of them has a goroutine that writes, and what it cannot get rid of in time
+// is dropped. A pipe that nobody reads must not keep a command alive.
 type Reporter struct {
 	tool, name string
-	stderr     io.Writer
-	log        io.Writer // nil: not verbose
-	format     string    // text, json or journald
-	notify     string    // standby, leader, or empty
+	format     string // text, json or journald
+	notify     string // standby, leader, or empty
+	verbose    bool
 
-	held  heldState
-	queue chan func() // of what is to be written, in order
-	done  chan struct{}
-
-	// Of the writing goroutine alone.
-	status *os.File // nil: nobody asked
+	held    heldState
+	people  *stream.Stream // standard error
+	status  *stream.Stream // nil: nobody asked
+	manager stream.Queue   // what the service manager is told
+	failed  sync.Once      // status could not be written
 }
 
-// What a reader is given.
-const (
-	backlog  = 1024            // events that may wait to be written
-	patience = 2 * time.Second // for the rest at the end
-)
+// patience is how long readers may take for the rest at the end.
+const patience = 2 * time.Second
 
 // reporter makes the reporter that the settings ask for.
 func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, error) {
-	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat, unix.Stderr), notify: o.Notify, stderr: stdio.Err,
-		queue: make(chan func(), backlog), done: make(chan struct{})}
-	if o.Verbose {
-		r.log = stdio.Err
-	}
+	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat, unix.Stderr), notify: o.Notify, verbose: o.Verbose,
+		people: stream.Of(stdio.Err)}
 	switch {
 	case o.StatusFile != "":
-		f, err := os.OpenFile(o.StatusFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		f, err := stream.Open(o.StatusFile, 0o644)
 		if err != nil {
 			return nil, cli.Errorf(cli.Config, "--status-file: %w", err)
 		}
-		r.status = f
+		r.status = stream.New(f)
 	case o.StatusFD >= 0:
 		if _, err := unix.FcntlInt(uintptr(o.StatusFD), unix.F_GETFD, 0); err != nil {
 			return nil, cli.Errorf(cli.Usage, "--status-fd: descriptor %d is not open", o.StatusFD)
@@ -86,98 +80,77 @@ func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, erro
 		if err != nil {
 			return nil, cli.Errorf(cli.Config, "--status-fd: %w", err)
 		}
-		r.status = os.NewFile(uintptr(fd), "status")
+		r.status = stream.New(os.NewFile(uintptr(fd), "--status-fd"))
 	}
-	go r.write()
 	return r, nil
 }
 
-// write writes what is queued, until Close.
-func (r *Reporter) write() {
-	defer close(r.done)
-	for f := range r.queue {
-		f()
-	}
-}
-
-// later queues f, or drops it if the reader is that far behind.
-func (r *Reporter) later(f func()) {
-	select {
-	case r.queue <- f:
-	default:
-	}
-}
-
-// Close writes what is left, if that can be done in time. Nothing may be said
-// after it.
+// Close gives readers the time to take what is left. Who reads standard error gets
+// it when the process ends.
 func (r *Reporter) Close() {
-	close(r.queue)
-	select {
-	case <-r.done:
-	case <-time.After(patience):
+	began := time.Now()
+	if r.status != nil {
+		r.status.Wait(patience)
+		r.noteFailure()
 	}
+	r.manager.Wait(patience - time.Since(began))
 }
 
 // Warn writes a line for people to standard error, and returns when it is
 // written, or after a moment: a terminal may be stopped.
 func (r *Reporter) Warn(format string, args ...any) {
-	written := make(chan struct{})
-	r.later(func() {
-		fmt.Fprintf(r.stderr, "%s: %s\n", r.tool, cli.OneLine(fmt.Sprintf(format, args...)))
-		close(written)
-	})
-	select {
-	case <-written:
-	case <-time.After(100 * time.Millisecond):
-	}
+	fmt.Fprintf(r.people, "%s: %s\n", r.tool, cli.OneLine(fmt.Sprintf(format, args...)))
 }
 
 // Say reports one event.
 func (r *Reporter) Say(e Event) {
 	e.Time, e.Tool, e.Name = now(), r.tool, r.name
 	r.held.take(e)
-	r.later(func() {
-		if r.status != nil {
-			if err := writeLine(r.status, e); err != nil {
-				r.status = nil // whoever read it has gone
-			}
-		}
-		r.tell(e)
-		if r.log != nil {
-			fmt.Fprintln(r.log, r.line(e))
-		}
-	})
+	if r.status != nil {
+		r.status.Put(e.json())
+		r.noteFailure()
+	}
+	r.tell(e)
+	if r.verbose {
+		r.people.Put([]byte(r.line(e) + "\n"))
+	}
+}
+
+// noteFailure says once that events cannot be written, unless it is because who
+// read them has gone: that may be all he wanted to know.
+func (r *Reporter) noteFailure() {
+	if err := r.status.Err(); err != nil && !errors.Is(err, unix.EPIPE) {
+		r.failed.Do(func() {
+			r.people.Put([]byte(r.tool + ": " + cli.OneLine(fmt.Sprintf("events are lost: %v", err)) + "\n"))
+		})
+	}
 }
 
 // Note tells the log alone of what is no transition.
 func (r *Reporter) Note(format string, args ...any) {
-	if r.log == nil {
+	if !r.verbose {
 		return
 	}
 	e := Event{Event: "note", Time: now(), Tool: r.tool, Name: r.name, Reason: fmt.Sprintf(format, args...)}
-	r.later(func() { fmt.Fprintln(r.log, r.line(e)) })
+	r.people.Put([]byte(r.line(e) + "\n"))
 }
 
 // now is the time as events bear it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-func writeLine(w io.Writer, e Event) error {
+// json is e as a line of JSON.
+func (e Event) json() []byte {
 	b, err := json.Marshal(e)
 	if err != nil {
-		return err
+		panic("wrap: " + err.Error())
 	}
-	_, err = w.Write(append(b, '\n'))
-	return err
+	return append(b, '\n')
 }
 
 // line is e for the log.
 func (r *Reporter) line(e Event) string {
 	if r.format == "json" {
-		b, err := json.Marshal(e)
-		if err != nil {
-			return err.Error()
-		}
-		return string(b)
+		return strings.TrimSuffix(string(e.json()), "\n")
 	}
 	var b strings.Builder
 	if r.format == "journald" {
@@ -244,8 +217,9 @@ func (r *Reporter) tell(e Event) {
 	if ready+status == "" {
 		return
 	}
-	// Nobody to tell it to is no reason to stop.
-	_, _ = daemon.SdNotify(false, ready+"STATUS="+status)
+	r.manager.Do(func() {
+		_, _ = daemon.SdNotify(false, ready+"STATUS="+status) // nobody to tell it to is no reason to stop
+	})
 }
 
 // acquired is the event of a turn that has come.

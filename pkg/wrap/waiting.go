@@ -3,19 +3,20 @@ package wrap
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
 	"conch/pkg/cli"
 	"conch/pkg/hold"
+	"conch/pkg/stream"
 )
 
 // waitingLine shows on a terminal, after a second, who has the turn and which
-// place in line is ours. It is redrawn in place and wiped at the end.
+// place in line is ours. It is redrawn in place and wiped at the end, where the
+// terminal takes it: that may be stopped, and a turn waits for no terminal.
 type waitingLine struct {
 	s *Session
-	w io.Writer // nil: not a terminal, or quiet
+	w *stream.Stream // nil: not a terminal, or quiet
 
 	ctx    context.Context // of what draws it
 	cancel context.CancelFunc
@@ -23,7 +24,7 @@ type waitingLine struct {
 
 	mu    sync.Mutex
 	timer *time.Timer
-	text  string
+	drawn bool
 	last  hold.Place
 	over  bool
 }
@@ -32,7 +33,7 @@ func (s *Session) waitingLine(ctx context.Context) *waitingLine {
 	l := &waitingLine{s: s}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	if cli.Terminal(s.stdio.Err) && !s.Quiet && !s.Verbose {
-		l.w = s.stdio.Err
+		l.w = s.report.people
 	}
 	return l
 }
@@ -85,8 +86,8 @@ func (l *waitingLine) print(p hold.Place, format string, args ...any) {
 	if l.over || p != l.last {
 		return
 	}
-	l.text = fmt.Sprintf("waiting for %s: %s", l.s.Line.Name, fmt.Sprintf(format, args...))
-	fmt.Fprintf(l.w, "\r\x1b[K%s: %s", l.s.tool, cli.OneLine(l.text))
+	text := fmt.Sprintf("%s: waiting for %s: %s", l.s.tool, l.s.Line.Name, fmt.Sprintf(format, args...))
+	l.drawn = l.w.Try([]byte("\r\x1b[K"+cli.OneLine(text))) || l.drawn
 }
 
 // rank is the place of the candidate with that revision among those who wait: 1
@@ -134,7 +135,7 @@ func (l *waitingLine) clear() {
 	l.mu.Unlock()
 	l.cancel()
 	l.wg.Wait()
-	if l.text != "" {
-		fmt.Fprint(l.w, "\r\x1b[K")
+	if l.drawn {
+		l.w.TryWrite([]byte("\r\x1b[K")) // before the command has the terminal
 	}
 }

@@ -130,7 +130,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if o.report != "" {
-		sink, err := runner.OpenSink(o.report, stdio.Out, func(text string) { log.warn("--report: " + text) })
+		sink, err := runner.OpenSink(o.report, log.out.Waiting(), func(text string) { log.warn("--report: " + text) })
 		if err != nil {
 			return cli.Errorf(cli.Config, "--report: %w", err)
 		}

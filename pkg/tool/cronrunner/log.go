@@ -3,82 +3,61 @@ package cronrunner
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"conch/pkg/cli"
 	"conch/pkg/runner"
+	"conch/pkg/stream"
 )
 
 // log writes the runner's steps: what it does on standard error, and the lines
 // that the runs write on standard output. It holds nobody up: what a stream does
 // not take is dropped, and said once it takes something again.
 type log struct {
-	out, err *stream
+	out, err *output
 	least    runner.Level // the least that is said
 }
 
-// backlog is how many lines may wait for a stream.
-const backlog = 10000
-
-// stream is a writer that may be slow, or stopped for good.
-type stream struct {
-	w       io.Writer
+// output is a stream of lines that counts those which it does not take.
+type output struct {
+	*stream.Stream
 	format  string // text, json or journald
-	lines   chan string
-	dropped atomic.Int64
-	done    chan struct{}
+	mu      sync.Mutex
+	dropped int
 }
 
-func newStream(w io.Writer, format string) *stream {
-	s := &stream{w: w, format: format, lines: make(chan string, backlog), done: make(chan struct{})}
-	go s.write()
-	return s
-}
-
-func (s *stream) write() {
-	defer close(s.done)
-	for next := range s.lines {
-		if n := s.dropped.Swap(0); n > 0 {
-			fmt.Fprintln(s.w, line(runner.Event{Event: "dropped", Time: time.Now().UTC(), Level: runner.Warning, Count: int(n), Reason: "this stream is too slow"}, s.format))
+func (o *output) put(next string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.dropped > 0 {
+		e := runner.Event{Event: "dropped", Time: time.Now().UTC(), Level: runner.Warning, Count: o.dropped, Reason: "this stream is too slow"}
+		if !o.Put([]byte(line(e, o.format) + "\n")) {
+			o.dropped++
+			return
 		}
-		fmt.Fprintln(s.w, next)
+		o.dropped = 0
+	}
+	if !o.Put([]byte(next + "\n")) {
+		o.dropped++
 	}
 }
 
-func (s *stream) put(line string) {
-	select {
-	case s.lines <- line:
-	default:
-		s.dropped.Add(1)
-	}
-}
+// lastWords is how long what is said last may take to be written.
+const lastWords = 2 * time.Second
 
-// close writes what waits, if that does not take too long. Nothing may be put
-// after it.
-func (s *stream) close() {
-	close(s.lines)
-	select {
-	case <-s.done:
-	case <-time.After(2 * time.Second):
-	}
-}
-
-// close writes what is left.
-func (l *log) close() {
-	l.out.close()
-	l.err.close()
-}
+// close gives readers the time to take what is left. Who reads standard error gets
+// it when the process ends.
+func (l *log) close() { l.out.Wait(lastWords) }
 
 func newLog(o *options, stdio *cli.Stdio) *log {
 	l := &log{
-		out:   newStream(stdio.Out, stdio.LogFormat(o.logFormat, unix.Stdout)),
-		err:   newStream(stdio.Err, stdio.LogFormat(o.logFormat, unix.Stderr)),
+		out:   &output{Stream: stream.New(stdio.Out), format: stdio.LogFormat(o.logFormat, unix.Stdout)},
+		err:   &output{Stream: stream.Of(stdio.Err), format: stdio.LogFormat(o.logFormat, unix.Stderr)},
 		least: runner.Info,
 	}
 	if o.quiet {
