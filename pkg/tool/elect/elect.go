@@ -28,6 +28,7 @@ var Tool = cli.Tool{
 		"NAME --hold",
 		"NAME --who | --watch | --assert | --evict",
 		"NAME --once-list | --once-forget KEY",
+		"--who | --watch | --assert | --evict | --once-list | --once-forget KEY -- COMMAND [ARG]...",
 		"NAME --fenced-put KEY | --fenced-file PATH",
 	},
 	Examples: examples,
@@ -146,22 +147,26 @@ func nameOf(argv []string) string {
 // mode finds the one thing to do instead of a command, nil for a command, and
 // refuses a line that asks for two things or for none.
 func (o *options) mode(args cli.Args, argv []string) (query, error) {
+	named := !args.HasName
 	mode, err := wrap.PickMode([]wrap.Mode[query]{
 		{Flag: "--hold", On: o.hold},
-		{Flag: "--who", On: o.who, Do: o.sayWho},
-		{Flag: "--watch", On: o.watch, Do: o.sayWatch},
-		{Flag: "--assert", On: o.assert, Do: o.sayAssert},
-		{Flag: "--evict", On: o.evict, Do: o.sayEvict},
-		{Flag: "--once-list", On: o.markers.List, Do: o.sayOnce},
-		{Flag: "--once-forget", On: o.markers.Forget != "", Do: o.forgetOnce},
+		{Flag: "--who", On: o.who, Do: o.sayWho, Named: named},
+		{Flag: "--watch", On: o.watch, Do: o.sayWatch, Named: named},
+		{Flag: "--assert", On: o.assert, Do: o.sayAssert, Named: named},
+		{Flag: "--evict", On: o.evict, Do: o.sayEvict, Named: named},
+		{Flag: "--once-list", On: o.markers.List, Do: o.sayOnce, Named: named},
+		{Flag: "--once-forget", On: o.markers.Forget != "", Do: o.forgetOnce, Named: named},
 		{Flag: "--fenced-put", On: o.given("fenced-put"), Do: o.putFenced},
 		{Flag: "--fenced-file", On: o.given("fenced-file"), Do: o.writeFenced},
 	}, argv)
 	if err != nil {
 		return nil, err
 	}
-	if mode.On && !args.HasName {
+	switch {
+	case mode.On && named && !mode.Named:
 		return nil, cli.Usagef("%s needs the NAME it is about", mode.Flag)
+	case mode.On && named && len(argv) == 0:
+		return nil, cli.Usagef("%s needs the NAME it is about, or after -- the command that makes it", mode.Flag)
 	}
 	if o.hold {
 		if err := o.CheckHold(); err != nil {
