@@ -44,7 +44,7 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	if err != nil {
 		return nil, s.refusal(err, line)
 	}
-	s.report.Say(acquired(turn))
+	s.report.took(turn)
 	s.noteTimings(turn)
 	if s.onceKey == "" {
 		return turn, nil
