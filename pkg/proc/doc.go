@@ -36,5 +36,6 @@
 //
 // A process that starts trees should start no other children: when a sentinel
 // dies, every child that is younger than it and is not a sentinel is taken for
-// an orphan of its tree, and is killed.
+// an orphan of its tree, and is killed. One that has the process to itself calls
+// BuryStrays.
 package proc

@@ -2,10 +2,12 @@ package proc
 
 import (
 	"os"
+	"os/signal"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"conch/pkg/proc/sentinel"
 
@@ -23,7 +25,9 @@ var sentinels = nursery{alive: make(map[int]bool)}
 type nursery struct {
 	mu     sync.Mutex
 	alive  map[int]bool
-	groups int // subgroups made
+	buried int  // sentinels whose orphans, if they have left any, may not have been seen to
+	strays bool // dead children that are no sentinels are to be reaped: see BuryStrays
+	groups int  // subgroups made
 }
 
 func (n *nursery) fork(a *sentinel.Arena, flags uintptr) (int, syscall.Errno) {
@@ -47,6 +51,15 @@ func (n *nursery) bury(pid int) {
 	defer n.mu.Unlock()
 	_, _ = unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
 	delete(n.alive, pid)
+	n.buried++
+}
+
+// settled is called when the orphans of a sentinel that was buried are seen to.
+func (n *nursery) settled() {
+	n.mu.Lock()
+	n.buried--
+	n.mu.Unlock()
+	n.buryStrays()
 }
 
 // orphaned is what came of emptying a dead sentinel's tree.
@@ -116,16 +129,73 @@ func (n *nursery) strangers(list []process, born uint64) []process {
 	})
 }
 
-// buryStrays reaps dead children that are not ours by birth: the init of a pid
-// namespace is given everyone's.
+// BuryStrays reaps every child of this process that has died, until the returned
+// function is called: those of the program that this process was before an exec,
+// and the orphans that the init of a pid namespace, or a subreaper, is given. It is
+// for a program that starts processes by this package only; it would take the ends
+// of all others away.
+func BuryStrays() (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		chld := make(chan os.Signal, 1)
+		signal.Notify(chld, unix.SIGCHLD)
+		defer signal.Stop(chld)
+		sentinels.setStrays(true)
+		for {
+			sentinels.buryStrays() // some may be older than we are
+			select {
+			case <-chld:
+			case <-quit:
+				sentinels.setStrays(false)
+				return
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+func (n *nursery) setStrays(bury bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.strays = bury
+}
+
+// buryStrays reaps the dead children that are nobody's here, if it is to. The
+// orphans of a sentinel are not: their tree is asked how they ended.
 func (n *nursery) buryStrays() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, p := range ownChildren() {
-		if !n.alive[p.pid] && (p.state == 'Z' || p.state == 0) {
-			_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG|unix.WALL, nil)
+	for n.strays {
+		pid := deadChild(unix.P_ALL, 0)
+		if pid == 0 || n.alive[pid] || n.bereaved() {
+			return // the end of a sentinel is followed by another look
+		}
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
+	}
+}
+
+// bereaved reports whether any of our children may be the orphan of a sentinel.
+func (n *nursery) bereaved() bool {
+	for pid := range n.alive {
+		if deadChild(unix.P_PID, pid) != 0 {
+			return true
 		}
 	}
+	return n.buried > 0
+}
+
+// deadChild returns the pid of a child that can be reaped, 0 if there is none.
+func deadChild(kind, id int) int {
+	var info struct { // siginfo_t, as waitid fills it in
+		_   [4]int32
+		pid int32
+		_   [108]byte
+	}
+	if unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil) != nil {
+		return 0
+	}
+	return int(info.pid)
 }
 
 // childless reports whether the kernel knows of no child of ours.

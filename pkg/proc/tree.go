@@ -183,16 +183,12 @@ func (t *Tree) begin() {
 	}()
 }
 
-// nurse answers each SIGCHLD: the sentinel may have been stopped. As the init
-// of a pid namespace we also have strangers to bury.
+// nurse answers each SIGCHLD: the sentinel may have been stopped.
 func (t *Tree) nurse(chld <-chan os.Signal, over <-chan struct{}) {
 	for {
 		select {
 		case <-chld:
 			t.wake()
-			if os.Getpid() == 1 {
-				sentinels.buryStrays()
-			}
 		case <-over:
 			return
 		}
@@ -267,6 +263,7 @@ func (t *Tree) finish() {
 		t.group.remove()
 		close(t.done)
 	}
+	sentinels.settled()
 	<-t.ready
 	t.arena.Free()
 	close(t.left)

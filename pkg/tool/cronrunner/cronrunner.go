@@ -107,6 +107,7 @@ func setup(f *cli.Flags) cli.Run {
 
 // run is the whole daemon.
 func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
+	defer proc.BuryStrays()()
 	if len(args.Words)+len(args.Command) > 0 {
 		return cli.Usagef("%s takes no arguments; jobs come from etcd (conch-cron add)", name)
 	}

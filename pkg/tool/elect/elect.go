@@ -98,6 +98,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 // wrap is the path of a command: the way to etcd, the turn, the command under
 // it, the release.
 func (o *options) wrap(ctx context.Context, stdio *cli.Stdio, office keys.Line, argv []string) error {
+	defer proc.BuryStrays()()
 	s, err := wrap.Open(ctx, o.Options, name, "elect", office, argv, stdio)
 	if err != nil {
 		return err

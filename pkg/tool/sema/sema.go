@@ -105,6 +105,7 @@ func (o *options) wrap(ctx context.Context, stdio *cli.Stdio, pool keys.Pool, ar
 	if err != nil {
 		return err
 	}
+	defer proc.BuryStrays()()
 	s, err := wrap.Open(ctx, o.Options, name, "sema", pool.Line, argv, stdio)
 	if err != nil {
 		return err
