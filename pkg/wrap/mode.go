@@ -1,6 +1,7 @@
 package wrap
 
 import (
+	"fmt"
 	"strings"
 
 	"conch/pkg/cli"
@@ -47,4 +48,13 @@ func (o *Options) CheckHold() error {
 		return cli.Usagef("--hold runs no command; --restart, --once, --max-run, --wait-tree, --contain and hooks are about one")
 	}
 	return nil
+}
+
+// SayUnheld answers an eviction of nobody: what was asked for is so.
+func (o *Options) SayUnheld(stdio *cli.Stdio, name string) error {
+	if o.Quiet {
+		return nil
+	}
+	_, err := fmt.Fprintf(stdio.Out, "%s: nobody held it\n", name)
+	return err
 }

@@ -82,7 +82,8 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 	return err
 }
 
-// vacant is --watch --json's line for an office without a holder.
+// vacant is the line of --watch --json and --evict --json for an office without a
+// holder.
 type vacant struct {
 	Office string `json:"office"`
 	Leader any    `json:"leader"` // null
@@ -154,8 +155,10 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	defer cancel()
 	who, err := hold.Evict(ctx, c, o.Space, office, hold.Self(nil).Who())
 	switch {
+	case errors.Is(err, hold.ErrVacant) && o.json:
+		return stdio.JSON(vacant{Office: office.Name})
 	case errors.Is(err, hold.ErrVacant):
-		return cli.Errorf(cli.Failed, "%s: nobody holds it", office.Name)
+		return o.SayUnheld(stdio, office.Name)
 	case err != nil:
 		return err
 	case o.json:

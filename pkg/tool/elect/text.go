@@ -11,7 +11,7 @@ var examples = []cli.Example{
 }
 
 func statuses() []cli.Status {
-	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --assert, --evict, --once-list, --once-forget: no; --fenced-put, --fenced-file: refused, nothing was written"})
+	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --assert, --once-list, --once-forget: no; --fenced-put, --fenced-file: refused, nothing was written"})
 }
 
 var sections = []cli.Section{

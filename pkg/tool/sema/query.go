@@ -235,6 +235,10 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	}
 	var several *hold.Ambiguous
 	switch {
+	case errors.Is(err, hold.ErrVacant) && o.evict == "all" && o.json:
+		return nil
+	case errors.Is(err, hold.ErrVacant) && o.evict == "all":
+		return o.SayUnheld(stdio, pool.Name)
 	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s: there is nobody like %s", pool.Name, o.evict)
 	case errors.As(err, &several):

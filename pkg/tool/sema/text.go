@@ -11,7 +11,7 @@ var examples = []cli.Example{
 }
 
 func statuses() []cli.Status {
-	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --evict, --resize: nobody is there; --evict: several are meant where one was to be; --once-list, --once-forget: nothing was done"})
+	return append(cli.CommandStatuses(), cli.Status{Code: "1", Meaning: "--who, --resize: nobody is there; --evict: nobody is meant, or several are where one was to be; --once-list, --once-forget: nothing was done"})
 }
 
 var sections = []cli.Section{
