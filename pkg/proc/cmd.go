@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"conch/pkg/clock"
+	"conch/pkg/proc/sentinel"
 )
 
 // Cmd is a command to start.
@@ -54,6 +55,11 @@ func (c *Cmd) name() string {
 	}
 	return c.Args[0]
 }
+
+// SentinelName is what a sentinel calls itself. A program that it becomes should
+// have a name that begins with that: whoever kills the tree that it is in, as an
+// outer conch does, leaves it half a second then.
+const SentinelName = sentinel.Name
 
 // Epilogue is a program to be run in the place of a dead supervisor. It is run
 // only when the tree is proven empty, in a process group of its own and once a

@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -73,11 +75,18 @@ type orphaned struct {
 // the sentinel was, and whoever is in g, until there are none.
 func (n *nursery) empty(born uint64, g subgroup) orphaned {
 	o := orphaned{statuses: make(map[int]syscall.WaitStatus)}
-	const patience = 30 // passes, about a second, that find only processes which may not be killed
-	quiet, idle := 0, 0
+	const patience = 30                     // passes, about a second, that find only processes which may not be killed
+	const spareFor = 500 * time.Millisecond // for sentinels in the tree, as package sentinel does
+	quiet, idle, began := 0, 0, time.Now()
 	for nap := 100 * time.Microsecond; ; nap = min(2*nap, 50*time.Millisecond) {
-		g.kill()
-		found, denied := n.pass(born, &o)
+		spare := time.Since(began) < spareFor
+		if !spare {
+			g.kill()
+		}
+		found, denied := n.pass(born, spare, &o)
+		if spare && found == 0 {
+			g.kill()
+		}
 		held := g.occupied()
 		switch {
 		case found > 0, held:
@@ -100,8 +109,9 @@ func (n *nursery) empty(born uint64, g subgroup) orphaned {
 	}
 }
 
-// pass kills, and reaps, the orphans there are at this moment.
-func (n *nursery) pass(born uint64, o *orphaned) (found, denied int) {
+// pass kills, and reaps, the orphans there are at this moment, but for sentinels if
+// they are to be spared.
+func (n *nursery) pass(born uint64, spare bool, o *orphaned) (found, denied int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	orphans := n.strangers(ownChildren(), born)
@@ -109,7 +119,7 @@ func (n *nursery) pass(born uint64, o *orphaned) (found, denied int) {
 		orphans = n.strangers(otherChildren(), born)
 	}
 	for _, p := range orphans {
-		if unix.Kill(p.pid, unix.SIGKILL) == unix.EPERM {
+		if !(spare && isSentinel(p.pid)) && unix.Kill(p.pid, unix.SIGKILL) == unix.EPERM {
 			denied++
 		}
 		var ws unix.WaitStatus
@@ -119,6 +129,17 @@ func (n *nursery) pass(born uint64, o *orphaned) (found, denied int) {
 		}
 	}
 	return len(orphans), denied
+}
+
+// isSentinel reports whether a process calls itself a sentinel, or what one becomes.
+func isSentinel(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	for _, name := range []string{dir + "/cmdline", dir + "/comm"} {
+		if text, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(text), SentinelName) {
+			return true
+		}
+	}
+	return false
 }
 
 // strangers returns those of list that are no living sentinels and were not

@@ -178,7 +178,7 @@ func (r *running) passOn(line []byte) {
 
 // EpilogueName is what the helper is started as that records a run as lost when
 // the runner has been killed: see Epilogue.
-const EpilogueName = "conch-lost"
+const EpilogueName = proc.SentinelName + "-lost" // it is spared where the sentinel was
 
 // EpilogueVar hands it what to record. Like the password that may be in it, it
 // can be read by the runner's user only.

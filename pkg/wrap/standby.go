@@ -166,7 +166,7 @@ func (w *warden) take() *proc.Prepared {
 // Release is the one-shot mode in which a sentinel ends that has emptied the
 // tree of a supervisor that was killed: it clears what that left in etcd.
 var Release = cli.Tool{
-	Name:  "conch-release",
+	Name:  proc.SentinelName + "-release", // it is spared where the sentinel was
 	Brief: "clear up after a conch that was killed; conch starts this itself",
 	Setup: func(*cli.Flags) cli.Run {
 		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error { return release(ctx, stdio) }

@@ -86,6 +86,8 @@ type Arena struct {
 
 	name, list, null uintptr // Name, the list of our children in /proc, /dev/null
 	none             uintptr // an empty string
+	proc             uintptr // "/proc/", and room for a number
+	cmdline, comm    uintptr // the names of files there
 	group            uintptr // the path of the tree's cgroup, or 0
 
 	ArgStart, ArgEnd uintptr // where ps finds this process's arguments; 0 if not known
@@ -133,10 +135,15 @@ type Arena struct {
 	orphaned  uint32
 	dismissed uint32
 	backlog   uint32 // there is more to reap
+	spares    uint32 // sentinels are spared in this pass, ...
+	spared    uint32 // ... so many
 	lingers   uint32 // there is no child, but somebody in the cgroup
 	hits      uint32 // processes killed in this pass
 	idle      uint32 // passes in a row that found only processes which may not be killed
 	nap       int64  // nanoseconds until the next pass
+	began     int64  // when the killing did, by monotonic
+	now       [2]int64
+	word      [16]byte
 	old, all  uint64 // signal masks
 	action    [4]uint64
 	clone     [11]uint64 // struct clone_args
@@ -229,7 +236,7 @@ func (a *Arena) Shed(from, to uintptr) {
 
 func (a *Arena) layOut(s *Spec) error {
 	l := a.layer()
-	names := l.vector([]string{Name, "/proc/thread-self/children", "/dev/null", ""})
+	names := l.vector([]string{Name, "/proc/thread-self/children", "/dev/null", "", "/proc/00000000000000000000", "cmdline", "comm"})
 	a.paths, a.argv, a.shArgv = l.vector(s.Paths), l.vector(s.Args), l.vector(shell(s.Args))
 	if s.Dir != "" {
 		a.dir = l.text(s.Dir)
@@ -241,6 +248,7 @@ func (a *Arena) layOut(s *Spec) error {
 		return l.err
 	}
 	a.name, a.list, a.null, a.none = a.at(names, 0), a.at(names, 1), a.at(names, 2), a.at(names, 3)
+	a.proc, a.cmdline, a.comm = a.at(names, 4), a.at(names, 5), a.at(names, 6)
 	a.sh = a.at(a.shArgv, 0)
 	return nil
 }

@@ -15,8 +15,9 @@ const (
 
 // killAll is one pass: SIGKILL to each child that is found. Which children are
 // found is not what proves the tree empty, wait4 does; the pass is repeated
-// until then, and until the tree's cgroup is empty, if it has one. A child that dies leaves its own children to us before we hear of
-// its death, so each death is answered with another pass.
+// until then, and until the tree's cgroup is empty, if it has one. A child that
+// dies leaves its own children to us before we hear of its death, so each death is
+// answered with another pass.
 //
 //go:nosplit
 //go:norace
@@ -25,7 +26,11 @@ func killAll(a *Arena) {
 	a.hits = 0
 	denied := a.Denied
 	a.Denied = 0
-	strikeGroup(a)
+	a.spared = 0
+	spares(a)
+	if a.spares == 0 {
+		strikeGroup(a)
+	}
 	if a.Exited == 0 {
 		strike(a, uintptr(a.Pid))
 	}
@@ -35,6 +40,9 @@ func killAll(a *Arena) {
 	case a.Listing != 0 && listed(a):
 	default:
 		scan(a)
+	}
+	if a.spares != 0 && a.hits|a.spared == 0 {
+		strikeGroup(a)
 	}
 	// Those in the cgroup are dead whether we may signal them or not.
 	if a.Denied > 0 && a.hits == 0 && a.Denied == denied && !occupied(a) {
@@ -85,6 +93,10 @@ func stuck(a *Arena) {
 //go:nocheckptr
 func strike(a *Arena, pid uintptr) {
 	if int(pid) < 2 {
+		return
+	}
+	if a.spares != 0 && warden(a, pid) {
+		a.spared++
 		return
 	}
 	switch _, e := sys(unix.SYS_KILL, pid, uintptr(unix.SIGKILL), 0, 0); e {

@@ -139,8 +139,20 @@ func condemn(a *Arena, cause uint32) {
 	if a.Cause == None {
 		a.Cause = cause
 	}
-	a.killing = 1
+	begin(a)
 	a.nap = firstNap
+}
+
+// begin begins the kill, unless it has been.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func begin(a *Arena) {
+	if a.killing == 0 {
+		a.began = monotonic(a)
+	}
+	a.killing = 1
 }
 
 // reap takes what has ended, a batch at a time.
@@ -203,7 +215,7 @@ func end(a *Arena) {
 	a.Exited = 1
 	ping(a)
 	if a.WaitTree == 0 {
-		a.killing = 1
+		begin(a)
 		a.backlog = 1
 	}
 	a.nap = firstNap
