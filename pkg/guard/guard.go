@@ -48,6 +48,10 @@ type Guard struct {
 	// is for this one alone, and job control is not followed.
 	Several bool
 
+	// Pulse, if not nil, has each question answered that comes from it: whether the
+	// deadline is still to come. No answer means that the command is not guarded.
+	Pulse <-chan chan<- bool
+
 	// Started, if not nil, is called once the command runs.
 	Started func(*proc.Tree)
 	// Said, if not nil, is called before each step that a user may want to

@@ -58,6 +58,8 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
 			r.stopFor(TimedOut, r.stopSignal())
 		case <-r.killAt:
 			r.kill()
+		case answer := <-r.Pulse:
+			answer <- clock.System{}.Now().Before(deadline)
 		case s := <-r.Signals:
 			r.signal(s.(syscall.Signal))
 		case c := <-r.tree.Changes():

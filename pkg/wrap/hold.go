@@ -58,6 +58,8 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 	}
 	// It stays armed after a loss: what is left to do then must not take longer.
 	grace := guard.Grace(t.Usable(), s.KillAfter)
+	s.dog.guards.Store(true)
+	defer s.dog.guards.Store(false)
 	var ended chan struct{}
 	var told <-chan error // what came of printing the token; nobody waits for its reader
 	for {
@@ -76,6 +78,8 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 		near := time.NewTimer(left)
 		select {
 		case <-moved:
+		case answer := <-s.dog.pulse:
+			answer <- true
 		case <-near.C: // looks again: timers decide nothing
 		case err := <-told:
 			if told = nil; err != nil {

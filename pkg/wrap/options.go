@@ -102,7 +102,7 @@ func (o *Options) reports(f *cli.Flags) {
 	f.String(&o.StatusFile, cli.Row{Name: "status-file", Arg: "FILE", Help: "the same, appended to a file"})
 	f.Enum(&o.CmdShown, cli.Row{Name: "cmd-shown", Values: []string{"argv", "name", "none"}, Default: "argv",
 		Help: "what of the command line is written to etcd, where --who and others read it: all, up to 256 bytes; what is run, without its arguments; nothing"})
-	f.Enum(&o.Notify, cli.Row{Name: "notify", Values: []string{"standby", "leader", "child"}, Help: "tell systemd that we are ready: once in line, once the turn is ours, or leave it to the command"})
+	f.Enum(&o.Notify, cli.Row{Name: "notify", Values: []string{"standby", "leader", "child"}, Help: "tell systemd that we are ready, once in line or once the turn is ours, and from then on its watchdog (WatchdogSec=) that we are alive; or leave both to the command"})
 	f.String(&o.Listen, cli.Row{Name: "listen", Arg: "ADDRESS", Help: "answer HTTP: /leader is 200 while the hold is ours, 503 otherwise"})
 }
 

@@ -45,7 +45,8 @@ type Event struct {
 type Reporter struct {
 	tool, name string
 	format     string // text, json or journald
-	notify     string // standby, leader, or empty
+	notifies   bool   // the service manager
+	standby    bool   // it is ready once it waits
 	verbose    bool
 
 	held    heldState
@@ -60,7 +61,7 @@ const patience = 2 * time.Second
 
 // reporter makes the reporter that the settings ask for.
 func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, error) {
-	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat, unix.Stderr), notify: o.Notify, verbose: o.Verbose,
+	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat, unix.Stderr), notifies: o.notifies(), standby: o.Notify == "standby", verbose: o.Verbose,
 		people: stream.Of(stdio.Err)}
 	switch {
 	case o.StatusFile != "":
@@ -192,11 +193,11 @@ func (r *Reporter) line(e Event) string {
 // tell keeps the service manager informed. A standby is ready once it waits in
 // line: else it would be killed for not starting up in time.
 func (r *Reporter) tell(e Event) {
-	if r.notify == "" || r.notify == "child" {
+	if !r.notifies {
 		return
 	}
 	ready := ""
-	if e.Event == "acquired" || (e.Event == "waiting" && r.notify == "standby") {
+	if e.Event == "acquired" || (e.Event == "waiting" && r.standby) {
 		ready = daemon.SdNotifyReady + "\n"
 	}
 	status := ""
@@ -220,6 +221,12 @@ func (r *Reporter) tell(e Event) {
 	r.manager.Do(func() {
 		_, _ = daemon.SdNotify(false, ready+"STATUS="+status) // nobody to tell it to is no reason to stop
 	})
+}
+
+// alive tells the service manager that we are, unless it is being told something
+// else.
+func (r *Reporter) alive() bool {
+	return r.manager.Try(func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog) })
 }
 
 // acquired is the event of a turn that has come.

@@ -141,15 +141,12 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 		s.letGo()
 	}
 	s.signals.Ready()
-	env := environ(s.stdio.Env, s.kind, s.Line.Name, t)
-	if s.Notify != "" && s.Notify != "child" {
-		env = without(env, "NOTIFY_SOCKET")
-	}
+	env := s.dog.environ(s.Options, environ(s.stdio.Env, s.kind, s.Line.Name, t))
 	c := s.cmd()
 	c.Env, c.Epilogue, c.Ready = env, release, s.relieve
 	c.Prepared = s.warden.take()
 	defer c.Prepared.Drop()
-	o, err := g.Run(t, c)
+	o, err := s.guarded(g, t, c)
 	if err != nil {
 		return o, err
 	}
@@ -165,6 +162,20 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	}
 	s.report.Say(e)
 	return o, nil
+}
+
+// guarded runs c under guard, which from then on says whether all is well.
+func (s *Session) guarded(g guard.Guard, h guard.Hold, c proc.Cmd) (guard.Outcome, error) {
+	started := g.Started
+	g.Pulse = s.dog.pulse
+	g.Started = func(tree *proc.Tree) {
+		s.dog.guards.Store(true)
+		if started != nil {
+			started(tree)
+		}
+	}
+	defer s.dog.guards.Store(false)
+	return g.Run(h, c)
 }
 
 // cmd is the command, but for what is known only once there is a turn.
@@ -234,7 +245,7 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 		return guard.Outcome{}, err
 	}
 	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said, Signals: s.signals.C}
-	o, err := g.Run(h, proc.Cmd{
+	o, err := s.guarded(g, h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
 		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t),
 		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release, Ready: s.relieve,

@@ -27,6 +27,7 @@ type Session struct {
 	stdio      *cli.Stdio
 	paths      []string
 	report     *Reporter
+	dog        *watchdog
 	signals    *guard.Listener
 	began      time.Time
 	onceKey    string
@@ -66,6 +67,7 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 	if o.Once != "" {
 		s.onceKey = o.Space.Once(line.Name, o.Once)
 	}
+	s.dog = o.watchdog(s.report)
 	s.signals = guard.Listen()
 	s.warden.make = s.prepare
 	s.leaving.Go(s.warden.prepare)
@@ -116,6 +118,7 @@ func (s *Session) end(err error) error {
 	if s.ran && (err == nil || errors.As(err, new(cli.Ended)) || errors.As(err, &signaled)) {
 		e.By, e.Reason = "command", ""
 	}
+	s.dog.stop()
 	s.report.Say(e)
 	s.report.Close()
 	return err
