@@ -7,11 +7,12 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"conch/pkg/keys"
 	"conch/pkg/lease"
 )
 
 // records returns the running records of w's line: where each lies, and the
-// revision in which it was written.
+// revision in which it first was written.
 func (w *world) records() map[string]int64 {
 	w.t.Helper()
 	r, err := w.admin.Get(within(w.t, 10*time.Second), w.line.Runs, clientv3.WithPrefix())
@@ -20,7 +21,7 @@ func (w *world) records() map[string]int64 {
 	}
 	at := make(map[string]int64)
 	for _, kv := range r.Kvs {
-		at[string(kv.Key)] = kv.ModRevision
+		at[string(kv.Key)] = kv.CreateRevision
 	}
 	return at
 }
@@ -209,4 +210,81 @@ func TestReleaseClearsTheDead(t *testing.T) {
 		w.release(now)
 		w.empty()
 	}
+}
+
+// Who releases sees to it that the record of the next in line, who was ready and is
+// dead, goes too, though its key is still there and nobody else will ever come.
+func TestReleaseBeforeTheDead(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	l := w.dead(2)
+	w.release(now)
+	w.empty()
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), l); err == nil {
+		t.Error("the lease of the dead has outlived its key")
+	}
+}
+
+// Who was taken for dead, being slow, has its record without a lease again once it
+// says that it has the turn; who has no time for that leaves no lease.
+func TestReleaseBeforeTheSlow(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		releaseBeforeTheSlow(t, before)
+	}
+}
+
+func releaseBeforeTheSlow(t *testing.T, before bool) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	next := w.later(w.request())
+	w.recorded(2)
+	w.release(now)
+	turn := <-next
+	record := turn.me.runAt
+	// As entrust does, whether it has or not.
+	g, err := w.admin.Grant(within(t, 10*time.Second), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin.Put(within(t, 10*time.Second), record, turn.me.run, clientv3.WithLease(g.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if before {
+		w.release(turn) // before it could say so
+	} else {
+		turn.me.markHeld(context.Background())
+		w.unleased(record, turn.me.run)
+	}
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), g.ID); err == nil {
+		t.Error("the lease is left")
+	}
+	if !before {
+		w.release(turn)
+	}
+	w.empty()
+}
+
+// unleased checks that a key has that value, and no lease.
+func (w *world) unleased(key, value string) {
+	w.t.Helper()
+	r, err := w.admin.Get(within(w.t, 10*time.Second), key)
+	if err != nil || len(r.Kvs) != 1 || r.Kvs[0].Lease != 0 || string(r.Kvs[0].Value) != value {
+		w.t.Errorf("%v, %v", r, err)
+	}
+}
+
+// dead puts what a candidate with that TTL has that was ready for its turn and died.
+func (w *world) dead(ttl int64) clientv3.LeaseID {
+	w.t.Helper()
+	g, err := w.admin.Grant(within(w.t, 10*time.Second), ttl)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.admin.Put(within(w.t, 10*time.Second), w.line.Candidate(int64(g.ID)), Self(nil).in(Waiting).line(), clientv3.WithLease(g.ID)); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.admin.Put(within(w.t, 10*time.Second), w.line.Record(int64(g.ID)), running{Owner: keys.Hex(int64(g.ID)), TTL: ttl}.line()); err != nil {
+		w.t.Fatal(err)
+	}
+	return g.ID
 }

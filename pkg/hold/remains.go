@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -136,7 +139,7 @@ func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error
 		ops := []clientv3.Op{clientv3.OpDelete(r.Key)}
 		for _, key := range records {
 			ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", r.Run)}
-			ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+			ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key, clientv3.WithPrevKV())}, nil))
 		}
 		if r.CapKey != "" {
 			ops = append(ops, ifVacant(r.Dir, clientv3.OpDelete(r.CapKey)))
@@ -145,8 +148,23 @@ func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error
 		if err != nil {
 			return false, err
 		}
+		for i := range records {
+			if done := t.Responses[1+i].GetResponseTxn(); done.Succeeded {
+				r.unentrust(ctx, c, done.Responses[0])
+			}
+		}
 		return t.Responses[0].GetResponseDeleteRange().Deleted > 0, nil
 	})
+}
+
+// unentrust revokes the lease that our record was under, if somebody has taken us
+// for dead; see entrust.
+func (r Remains) unentrust(ctx context.Context, c *etcd.Client, deleted *pb.ResponseOp) {
+	for _, kv := range deleted.GetResponseDeleteRange().GetPrevKvs() {
+		if kv.Lease != 0 && kv.Lease != r.Lease {
+			_ = lease.Revoke(ctx, c, kv.Lease)
+		}
+	}
 }
 
 // ours finds the keys of a semaphore that have our running record as their value.
@@ -226,13 +244,68 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, 
 	case !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0:
 		err = errPassed
 	}
+	if t.Succeeded {
+		r.unentrust(ctx, c, t.Responses[0])
+	}
+	others := t.Succeeded && rangeOf(t, len(then)-1).Count > 0
 	if far {
-		return errors.Join(err, <-revoked)
+		err = errors.Join(err, <-revoked)
+	} else {
+		if others {
+			makeWay(ctx)
+		}
+		err = errors.Join(err, lease.Revoke(ctx, c, r.Lease))
 	}
-	if t.Succeeded && rangeOf(t, len(then)-1).Count > 0 {
-		makeWay(ctx)
+	if others && err == nil && r.Runs != "" && stay == nil {
+		r.entrust(ctx, c)
 	}
-	return errors.Join(err, lease.Revoke(ctx, c, r.Lease))
+	return err
+}
+
+// entrust sees to it that the running record of the next in line does not outlive
+// one who is dead, and who may be the last: it has no lease, for nothing has to be
+// written when a turn begins. If nothing shows that the next one's has begun, which
+// takes a moment, the record gets a lease that outlasts whatever he may do under it;
+// he takes that away again when he says that he has the turn. That this fails is no
+// failure of the release.
+func (r Remains) entrust(ctx context.Context, c *etcd.Client) {
+	t, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).Then(
+			clientv3.OpGet(r.Dir, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend), clientv3.WithLimit(1)),
+			clientv3.OpGet(r.Runs, clientv3.WithPrefix(), clientv3.WithLimit(maxSweep))).Commit()
+	})
+	if err != nil || len(rangeOf(t, 0).Kvs) == 0 {
+		return
+	}
+	next := rangeOf(t, 0).Kvs[0]
+	i := slices.IndexFunc(rangeOf(t, 1).Kvs, func(kv *mvccpb.KeyValue) bool {
+		return string(kv.Key) == r.Runs+strings.TrimPrefix(string(next.Key), r.Dir)
+	})
+	if i < 0 || parse(next.Value).State != Waiting {
+		return
+	}
+	record := rangeOf(t, 1).Kvs[i]
+	l := lease.Unkept(c, 2*ttlOf(record.Value, lease.MaxTTL))
+	if l.Grant(ctx) != nil {
+		return
+	}
+	same := func(kv *mvccpb.KeyValue) clientv3.Cmp {
+		return clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision)
+	}
+	t, err = etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(same(next), same(record)).
+			Then(clientv3.OpPut(string(record.Key), string(record.Value), l.With())).
+			Else(clientv3.OpGet(string(record.Key))).Commit()
+	})
+	if err == nil && !t.Succeeded && !underLease(rangeOf(t, 0), l.ID) {
+		_ = l.Revoke(ctx)
+	}
+}
+
+// underLease reports whether what was read lies under a lease; sent again after a
+// lost answer, a put finds its own.
+func underLease(r *pb.RangeResponse, id int64) bool {
+	return len(r.Kvs) > 0 && r.Kvs[0].Lease == id
 }
 
 // makeWay keeps us from asking more of etcd, and of this machine, while a turn
@@ -247,7 +320,7 @@ func makeWay(ctx context.Context) {
 // going returns what a release does if the record is ours, and else.
 func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 	exists := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)}
-	then = []clientv3.Op{clientv3.OpDelete(r.RunKey)}
+	then = []clientv3.Op{clientv3.OpDelete(r.RunKey, clientv3.WithPrevKV())}
 	last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
 	asLast := func(op clientv3.Op) clientv3.Op { // the revoke may have come first, or an eviction, and our key be gone
 		return clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{op}, []clientv3.Op{ifVacant(r.Dir, op)})

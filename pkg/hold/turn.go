@@ -12,6 +12,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/fence"
 	"conch/pkg/keys"
+	"conch/pkg/lease"
 )
 
 // What is spent on an etcd that does not answer; what is left behind lapses.
@@ -49,14 +50,24 @@ func newTurn(me *candidacy) *Turn {
 
 // markHeld says in our key, if that is as we put it, that we have the turn. Nobody
 // needs it for anything but the next in line, to be ready, and people; our own start
-// comes first.
+// comes first. If our record was put under a lease meanwhile, it is taken from there:
+// see entrust.
 func (me *candidacy) markHeld(ctx context.Context) {
 	makeWay(ctx)
 	waits := clientv3.Compare(clientv3.Value(me.key), "=", me.holder(Waiting).line())
-	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(me.token.Compare(), waits).
-			Then(clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With())).Commit()
+	there := clientv3.Compare(clientv3.CreateRevision(me.runAt), ">", 0) // the release may have come first
+	t, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(me.token.Compare()).
+			Then(clientv3.OpGet(me.runAt),
+				clientv3.OpTxn([]clientv3.Cmp{there}, []clientv3.Op{clientv3.OpPut(me.runAt, me.run)}, nil),
+				clientv3.OpTxn([]clientv3.Cmp{waits}, []clientv3.Op{clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With())}, nil)).Commit()
 	})
+	if err != nil || !t.Succeeded {
+		return
+	}
+	if record := rangeOf(t, 0).Kvs; len(record) > 0 && record[0].Lease != 0 {
+		_ = lease.Revoke(ctx, me.c, record[0].Lease)
+	}
 }
 
 // stop ends what is done for the turn in this process.
