@@ -184,12 +184,21 @@ func (s *Session) cmd() proc.Cmd {
 }
 
 // prepare makes the sentinel that waits for the command, and meanwhile stands by.
-func (s *Session) prepare() (*proc.Prepared, error) {
+// Without it nothing is asked of etcd.
+func (s *Session) prepare() (p *proc.Prepared, err error) {
 	if len(s.Argv) == 0 {
-		return proc.StandBy()
+		p, err = proc.StandBy()
+	} else {
+		c := s.cmd()
+		p, err = proc.Prepare(&c)
 	}
-	c := s.cmd()
-	return proc.Prepare(&c)
+	switch {
+	case err != nil && s.Contain:
+		err = cli.Errorf(cli.Config, "--contain: %w", err)
+	case err != nil:
+		err = cli.Errorf(cli.Lost, "no process can be made that would clear up if conch were killed: %w", err)
+	}
+	return p, err
 }
 
 // letGo gives up the caller's descriptors, now the command's, unless there will

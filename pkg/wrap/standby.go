@@ -134,7 +134,7 @@ func (w *warden) renew() error {
 	if w.now == nil {
 		p, err := w.make()
 		if err != nil {
-			return cli.Errorf(cli.Lost, "nobody could clear up if conch were killed: %w", err)
+			return err
 		}
 		w.now = p
 		go w.watch(p) // until it has ended
