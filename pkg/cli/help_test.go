@@ -120,7 +120,7 @@ func TestManText(t *testing.T) {
 		"conch-elect -n x -- ls \\\n",
 		".dot\n",
 		".Dotted paragraph with back\\slash.\n",
-		`[ "$CONCH_NAME" = deploy ] ||`,
+		`conch-elect deploy --held ||`,
 		`exec conch-elect -n deploy -- "$0" "$@"`,
 		"two 'quoted' goes on",
 		"/etc/default/conch\n",

@@ -40,7 +40,7 @@ func sample(got func(call) error) cli.Tool {
 		Usage: []string{"[FLAGS] NAME [FLAGS] [--] COMMAND [ARG]...", "[FLAGS] --who NAME"},
 		Examples: []cli.Example{
 			{Text: "Back up once, on whichever host is first", Command: "conch-elect -n -E 0 backup restic backup /data"},
-			{Text: "Guard a script", Command: "[ \"$CONCH_NAME\" = deploy ] ||\n\texec conch-elect -n deploy -- \"$0\" \"$@\""},
+			{Text: "Guard a script", Command: "conch-elect deploy --held ||\n\texec conch-elect -n deploy -- \"$0\" \"$@\""},
 		},
 		Sections: []cli.Section{
 			{Title: "FILES", Body: "= /etc/default/conch: read by the units. Not by `conch-elect`.\n= .hidden: starts with a dot\n  and goes on"},

@@ -13,13 +13,8 @@
 package fence
 
 import (
-	"fmt"
-	"strconv"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"conch/pkg/keys"
 )
 
 // Token proves a hold. The zero Token proves nothing.
@@ -28,40 +23,6 @@ type Token struct {
 	Rev     int64  // its create-revision
 	Lease   int64  // its lease
 	Cluster uint64 // the etcd cluster's id
-}
-
-// Env returns the token as a command finds it in its environment.
-func (t Token) Env() []string {
-	return []string{
-		"CONCH_REV=" + strconv.FormatInt(t.Rev, 10),
-		"CONCH_ETCD_KEY=" + t.Key,
-		"CONCH_CLUSTER=" + strconv.FormatUint(t.Cluster, 16),
-		"CONCH_LEASE=" + keys.Hex(t.Lease),
-	}
-}
-
-// FromEnv reads back what Env wrote; lookup is like os.LookupEnv. The error
-// names the variable that is missing or unusable.
-func FromEnv(lookup func(string) (string, bool)) (Token, error) {
-	var t Token
-	for _, f := range []struct {
-		name string
-		set  func(string) error
-	}{
-		{"CONCH_REV", func(s string) (err error) { t.Rev, err = strconv.ParseInt(s, 10, 64); return }},
-		{"CONCH_ETCD_KEY", func(s string) error { t.Key = s; return nil }},
-		{"CONCH_CLUSTER", func(s string) (err error) { t.Cluster, err = strconv.ParseUint(s, 16, 64); return }},
-		{"CONCH_LEASE", func(s string) (err error) { t.Lease, err = strconv.ParseInt(s, 16, 64); return }},
-	} {
-		s, ok := lookup(f.name)
-		if !ok || s == "" {
-			return Token{}, fmt.Errorf("%s is not set", f.name)
-		}
-		if err := f.set(s); err != nil {
-			return Token{}, fmt.Errorf("%s=%q is not a token", f.name, s)
-		}
-	}
-	return t, nil
 }
 
 // Compare is the condition for a transaction of the caller's own: it is true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/etcd"
@@ -20,13 +21,31 @@ func Holds(ctx context.Context, c *etcd.Client, t fence.Token) error {
 	return err
 }
 
+// HolderOf returns who has the hold that t proves, or ErrFenced if it is over, and
+// likewise if only the place is kept, by After.Linger.
+func HolderOf(ctx context.Context, c *etcd.Client, t fence.Token) (Candidate, error) {
+	kv, err := peek(ctx, c, t, t.Key)
+	if err != nil {
+		return Candidate{}, err
+	}
+	h := candidate(kv)
+	if h.State == Lingering {
+		return h, ErrFenced
+	}
+	return h, nil
+}
+
 // Put writes value to key, only while the hold that t proves exists; otherwise
 // it writes nothing and returns ErrFenced. An attempt that a slow member makes
 // late writes nothing either: it is conditional on what the key was before.
 func Put(ctx context.Context, c *etcd.Client, t fence.Token, key, value string) error {
-	before, err := peek(ctx, c, t, key)
+	old, err := peek(ctx, c, t, key)
 	if err != nil {
 		return err
+	}
+	before := int64(0)
+	if old != nil {
+		before = old.ModRevision
 	}
 	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(t.Compare(), clientv3.Compare(clientv3.ModRevision(key), "=", before)).
@@ -44,21 +63,21 @@ func Put(ctx context.Context, c *etcd.Client, t fence.Token, key, value string) 
 	return fmt.Errorf("%s was written by somebody else meanwhile", key)
 }
 
-// peek returns the mod-revision of key, 0 if there is none, while the hold that
-// t proves exists, and otherwise ErrFenced.
-func peek(ctx context.Context, c *etcd.Client, t fence.Token, key string) (int64, error) {
+// peek reads key, nil if it is not there, while the hold that t proves exists, and
+// otherwise returns ErrFenced.
+func peek(ctx context.Context, c *etcd.Client, t fence.Token, key string) (*mvccpb.KeyValue, error) {
 	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(t.Compare()).Then(clientv3.OpGet(key)).Commit()
 	})
 	switch {
 	case err != nil:
-		return 0, err
+		return nil, err
 	case t.Cluster != 0 && r.Header.ClusterId != t.Cluster:
-		return 0, fmt.Errorf("%w: the token is of cluster %x, this is %x", ErrFenced, t.Cluster, r.Header.ClusterId)
+		return nil, fmt.Errorf("%w: the token is of cluster %x, this is %x", ErrFenced, t.Cluster, r.Header.ClusterId)
 	case !r.Succeeded:
-		return 0, ErrFenced
+		return nil, ErrFenced
 	case rangeOf(r, 0).Count == 0:
-		return 0, nil
+		return nil, nil
 	}
-	return rangeOf(r, 0).Kvs[0].ModRevision, nil
+	return rangeOf(r, 0).Kvs[0], nil
 }

@@ -8,7 +8,7 @@ import (
 // outputs are the variables that a command finds. If one of them also set a
 // flag, a conch under a conch would take it for its user's word.
 var outputs = []string{
-	"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY", "CONCH_CLUSTER", "CONCH_LEASE", "CONCH_SLOT",
+	"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY", "CONCH_CLUSTER", "CONCH_LEASE", "CONCH_SLOT", "CONCH_HOLDS",
 	"CONCH_JOB", "CONCH_TICK", "CONCH_RUN", "CONCH_ATTEMPT", "TRACEPARENT",
 }
 

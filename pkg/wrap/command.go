@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"conch/pkg/cli"
+	"conch/pkg/fence"
 	"conch/pkg/hold"
 	"conch/pkg/proc"
 )
 
 // outputs are the variables that a command finds; of an outer conch's, the
 // inner one's take the place.
-var outputs = []string{"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY", "CONCH_CLUSTER", "CONCH_LEASE", "CONCH_SLOT"}
+var outputs = []string{"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY", "CONCH_CLUSTER", "CONCH_LEASE", "CONCH_SLOT", fence.HoldsVar}
 
 // environ is the environment of a command: what was inherited, and at its end
 // what it may know of the hold.
@@ -27,6 +28,7 @@ func environ(inherited []string, kind, name string, t *hold.Turn) []string {
 	})
 	env = append(env, "CONCH_KIND="+kind, "CONCH_NAME="+name)
 	env = append(env, t.Token().Env()...)
+	env = append(env, t.Token().Under((&cli.Stdio{Env: inherited}).Lookup))
 	if slot, ok := t.Slot(); ok {
 		env = append(env, "CONCH_SLOT="+strconv.Itoa(slot))
 	}

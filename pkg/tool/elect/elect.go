@@ -26,9 +26,10 @@ var Tool = cli.Tool{
 		"[FLAGS] NAME -c 'SHELL COMMAND'",
 		"[FLAGS] -- COMMAND [ARG]...",
 		"NAME --hold",
+		"NAME --held",
 		"NAME --who | --watch | --assert | --evict",
 		"NAME --once-list | --once-forget KEY",
-		"--who | --watch | --assert | --evict | --once-list | --once-forget KEY -- COMMAND [ARG]...",
+		"--held | --who | --watch | --assert | --evict | --once-list | --once-forget KEY -- COMMAND [ARG]...",
 		"NAME --fenced-put KEY | --fenced-file PATH",
 	},
 	Examples: examples,
@@ -44,6 +45,7 @@ var Tool = cli.Tool{
 type options struct {
 	*wrap.Options
 	hold       bool
+	held       bool
 	who        bool
 	watch      bool
 	assert     bool
@@ -61,6 +63,7 @@ func setup(f *cli.Flags) cli.Run {
 	o := &options{Options: wrap.Flags(f), given: f.Set}
 	f.Group("Instead of a command")
 	f.Bool(&o.hold, cli.Row{Name: "hold", Env: cli.NoEnv, Help: "hold without a command: print the token, and release when standard input ends"})
+	wrap.HeldFlag(f, &o.held)
 	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds NAME; status 1 if nobody does"})
 	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "say who holds NAME, and again at each change"})
 	f.Bool(&o.assert, cli.Row{Name: "assert", Env: cli.NoEnv, Help: "status 0 if this host holds NAME, 1 if not"})
@@ -87,6 +90,8 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 		return err
 	}
 	switch {
+	case o.held:
+		return o.Held(ctx, stdio, office)
 	case mode != nil:
 		return o.ask(ctx, stdio, office, mode)
 	case o.Plain && !o.Configured():
@@ -151,6 +156,7 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	named := !args.HasName
 	mode, err := wrap.PickMode([]wrap.Mode[query]{
 		{Flag: "--hold", On: o.hold},
+		{Flag: "--held", On: o.held, Named: named},
 		{Flag: "--who", On: o.who, Do: o.sayWho, Named: named},
 		{Flag: "--watch", On: o.watch, Do: o.sayWatch, Named: named},
 		{Flag: "--assert", On: o.assert, Do: o.sayAssert, Named: named},

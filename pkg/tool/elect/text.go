@@ -6,7 +6,7 @@ var examples = []cli.Example{
 	{Text: "Run a server on one host; the others stand by", Command: "conch-elect db-primary -- postgres -D /data"},
 	{Text: "In the crontab of thirty hosts: run once, the others skip in silence", Command: "0 2 * * * conch-elect -n -E 0 --hold-for 60s backup restic backup /data"},
 	{Text: "Migrate once for ever; replicas wait, then go on", Command: `conch-elect --once "$GIT_SHA" migrate ./migrate && exec app`},
-	{Text: "A guard at the top of a script", Command: `[ "$CONCH_NAME" = deploy ] || exec conch-elect -n deploy -- "$0" "$@"`},
+	{Text: "A guard at the top of a script", Command: `conch-elect deploy --held || exec conch-elect -n deploy -- "$0" "$@"`},
 	{Text: "Who holds it?", Command: "conch-elect db-primary --who"},
 }
 
@@ -21,7 +21,15 @@ var sections = []cli.Section{
 		"Without NAME, before `--`, the name is made from the command line: equal command lines exclude each other. `conch-elect --evict -- backup.sh --all` is about the name that this command line makes, and so are the other questions."},
 	{Title: "SIGNALS", Body: "`TERM` and `INT` ask COMMAND and all its descendants to end; after `--kill-after` they are killed. A second one kills at once. Other signals are passed on to COMMAND alone. What a terminal sends to its whole foreground group is left to COMMAND.\n\n" +
 		"A job that is suspended (Ctrl-Z) cannot renew its lease: it is killed when that ends, unless it is continued before."},
-	{Title: "THE COMMAND'S ENVIRONMENT", Body: "= CONCH_KIND: `elect`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal"},
+	{Title: "THE COMMAND'S ENVIRONMENT", Body: "= CONCH_KIND: `elect`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal\n= CONCH_HOLDS: CLUSTER:REV:KEY of each hold that COMMAND runs under, the outermost first, where conches run one another; the other variables are of the innermost"},
+	{Title: "A GUARD AT THE TOP OF A SCRIPT", Body: "    conch-elect deploy --held || exec conch-elect -n deploy -- \"$0\" \"$@\"\n\n" +
+		"runs the rest of the script under `deploy`, whoever starts it. `--held` is true if the environment says so, if etcd says that this hold lasts, and if this process descends from its `conch-elect` and so dies with it; at whatever depth, and whatever other holds, semaphores and cron runs are in between or have that name. It is false for what was started from elsewhere with the same environment, by at(1) or over ssh(1), and for what has outlived its hold. Where the environment is taken away, as by sudo(8), it is false, too: have it keep CONCH_HOLDS.\n\n" +
+		"The status is 1 if it is not held, and another if that cannot be found out; then the second half does not run the script either. It is asked again, at the price of a round trip, wherever a script wants to know whether it may go on."},
+	{Title: "A HOLD WITHOUT A COMMAND", Body: "`--hold` prints the token when it has the turn, holds while its standard input is open, and ends. Whoever goes on without having read the token goes on without the turn. If the hold is lost, it ends with 70, and its end of file says so: `--kill-after` before the lease can end, or at once if the hold was taken away. Nobody kills a script that does not hear that, nor what it has started; for that, run it under the guard above.\n\n" +
+		"In bash, where commands that the script starts do not inherit the coprocess, and so do not keep the hold:\n\n" +
+		"    coproc HOLD { exec conch-elect --hold db; }\n    conch=$!\n    exec 9<&\"${HOLD[0]}\"\n    read -r token <&9 || { wait $conch; exit; }   # no turn; the status says why\n    { read -r _ <&9; kill $$; } &                 # the hold is over before we are\n    watcher=$!\n    ...\n    kill $watcher; exec {HOLD[1]}>&-; wait $conch # gives it up; so does the end of the script\n\n" +
+		"In any shell; here what is started keeps the hold until it ends, unless it closes descriptor 8:\n\n" +
+		"    dir=$(mktemp -d) && mkfifo \"$dir/in\" \"$dir/out\" || exit\n    conch-elect --hold db <\"$dir/in\" >\"$dir/out\" &\n    conch=$!\n    exec 8>\"$dir/in\" 9<\"$dir/out\"\n    rm -r \"$dir\"\n    read -r token <&9 || { wait $conch; exit; }\n    { read -r _ <&9; kill $$; } 8>&- &\n    watcher=$!\n    ...\n    kill $watcher; exec 8>&-; wait $conch"},
 	{Title: "WHAT IS NOT PROMISED", Body: "Two COMMANDs can overlap if the older one, though killed, has not yet ended or its effects have not: \n\n" +
 		"- both of conch's processes were frozen past the deadline, by a hypervisor or a cgroup, and thawed\n" +
 		"- both were killed at the same instant, without `--contain`\n" +

@@ -28,6 +28,7 @@ var Tool = cli.Tool{
 		"NAME --max N [FLAGS] [--] COMMAND [ARG]...",
 		"[FLAGS] --max N NAME -c 'SHELL COMMAND'",
 		"NAME --max N --hold",
+		"NAME --held",
 		"NAME --who | --watch",
 		"NAME --resize N",
 		"NAME --once-list | --once-forget KEY",
@@ -50,6 +51,7 @@ type options struct {
 	spread   bool
 	spreadBy string
 	hold     bool
+	held     bool
 	who      bool
 	watch    bool
 	resize   int
@@ -70,6 +72,7 @@ func setup(f *cli.Flags) cli.Run {
 	o.Options = wrap.Flags(f)
 	f.Group("Instead of a command")
 	f.Bool(&o.hold, cli.Row{Name: "hold", Env: cli.NoEnv, Help: "hold without a command: print the token, and release when standard input ends"})
+	wrap.HeldFlag(f, &o.held)
 	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds, and who waits; status 1 if nobody does"})
 	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "the same, and then a line for each change"})
 	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
@@ -90,6 +93,8 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	}
 	pool := o.Space.Pool(args.Name)
 	switch {
+	case o.held:
+		return o.Held(ctx, stdio, pool.Line)
 	case mode != nil:
 		return o.Ask(ctx, func(ctx context.Context, c *etcd.Client) error { return mode(ctx, stdio, c, pool) })
 	case o.Plain && !o.Configured():
@@ -172,6 +177,7 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	}
 	mode, err := wrap.PickMode([]wrap.Mode[query]{
 		{Flag: "--hold", On: o.hold},
+		{Flag: "--held", On: o.held},
 		{Flag: "--who", On: o.who, Do: o.sayWho},
 		{Flag: "--watch", On: o.watch, Do: o.sayWatch},
 		{Flag: "--resize", On: o.given("resize"), Do: o.setCapacity},
@@ -188,6 +194,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		return mode.Do, nil
 	case o.json:
 		return nil, cli.Usagef("--json goes with --who, --watch, --evict, --once-list and --once-forget")
+	case o.held:
+		return nil, nil
 	}
 	return nil, o.checkTurn()
 }
