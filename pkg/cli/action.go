@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -49,7 +50,7 @@ func (f *Flags) printEnv(w io.Writer) error {
 			source = "default"
 		}
 		if r.err != nil {
-			source += " (" + OneLine(r.err.Error()) + ")"
+			source += " (" + OneLine(maskURLs(r.err.Error())) + ")"
 		}
 		fmt.Fprintf(tab, "%s\t%s\t%s\n", r.Name, r.shown(), source)
 	}
@@ -61,17 +62,21 @@ func (f *Flags) printEnv(w io.Writer) error {
 
 // shown is the value as --debug-env shows it.
 func (r *Row) shown() string {
-	text := r.Default
+	texts := []string{r.Default}
 	if r.source != "" {
-		text = strings.Join(r.text, ",")
+		texts = slices.Clone(r.text)
 	}
-	switch {
+	for i, text := range texts {
+		if text != "" {
+			texts[i] = r.mask(text)
+		}
+	}
+	switch text := strings.Join(texts, ","); {
 	case text == "" && r.source == "":
 		return "-"
-	case r.Secret:
-		return "***"
 	case text == "":
 		return `""`
+	default:
+		return OneLine(text)
 	}
-	return OneLine(text)
 }

@@ -96,7 +96,7 @@ func report(w io.Writer, t Tool, err error) int {
 	if err == nil || silent(err) {
 		return status
 	}
-	fmt.Fprintf(w, "%s: %s\n", t.voice(), OneLine(err.Error()))
+	fmt.Fprintf(w, "%s: %s\n", t.voice(), OneLine(maskURLs(err.Error())))
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) && hint.Hint() != "" {
 		fmt.Fprintf(w, "hint: %s\n", OneLine(hint.Hint()))

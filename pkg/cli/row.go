@@ -24,6 +24,12 @@ type Row struct {
 	Hidden  bool   // works, but is not shown
 	Secret  bool   // the value is never shown
 	EnvOnly bool   // no flag: every user of the machine can read argv
+	// Mask, if not nil, returns a value as it may be shown, without a secret that it
+	// can hold beside other things. What a URL has before its @ is masked anyway.
+	Mask func(text string) string
+	// Inherit leaves the variable to the commands that a tool runs, unless it holds
+	// a secret; see Flags.Environ.
+	Inherit bool
 	// Values are the only values, for Enum.
 	Values []string
 	// Min and Max bound an Int, where Max > Min.

@@ -28,7 +28,8 @@ type Settings struct {
 	flags *cli.Flags
 }
 
-// Flags declares the flags.
+// Flags declares the flags. Commands inherit their variables, for a conch among
+// them; no password, though.
 func Flags(f *cli.Flags) *Settings {
 	s := &Settings{flags: f}
 	f.Group("Connection")
@@ -40,7 +41,7 @@ func Flags(f *cli.Flags) *Settings {
 	f.String(&s.Cert, cli.Row{Name: "cert", Arg: "FILE", Alias: etcdctl("CERT"), Help: "our certificate; it is read again for each connection"})
 	f.String(&s.Key, cli.Row{Name: "key", Arg: "FILE", Alias: etcdctl("KEY"), Help: "the key of our certificate"})
 	f.Bool(&s.SkipVerify, cli.Row{Name: "insecure-skip-tls-verify", Alias: etcdctl("INSECURE_SKIP_TLS_VERIFY"), Help: "accept any certificate of etcd's; for tests"})
-	f.String(&s.User, cli.Row{Name: "user", Arg: "NAME", Alias: etcdctl("USER"), Help: "user name; in a variable also name:password"})
+	f.String(&s.User, cli.Row{Name: "user", Mask: maskPassword, Arg: "NAME", Alias: etcdctl("USER"), Help: "user name; in a variable also name:password"})
 	f.String(&s.Password, cli.Row{Name: "password", EnvOnly: true, Secret: true, Alias: etcdctl("PASSWORD"), Help: "password of --user"})
 	f.String(&s.PasswordFile, cli.Row{Name: "password-file", Arg: "FILE", Help: "a file whose first line is the password"})
 	f.String(&s.Token, cli.Row{Name: "auth-jwt-token", EnvOnly: true, Secret: true, Alias: etcdctl("AUTH_JWT_TOKEN"), Help: "a JWT, in the place of user and password"})
@@ -48,7 +49,16 @@ func Flags(f *cli.Flags) *Settings {
 	f.String(&s.SRVName, cli.Row{Name: "discovery-srv-name", Arg: "SUFFIX", Alias: etcdctl("DISCOVERY_SRV_NAME"), Help: "suffix of the SRV service"})
 	f.Func(func(text string) (err error) { s.Space, err = keys.NewSpace(text); return }, cli.Row{Name: "prefix", Arg: "PREFIX", Default: keys.DefaultPrefix,
 		Help: "where conch's keys lie; two prefixes never meet"})
+	f.Inherit("Connection")
 	return s
+}
+
+// maskPassword masks the password of name:password.
+func maskPassword(text string) string {
+	if name, _, ok := strings.Cut(text, ":"); ok {
+		return name + ":***"
+	}
+	return text
 }
 
 func etcdctl(name string) []string { return []string{"ETCDCTL_" + name} }

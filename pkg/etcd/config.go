@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ func (c Config) resolve(ctx context.Context) (Config, error) {
 	if len(c.Endpoints) == 0 {
 		return c, configErrorf("no endpoint is given (set --endpoints or ETCDCTL_ENDPOINTS)")
 	}
+	c.Endpoints = withoutUsers(c.Endpoints)
 	if err := checkEndpoints(c.Endpoints); err != nil {
 		return c, err
 	}
@@ -153,6 +155,24 @@ func lookupSRV(ctx context.Context, domain, name string) ([]string, error) {
 	case <-ctx.Done():
 		return nil, errors.New("no answer from DNS in time")
 	}
+}
+
+// withoutUsers takes away what endpoints have before an @: etcd does not read it,
+// and it is not for messages.
+func withoutUsers(endpoints []string) []string {
+	bare := slices.Clone(endpoints)
+	for i, e := range bare {
+		scheme, rest, ok := strings.Cut(e, "://")
+		if !ok {
+			scheme, rest = "", e
+		} else {
+			scheme += "://"
+		}
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 && !strings.HasPrefix(scheme, "unix") {
+			bare[i] = scheme + rest[at+1:]
+		}
+	}
+	return bare
 }
 
 // checkEndpoints refuses what cannot be an endpoint, and a mix of encrypted and

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +33,8 @@ type Sink struct {
 	w    io.Writer // nil: post
 	f    *stream.File
 	url  string
-	bulk bool // in the form of Elasticsearch and OpenSearch
+	name string // url, without what it may hold of secrets
+	bulk bool   // in the form of Elasticsearch and OpenSearch
 	warn func(text string)
 
 	queue  chan []byte
@@ -64,6 +66,7 @@ func OpenSink(target string, out io.Writer, warn func(text string)) (*Sink, erro
 		if u.Host == "" {
 			return nil, fmt.Errorf("%q names no host", target)
 		}
+		s.name = u.Scheme + "://" + u.Host + u.Path
 		s.url, s.bulk = target, strings.HasSuffix(u.Path, "/_bulk")
 	default:
 		if s.f, err = stream.Open(target, 0o600); err != nil {
@@ -155,7 +158,7 @@ func (s *Sink) write(lines [][]byte) error {
 		err := s.post(body.Bytes())
 		switch {
 		case err != nil && s.ctx.Err() != nil:
-			return fmt.Errorf("%s does not answer in time", s.url)
+			return fmt.Errorf("%s does not answer in time", s.name)
 		case err == nil || try == sinkTries:
 			return err
 		}
@@ -176,12 +179,15 @@ func (s *Sink) post(body []byte) error {
 	}
 	req.Header.Set("Content-Type", "application/x-ndjson")
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		return fmt.Errorf("%s: %w", s.name, asked.Err) // its own text quotes all of the URL
+	} else if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s answers %s", s.url, resp.Status)
+		return fmt.Errorf("%s answers %s", s.name, resp.Status)
 	}
 	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 	return err

@@ -19,16 +19,16 @@ import (
 // inner one's take the place.
 var outputs = []string{"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY", "CONCH_CLUSTER", "CONCH_LEASE", "CONCH_SLOT", fence.HoldsVar}
 
-// environ is the environment of a command: what was inherited, and at its end
-// what it may know of the hold.
-func environ(inherited []string, kind, name string, t *hold.Turn) []string {
-	env := slices.DeleteFunc(slices.Clone(inherited), func(entry string) bool {
+// environ is the environment of a command: what was inherited, without our own
+// settings, and at its end what it may know of the hold.
+func (s *Session) environ(t *hold.Turn) []string {
+	env := slices.DeleteFunc(s.flags.Environ(s.stdio.Env), func(entry string) bool {
 		key, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(outputs, key)
 	})
-	env = append(env, "CONCH_KIND="+kind, "CONCH_NAME="+name)
+	env = append(env, "CONCH_KIND="+s.kind, "CONCH_NAME="+s.Line.Name)
 	env = append(env, t.Token().Env()...)
-	env = append(env, t.Token().Under((&cli.Stdio{Env: inherited}).Lookup))
+	env = append(env, t.Token().Under(s.stdio.Lookup))
 	if slot, ok := t.Slot(); ok {
 		env = append(env, "CONCH_SLOT="+strconv.Itoa(slot))
 	}
@@ -88,9 +88,10 @@ func (o *Options) Exec(argv []string, stdio *cli.Stdio) error {
 	if err != nil {
 		return err
 	}
+	env := o.flags.Environ(stdio.Env)
 	for _, path := range paths {
-		if err = unix.Exec(path, argv, stdio.Env); errors.Is(err, syscall.ENOEXEC) {
-			err = unix.Exec("/bin/sh", append([]string{"sh", path}, argv[1:]...), stdio.Env)
+		if err = unix.Exec(path, argv, env); errors.Is(err, syscall.ENOEXEC) {
+			err = unix.Exec("/bin/sh", append([]string{"sh", path}, argv[1:]...), env)
 		}
 	}
 	var errno syscall.Errno

@@ -23,6 +23,7 @@ import (
 // Options are the values of the flags.
 type Options struct {
 	*connect.Settings
+	flags *cli.Flags
 
 	TTL       time.Duration
 	LockDelay time.Duration
@@ -54,9 +55,12 @@ type Options struct {
 	CmdShown   string // argv, name, none
 }
 
+// Environment opens the manual's section on what a command finds.
+const Environment = "COMMAND and hooks get the caller's environment without conch's own settings: a variable such as `CONCH_TTL` or `CONCH_RESTART` is said to this conch, and not to one that COMMAND may start. What says where etcd is stays (see \"Connection\"), and so does `CONCH_CMD_SHOWN`; but no variable that holds a password or a token, so that a conch inside needs `CONCH_PASSWORD_FILE` or a certificate. `ETCDCTL_` variables stay as they are, passwords among them: they are for etcdctl, which COMMAND may run. Where COMMAND is not to have the password, give it by `--password-file` or `CONCH_PASSWORD`. Added are\n\n"
+
 // Flags declares the flags.
 func Flags(f *cli.Flags) *Options {
-	o := &Options{Wait: -1, Conflict: -1, StatusFD: -1}
+	o := &Options{flags: f, Wait: -1, Conflict: -1, StatusFD: -1}
 	o.turn(f)
 	o.command(f)
 	o.reports(f)
@@ -100,7 +104,7 @@ func (o *Options) reports(f *cli.Flags) {
 	f.Enum(&o.LogFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of these lines"})
 	f.Int(&o.StatusFD, cli.Row{Name: "status-fd", Min: 0, Max: 1 << 20, Help: "a line of JSON for each transition, to this descriptor"})
 	f.String(&o.StatusFile, cli.Row{Name: "status-file", Arg: "FILE", Help: "the same, appended to a file"})
-	f.Enum(&o.CmdShown, cli.Row{Name: "cmd-shown", Values: []string{"argv", "name", "none"}, Default: "argv",
+	f.Enum(&o.CmdShown, cli.Row{Name: "cmd-shown", Inherit: true, Values: []string{"argv", "name", "none"}, Default: "argv",
 		Help: "what of the command line is written to etcd, where --who and others read it: all, up to 256 bytes; what is run, without its arguments; nothing"})
 	f.Enum(&o.Notify, cli.Row{Name: "notify", Values: []string{"standby", "leader", "child"}, Help: "tell systemd that we are ready, once in line or once the turn is ours, and from then on its watchdog (WatchdogSec=) that we are alive; or leave both to the command"})
 	f.String(&o.Listen, cli.Row{Name: "listen", Arg: "ADDRESS", Help: "answer HTTP: /leader is 200 while the hold is ours, 503 otherwise"})

@@ -141,7 +141,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 		s.letGo()
 	}
 	s.signals.Ready()
-	env := s.dog.environ(s.Options, environ(s.stdio.Env, s.kind, s.Line.Name, t))
+	env := s.dog.environ(s.Options, s.environ(t))
 	c := s.cmd()
 	c.Env, c.Epilogue, c.Ready = env, release, s.relieve
 	c.Prepared = s.warden.take()
@@ -256,7 +256,7 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said, Signals: s.signals.C}
 	o, err := s.guarded(g, h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
-		Env:   environ(s.stdio.Env, s.kind, s.Line.Name, t),
+		Env:   s.environ(t),
 		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release, Ready: s.relieve,
 	})
 	if err == nil && !o.Empty {

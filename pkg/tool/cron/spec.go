@@ -44,7 +44,7 @@ func (s *spec) what(f *cli.Flags) {
 	f.Group("What")
 	f.String(&s.job.Script, cli.Row{Name: "script", Short: "c", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, instead of a CMD"})
 	f.String(&s.stdin, cli.Row{Name: "stdin", Arg: "FILE", Env: cli.NoEnv, Help: "what the command reads; - is standard input. It is kept with the job"})
-	f.Repeat(&s.env, cli.Row{Name: "env", Arg: "K=V", Env: cli.NoEnv, Help: "a variable for it; may be repeated. Everyone who can read the job can read it"})
+	f.Repeat(&s.env, cli.Row{Name: "env", Mask: maskValue, Arg: "K=V", Env: cli.NoEnv, Help: "a variable for it; may be repeated. Everyone who can read the job can read it"})
 	f.String(&s.job.Cwd, cli.Row{Name: "cwd", Arg: "DIR", Env: cli.NoEnv, Help: "where it runs; without, the home of --run-as, or /"})
 	f.String(&s.job.User, cli.Row{Name: "run-as", Arg: "USER", Env: cli.NoEnv, Help: "the user that it runs as; the runner's own without"})
 	f.String(&s.job.Via, cli.Row{Name: "via", Arg: "ssh://[USER@]HOST", Env: cli.NoEnv, Help: "run it on that host, which needs no runner"})
@@ -168,4 +168,10 @@ func ticks(j *cron.Job, s *schedule.Schedule, after time.Time, n int) (all []tim
 // front of it.
 func misplaced(words []string) error {
 	return cli.Usagef("%q: the command comes after --", strings.Join(words, " "))
+}
+
+// maskValue masks the value of K=V.
+func maskValue(text string) string {
+	name, _, _ := strings.Cut(text, "=")
+	return name + "=***"
 }

@@ -1,6 +1,9 @@
 package elect
 
-import "conch/pkg/cli"
+import (
+	"conch/pkg/cli"
+	"conch/pkg/wrap"
+)
 
 var examples = []cli.Example{
 	{Text: "Run a server on one host; the others stand by", Command: "conch-elect db-primary -- postgres -D /data"},
@@ -21,7 +24,7 @@ var sections = []cli.Section{
 		"Without NAME, before `--`, the name is made from the command line: equal command lines exclude each other. `conch-elect --evict -- backup.sh --all` is about the name that this command line makes, and so are the other questions."},
 	{Title: "SIGNALS", Body: "`TERM` and `INT` ask COMMAND and all its descendants to end; after `--kill-after` they are killed. A second one kills at once. Other signals are passed on to COMMAND alone. What a terminal sends to its whole foreground group is left to COMMAND.\n\n" +
 		"A job that is suspended (Ctrl-Z) cannot renew its lease: it is killed when that ends, unless it is continued before."},
-	{Title: "THE COMMAND'S ENVIRONMENT", Body: "= CONCH_KIND: `elect`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal\n= CONCH_HOLDS: CLUSTER:REV:KEY of each hold that COMMAND runs under, the outermost first, where conches run one another; the other variables are of the innermost"},
+	{Title: "THE COMMAND'S ENVIRONMENT", Body: wrap.Environment + "= CONCH_KIND: `elect`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal\n= CONCH_HOLDS: CLUSTER:REV:KEY of each hold that COMMAND runs under, the outermost first, where conches run one another; the other variables are of the innermost"},
 	{Title: "A GUARD AT THE TOP OF A SCRIPT", Body: "    conch-elect deploy --held || exec conch-elect -n deploy -- \"$0\" \"$@\"\n\n" +
 		"runs the rest of the script under `deploy`, whoever starts it. `--held` is true if the environment says so, if etcd says that this hold lasts, and if this process descends from its `conch-elect` and so dies with it; at whatever depth, and whatever other holds, semaphores and cron runs are in between or have that name. It is false for what was started from elsewhere with the same environment, by at(1) or over ssh(1), and for what has outlived its hold. Where the environment is taken away, as by sudo(8), it is false, too: have it keep CONCH_HOLDS.\n\n" +
 		"The status is 1 if it is not held, and another if that cannot be found out; then the second half does not run the script either. It is asked again, at the price of a round trip, wherever a script wants to know whether it may go on."},
