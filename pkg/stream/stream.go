@@ -24,7 +24,7 @@ type Stream struct {
 	err error
 }
 
-// moment is how long Write and TryWrite wait: what a person reads, and what comes after it
+// moment is how long Write and Settle wait: what a person reads, and what comes after it
 // from somebody else, are to be in order wherever that costs nothing.
 const moment = 100 * time.Millisecond
 
@@ -76,12 +76,8 @@ func (w waiting) Write(b []byte) (int, error) {
 // it has been written, and Wait does not wait for it.
 func (s *Stream) Try(b []byte) bool { return s.queue.Try(func() { _ = s.write(b) }) }
 
-// TryWrite is Try, and returns when b has been written, or after a moment.
-func (s *Stream) TryWrite(b []byte) {
-	s.queue.Idle(moment)
-	s.Try(b)
-	s.queue.Idle(moment)
-}
+// Settle returns when nothing is being written, or after a moment.
+func (s *Stream) Settle() { s.queue.Idle(moment) }
 
 // Write has b written, and returns when that has been done, or after a moment. It
 // does not fail: whether somebody reads what is said is no concern of who says it.

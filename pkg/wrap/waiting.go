@@ -81,6 +81,7 @@ func (l *waitingLine) draw(p hold.Place) {
 
 // print replaces the line, unless p is not our place any more.
 func (l *waitingLine) print(p hold.Place, format string, args ...any) {
+	l.w.Settle()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over || p != l.last {
@@ -136,6 +137,8 @@ func (l *waitingLine) clear() {
 	l.cancel()
 	l.wg.Wait()
 	if l.drawn {
-		l.w.TryWrite([]byte("\r\x1b[K")) // before the command has the terminal
+		l.w.Settle()
+		l.w.Try([]byte("\r\x1b[K"))
+		l.w.Settle() // before the command has the terminal
 	}
 }
