@@ -3,7 +3,7 @@
 // sentinel in the same instant leaves the command's descendants alive (the
 // command itself dies), unless the tree was started with Contain; so does a
 // SIGKILL of either while the other is frozen, or is stopped again and again; a
-// process in uninterruptible sleep dies when it wakes; work handed to another daemon
+// process in uninterruptible sleep dies when it wakes (see Tree.Unkilled); work handed to another daemon
 // (docker run, systemd-run, at, ssh) is not in the tree; a descendant that has
 // changed its user cannot be killed by an unprivileged sentinel outside of a
 // cgroup of the tree's own, and is reported in Result. Without a usable /proc, SignalAll reaches the command

@@ -42,6 +42,7 @@ type event struct {
 	Pid, Sentinel int      // of a start
 	Stopped       int      // of a change
 	Change        bool     `json:",omitempty"`
+	Unkilled      int      `json:",omitempty"`
 	Err           string   `json:",omitempty"`
 	End           *summary `json:",omitempty"`
 }
@@ -108,6 +109,9 @@ func supervise(text string) int {
 			continue
 		case ch := <-t.Changes():
 			say(event{Change: true, Stopped: int(ch.Stopped)})
+			continue
+		case n := <-t.Unkilled():
+			say(event{Unkilled: n})
 			continue
 		case <-t.Done():
 		}

@@ -72,18 +72,22 @@ type orphaned struct {
 }
 
 // empty kills our children, but not living sentinels and not those born before
-// the sentinel was, and whoever is in g, until there are none.
-func (n *nursery) empty(born uint64, g subgroup) orphaned {
+// the sentinel was, and whoever is in g, until there are none. It calls say when for
+// a second nobody has ended of so many.
+func (n *nursery) empty(born uint64, g subgroup, say func(left int)) orphaned {
+	const (
+		spareFor     = 500 * time.Millisecond // for sentinels in the tree, as package sentinel does
+		deepAfter    = 50 * time.Millisecond  // likewise
+		despairAfter = time.Second            // likewise
+	)
 	o := orphaned{statuses: make(map[int]syscall.WaitStatus)}
-	const patience = 30                     // passes, about a second, that find only processes which may not be killed
-	const spareFor = 500 * time.Millisecond // for sentinels in the tree, as package sentinel does
-	quiet, idle, began := 0, 0, time.Now()
+	quiet, said, began, ended, killed := 0, 0, time.Now(), time.Now(), 0
 	for nap := 100 * time.Microsecond; ; nap = min(2*nap, 50*time.Millisecond) {
 		spare := time.Since(began) < spareFor
 		if !spare {
 			g.kill()
 		}
-		found, denied := n.pass(born, spare, &o)
+		found, denied := n.pass(born, spare, time.Since(ended) > deepAfter, &o)
 		if spare && found == 0 {
 			g.kill()
 		}
@@ -96,27 +100,38 @@ func (n *nursery) empty(born uint64, g subgroup) orphaned {
 		default:
 			quiet++ // there are others, so it is the list that has to say it, twice
 		}
-		if found > 0 && denied == found && !held {
-			idle++
-		} else {
-			idle = 0
+		if o.killed != killed {
+			killed, ended = o.killed, time.Now()
 		}
-		if quiet == 2 || idle == patience {
+		despair := !spare && time.Since(ended) > despairAfter
+		if quiet == 2 || despair && found > 0 && denied == found && !held {
 			o.denied = denied
 			return o
+		}
+		if left := max(found, 1); despair && left != said {
+			said = left
+			say(left)
 		}
 		time.Sleep(nap)
 	}
 }
 
 // pass kills, and reaps, the orphans there are at this moment, but for sentinels if
-// they are to be spared.
-func (n *nursery) pass(born uint64, spare bool, o *orphaned) (found, denied int) {
+// they are to be spared; with deep all descendants of those orphans: one that cannot
+// end does not leave its children to us.
+func (n *nursery) pass(born uint64, spare, deep bool, o *orphaned) (found, denied int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	orphans := n.strangers(ownChildren(), born)
 	if len(orphans) == 0 {
 		orphans = n.strangers(otherChildren(), born)
+	}
+	if deep && nativeProc() {
+		for _, p := range descendants(orphans...) {
+			if !(spare && isSentinel(p.pid)) && signalExactly(p, unix.SIGKILL) {
+				found++
+			}
+		}
 	}
 	for _, p := range orphans {
 		if !(spare && isSentinel(p.pid)) && unix.Kill(p.pid, unix.SIGKILL) == unix.EPERM {
@@ -128,7 +143,7 @@ func (n *nursery) pass(born uint64, spare bool, o *orphaned) (found, denied int)
 			o.killed++
 		}
 	}
-	return len(orphans), denied
+	return found + len(orphans), denied
 }
 
 // isSentinel reports whether a process calls itself a sentinel, or what one becomes.

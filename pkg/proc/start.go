@@ -272,6 +272,7 @@ func (p *Prepared) fork(c *Cmd) error {
 		exited:   make(chan struct{}),
 		done:     make(chan struct{}),
 		changes:  make(chan Change, 1),
+		unkilled: make(chan int, 1),
 	}
 	if !c.Contain {
 		_ = unix.Setpgid(pid, pid) // as it does itself: whoever is first

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,16 +57,22 @@ func (t *Tree) descendants() []process {
 	if gone {
 		return nil
 	}
+	return descendants(process{pid: t.sentinel})
+}
+
+// descendants returns the living processes below any of those.
+func descendants(of ...process) []process {
 	children := make(map[int][]process)
 	for _, p := range processes() {
 		children[p.parent] = append(children[p.parent], p)
 	}
 	var found []process
-	for todo := children[t.sentinel]; len(todo) > 0; {
-		p := todo[0]
-		todo = append(todo[1:], children[p.pid]...)
-		if p.state != 'Z' && p.state != 'X' {
-			found = append(found, p)
+	for todo := slices.Clone(of); len(todo) > 0; todo = todo[1:] {
+		for _, p := range children[todo[0].pid] {
+			todo = append(todo, p)
+			if p.state != 'Z' && p.state != 'X' {
+				found = append(found, p)
+			}
 		}
 	}
 	return found

@@ -27,6 +27,7 @@ type Tree struct {
 	left         chan struct{} // closed when nothing of t is in use any more
 	exited, done chan struct{}
 	changes      chan Change
+	unkilled     chan int
 
 	mu       sync.Mutex // of what follows
 	ctl      int        // writing end of the control pipe; -1 once closed
@@ -34,6 +35,7 @@ type Tree struct {
 	deadline clock.Instant
 	gone     bool // the sentinel has been reaped: its pid may be another's
 	stay     bool // the sentinel stays until it is dismissed
+	givenUp  bool // see GiveUp
 
 	result Result // complete when done is closed
 }
@@ -88,6 +90,11 @@ func (t *Tree) Done() <-chan struct{} { return t.done }
 // received yet. It is never closed.
 func (t *Tree) Changes() <-chan Change { return t.changes }
 
+// Unkilled gives how many processes SIGKILL was sent to that have not ended, when a
+// second has passed in which none did, and again when that changes: the last number
+// that has not been received yet. It is never closed.
+func (t *Tree) Unkilled() <-chan int { return t.unkilled }
+
 // Result returns how the tree has ended, once Done is closed.
 func (t *Tree) Result() Result {
 	<-t.done
@@ -123,10 +130,40 @@ func (t *Tree) Kill() {
 	t.wake()
 }
 
+// GiveUp returns what is known of a tree for which nobody can wait any longer: it
+// is not empty. The sentinel stays with what is left of it, and when that has ended
+// runs the epilogue, if this process has ended, too; Dismiss does nothing any more.
+func (t *Tree) GiveUp() Result {
+	t.mu.Lock()
+	select {
+	case <-t.done:
+		t.mu.Unlock()
+		return t.result
+	default:
+	}
+	defer t.mu.Unlock()
+	t.givenUp = true
+	a := t.arena
+	r := Result{Cause: Cause(atomic.LoadUint32(&a.Cause)), Killed: int(atomic.LoadUint32(&a.Killed)), Status: syscall.WaitStatus(unix.SIGKILL)}
+	if t.gone {
+		r.Cause, r.Err = SentinelDied, ErrSentinel
+	}
+	if atomic.LoadUint32(&a.Exited) != 0 {
+		r.Status, r.Usage = syscall.WaitStatus(atomic.LoadUint32(&a.Status)), a.Usage
+	}
+	return r
+}
+
 // Dismiss lets a sentinel that was told to stay go, and the epilogue with it. To
 // be called after Done: it returns when the sentinel has gone, which that does
 // not before the tree is empty.
 func (t *Tree) Dismiss() {
+	t.mu.Lock()
+	givenUp := t.givenUp
+	t.mu.Unlock()
+	if givenUp {
+		return
+	}
 	t.order(sentinel.OrderDismiss)
 	t.wake()
 	<-t.left
@@ -198,7 +235,7 @@ func (t *Tree) nurse(chld <-chan os.Signal, over <-chan struct{}) {
 // follow reads the report pipe to its end, which is the end of the sentinel.
 func (t *Tree) follow() {
 	buf := make([]byte, 64)
-	var stops uint32
+	var stops, unkilled uint32
 	var told bool
 	for {
 		_, err := t.report.Read(buf)
@@ -206,6 +243,10 @@ func (t *Tree) follow() {
 		if n := atomic.LoadUint32(&a.Stops); n != stops {
 			stops = n
 			t.change(Change{syscall.Signal(atomic.LoadUint32(&a.Stopped))})
+		}
+		if n := atomic.LoadUint32(&a.Unkilled); n != unkilled {
+			unkilled = n
+			t.sayUnkilled(int(n))
 		}
 		if atomic.LoadUint32(&a.Exited) != 0 {
 			t.noteExit(syscall.WaitStatus(atomic.LoadUint32(&a.Status)))
@@ -237,6 +278,15 @@ func (t *Tree) change(c Change) {
 	t.changes <- c // there is room: only we send
 }
 
+// sayUnkilled gives n to the reader of Unkilled, in the place of one not read yet.
+func (t *Tree) sayUnkilled(n int) {
+	select {
+	case <-t.unkilled:
+	default:
+	}
+	t.unkilled <- n
+}
+
 func (t *Tree) noteExit(status syscall.WaitStatus) {
 	select {
 	case <-t.exited:
@@ -265,7 +315,9 @@ func (t *Tree) finish() {
 	}
 	sentinels.settled()
 	<-t.ready
+	t.mu.Lock()
 	t.arena.Free()
+	t.mu.Unlock()
 	close(t.left)
 }
 
@@ -298,7 +350,7 @@ func (t *Tree) conclude() {
 // adopt empties the tree of a sentinel that was killed.
 func (t *Tree) adopt() {
 	t.result.Cause, t.result.Err = SentinelDied, ErrSentinel
-	o := sentinels.empty(t.born, t.group)
+	o := sentinels.empty(t.born, t.group, t.sayUnkilled)
 	t.result.Empty, t.result.Killed, t.result.Leftover = o.denied == 0, o.killed, o.denied
 	select {
 	case <-t.exited:

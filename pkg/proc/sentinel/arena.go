@@ -52,7 +52,11 @@ const (
 	maxShed = 192 // mappings to drop
 	maxKeep = 8   // descriptors to keep
 	maxDrop = 64  // descriptors to close at once
-	bufSize = 4096
+
+	maxQueue  = 1024 // processes whose children are looked for in one pass
+	listSize  = 2048 // bytes of a list of pids that are read at once
+	maxListed = listSize/2 + 1
+	bufSize   = 4096
 )
 
 // Arena is all that the sentinel, and the command before its exec, read and
@@ -88,6 +92,7 @@ type Arena struct {
 	none             uintptr // an empty string
 	proc             uintptr // "/proc/", and room for a number
 	cmdline, comm    uintptr // the names of files there
+	task, children   uintptr // and of others, the last below a directory with a number
 	group            uintptr // the path of the tree's cgroup, or 0
 
 	ArgStart, ArgEnd uintptr // where ps finds this process's arguments; 0 if not known
@@ -124,35 +129,48 @@ type Arena struct {
 	Stopped  uint32 // the signal that stopped it; 0: it runs
 	Killed   uint32 // processes besides the command that ended after a kill began
 	Denied   uint32 // processes that may not be killed
+	Unkilled uint32 // processes that SIGKILL was sent to and that do not end
 	FailedAt uint32
 	FailedNo uint32      // the errno
 	Usage    unix.Rusage // the command's, once Exited
 
 	// What is the sentinel's own.
-	self      uint32
-	gate      uint32 // 1: the command may go on to its exec
-	killing   uint32
-	orphaned  uint32
-	dismissed uint32
-	backlog   uint32 // there is more to reap
-	spares    uint32 // sentinels are spared in this pass, ...
-	spared    uint32 // ... so many
-	lingers   uint32 // there is no child, but somebody in the cgroup
-	hits      uint32 // processes killed in this pass
-	idle      uint32 // passes in a row that found only processes which may not be killed
-	nap       int64  // nanoseconds until the next pass
-	began     int64  // when the killing did, by monotonic
-	now       [2]int64
-	word      [16]byte
-	old, all  uint64 // signal masks
-	action    [4]uint64
-	clone     [11]uint64 // struct clone_args
-	ts        [2]int64
-	tls       [2]uintptr
-	polls     [4]unix.PollFd
-	status    uint32
-	usage     unix.Rusage
-	buf       [bufSize]byte
+	self       uint32
+	gate       uint32 // 1: the command may go on to its exec
+	killing    uint32
+	orphaned   uint32
+	dismissed  uint32
+	backlog    uint32  // there is more to reap
+	spares     uint32  // sentinels are spared in this pass, ...
+	spared     uint32  // ... so many
+	lingers    uint32  // there is no child, but somebody in the cgroup
+	hits       uint32  // processes killed in this pass
+	nap        int64   // nanoseconds until the next pass
+	began      int64   // when the killing did, by monotonic
+	ended      int64   // when a process last ended, or the killing began
+	file       uintptr // a list of pids that is open
+	digits     uint32  // of a pid that is being read
+	listed     uint32  // pids read, which are ...
+	pids       [maxListed]uint32
+	deep       uint32 // this pass is for all descendants: ...
+	found      uint32 // ... those of so many who were killed, which are ...
+	queue      [maxQueue]uint32
+	looked     uint32  // ... and so many of them have been looked at
+	tasks      uintptr // the directory of the last one's threads, and 1; 0: none
+	entries    [1024]byte
+	entry      uintptr // the next of these,
+	entriesEnd uintptr // which end there
+	now        [2]int64
+	word       [16]byte
+	old, all   uint64 // signal masks
+	action     [4]uint64
+	clone      [11]uint64 // struct clone_args
+	ts         [2]int64
+	tls        [2]uintptr
+	polls      [4]unix.PollFd
+	status     uint32
+	usage      unix.Rusage
+	buf        [bufSize]byte
 }
 
 // Spec is the text that goes into an Arena. A string with a NUL in it is
@@ -236,7 +254,7 @@ func (a *Arena) Shed(from, to uintptr) {
 
 func (a *Arena) layOut(s *Spec) error {
 	l := a.layer()
-	names := l.vector([]string{Name, "/proc/thread-self/children", "/dev/null", "", "/proc/00000000000000000000", "cmdline", "comm"})
+	names := l.vector([]string{Name, "/proc/thread-self/children", "/dev/null", "", "/proc/00000000000000000000", "cmdline", "comm", "task", "children"})
 	a.paths, a.argv, a.shArgv = l.vector(s.Paths), l.vector(s.Args), l.vector(shell(s.Args))
 	if s.Dir != "" {
 		a.dir = l.text(s.Dir)
@@ -249,6 +267,7 @@ func (a *Arena) layOut(s *Spec) error {
 	}
 	a.name, a.list, a.null, a.none = a.at(names, 0), a.at(names, 1), a.at(names, 2), a.at(names, 3)
 	a.proc, a.cmdline, a.comm = a.at(names, 4), a.at(names, 5), a.at(names, 6)
+	a.task, a.children = a.at(names, 7), a.at(names, 8)
 	a.sh = a.at(a.shArgv, 0)
 	return nil
 }

@@ -7,7 +7,9 @@
 // the command whose own parent dies becomes the sentinel's child: one that
 // called setsid or forked twice as well. It kills the tree by killing each of
 // its children, again and again until the kernel says that it has none. A cgroup
-// of the tree's own, where there is one, is killed as well, and must be empty.
+// of the tree's own, where there is one, is killed as well, and must be empty. A
+// child that sleeps in the kernel does not die before it wakes: meanwhile what is
+// below it is killed, and the supervisor is told.
 //
 // The files of this package fall in two. Arena.go and the files of package
 // proc that fill an Arena are ordinary Go. Everything reached from Fork is not,

@@ -8,9 +8,8 @@ import (
 )
 
 const (
-	lowPids   = 1 << 16
-	pPid      = 1  // P_PID
-	idleLimit = 20 // passes, about a second, that could kill nothing before we say so
+	lowPids = 1 << 16
+	pPid    = 1 // P_PID
 )
 
 // killAll is one pass: SIGKILL to each child that is found. Which children are
@@ -23,10 +22,6 @@ const (
 //go:norace
 //go:nocheckptr
 func killAll(a *Arena) {
-	a.hits = 0
-	denied := a.Denied
-	a.Denied = 0
-	a.spared = 0
 	spares(a)
 	if a.spares == 0 {
 		strikeGroup(a)
@@ -34,25 +29,23 @@ func killAll(a *Arena) {
 	if a.Exited == 0 {
 		strike(a, uintptr(a.Pid))
 	}
+	a.hits, a.Denied, a.spared = 0, 0, 0
+	a.found, a.looked = 0, 0
 	switch {
 	case a.Init != 0:
 		strikeAll(a)
-	case a.Listing != 0 && listed(a):
+	case a.Listing != 0 && children(a):
+		strikeList(a)
 	default:
 		scan(a)
 	}
 	if a.spares != 0 && a.hits|a.spared == 0 {
 		strikeGroup(a)
 	}
-	// Those in the cgroup are dead whether we may signal them or not.
-	if a.Denied > 0 && a.hits == 0 && a.Denied == denied && !occupied(a) {
-		a.idle++
-	} else {
-		a.idle = 0
+	for nextList(a) {
+		strikeList(a)
 	}
-	if a.idle == idleLimit {
-		stuck(a)
-	}
+	despair(a)
 	tire(a)
 }
 
@@ -68,25 +61,9 @@ func tire(a *Arena) {
 	}
 }
 
-// stuck says that those who are left may not be killed by us: they have
-// changed their user. They are waited for, but not for the dead.
-//
-//go:nosplit
-//go:norace
-//go:nocheckptr
-func stuck(a *Arena) {
-	if a.Phase != Stuck {
-		a.Phase = Stuck
-		ping(a)
-	}
-	if a.orphaned|a.dismissed != 0 {
-		exit(1)
-	}
-	a.idle--
-}
-
-// strike kills pid, a child that we have not reaped: the number is still its
-// own. It refuses the numbers that stand for more than one process.
+// strike kills pid, a child that we have not reaped: the number is still its own.
+// So is that of a child of one that has been killed and has not ended: it does not
+// reap any more. Strike refuses the numbers that stand for more than one process.
 //
 //go:nosplit
 //go:norace
@@ -99,9 +76,17 @@ func strike(a *Arena, pid uintptr) {
 		a.spared++
 		return
 	}
+	hit(a, pid)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func hit(a *Arena, pid uintptr) {
 	switch _, e := sys(unix.SYS_KILL, pid, uintptr(unix.SIGKILL), 0, 0); e {
 	case 0:
 		a.hits++
+		remember(a, pid)
 	case syscall.EPERM:
 		a.Denied++
 	}
@@ -127,49 +112,57 @@ func strikeAll(a *Arena) {
 	}
 }
 
-// listed kills the children that /proc lists, and returns false if it does not
-// list any or cannot be read.
+// children opens the list of our children in /proc.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func listed(a *Arena) bool {
+func children(a *Arena) bool {
 	fd, e := sys(unix.SYS_OPENAT, ^uintptr(99), a.list, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if e != 0 {
-		return false
-	}
-	pid := uintptr(0)
-	for {
-		n, e := sys(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&a.buf)), bufSize, 0)
-		if e != 0 || n == 0 {
-			break
-		}
-		pid = strikeEach(a, pid, n)
-	}
-	sys(unix.SYS_CLOSE, fd, 0, 0, 0)
-	return true
+	a.file = fd
+	return e == 0
 }
 
-// strikeEach kills the pids in n bytes of the buffer, each of which ends with a
-// space. Pid is what has been read of one that began in the buffer before; what
-// is left of the last one is returned.
+// strikeList kills those that the open list names, and closes it.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
-func strikeEach(a *Arena, pid, n uintptr) uintptr {
+func strikeList(a *Arena) {
+	a.digits = 0
+	for readList(a) {
+		for i := uint32(0); i < a.listed; i++ {
+			strike(a, uintptr(*(*uint32)(unsafe.Add(unsafe.Pointer(&a.pids), 4*uintptr(i)))))
+		}
+	}
+	sys(unix.SYS_CLOSE, a.file, 0, 0, 0)
+}
+
+// readList reads pids, each of which ends with a space; false: there are no more.
+// What has been read of the last one is kept for the next time.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func readList(a *Arena) bool {
+	a.listed = 0
+	n, e := sys(unix.SYS_READ, a.file, uintptr(unsafe.Pointer(&a.buf)), listSize, 0)
+	if e != 0 || n == 0 {
+		return false
+	}
 	for i := uintptr(0); i < n; i++ {
 		c := octet(a, i)
 		if c >= '0' && c <= '9' {
-			pid = pid*10 + uintptr(c-'0')
+			a.digits = a.digits*10 + uint32(c-'0')
 			continue
 		}
-		if pid != 0 {
-			strike(a, pid)
+		if a.digits != 0 && a.listed < maxListed {
+			*(*uint32)(unsafe.Add(unsafe.Pointer(&a.pids), 4*uintptr(a.listed))) = a.digits
+			a.listed++
 		}
-		pid = 0
+		a.digits = 0
 	}
-	return pid
+	return true
 }
 
 // scan finds our children without /proc: for each possible pid it asks the

@@ -151,6 +151,7 @@ func condemn(a *Arena, cause uint32) {
 func begin(a *Arena) {
 	if a.killing == 0 {
 		a.began = monotonic(a)
+		a.ended = a.began
 	}
 	a.killing = 1
 }
@@ -199,6 +200,7 @@ func note(a *Arena, pid uintptr) {
 		end(a)
 	case a.killing != 0:
 		a.Killed++
+		a.ended = monotonic(a)
 		a.nap = firstNap
 	}
 }
@@ -218,6 +220,7 @@ func end(a *Arena) {
 		begin(a)
 		a.backlog = 1
 	}
+	a.ended = monotonic(a)
 	a.nap = firstNap
 }
 
