@@ -103,7 +103,7 @@ func TestCommandsInherit(t *testing.T) {
 			continue
 		}
 		for _, row := range tool.Rows() {
-			stays := row.Group == "Connection" && !row.Secret || row.Name == "cmd-shown"
+			stays := row.Group == "Connection" && !row.Secret || row.Name == "if-configured" || row.Name == "cmd-shown"
 			if row.Inherit != stays {
 				t.Errorf("%s --%s: inherited: %v", tool.Name, row.Name, row.Inherit)
 			}

@@ -56,7 +56,7 @@ type Options struct {
 }
 
 // Environment opens the manual's section on what a command finds.
-const Environment = "COMMAND and hooks get the caller's environment without conch's own settings: a variable such as `CONCH_TTL` or `CONCH_RESTART` is said to this conch, and not to one that COMMAND may start. What says where etcd is stays (see \"Connection\"), and so does `CONCH_CMD_SHOWN`; but no variable that holds a password or a token, so that a conch inside needs `CONCH_PASSWORD_FILE` or a certificate. `ETCDCTL_` variables stay as they are, passwords among them: they are for etcdctl, which COMMAND may run. Where COMMAND is not to have the password, give it by `--password-file` or `CONCH_PASSWORD`. Added are\n\n"
+const Environment = "COMMAND and hooks get the caller's environment without conch's own settings: a variable such as `CONCH_TTL` or `CONCH_RESTART` is said to this conch, and not to one that COMMAND may start. What says where etcd is stays (see \"Connection\"), and so do `CONCH_IF_CONFIGURED` and `CONCH_CMD_SHOWN`; but no variable that holds a password or a token, so that a conch inside needs `CONCH_PASSWORD_FILE` or a certificate. `ETCDCTL_` variables stay as they are, passwords among them: they are for etcdctl, which COMMAND may run. Where COMMAND is not to have the password, give it by `--password-file` or `CONCH_PASSWORD`. Added are\n\n"
 
 // Flags declares the flags.
 func Flags(f *cli.Flags) *Options {
@@ -90,7 +90,7 @@ func (o *Options) command(f *cli.Flags) {
 	f.Bool(&o.Restart, cli.Row{Name: "restart", Help: "when the command has ended, or the hold was lost, queue again; ends by a signal only"})
 	f.Bool(&o.WaitTree, cli.Row{Name: "wait-tree", Help: "the command has ended when all that it started has, for commands that turn into daemons"})
 	f.Bool(&o.Contain, cli.Row{Name: "contain", Help: "run the command in a pid namespace: nothing survives, even if both of conch's processes are killed at once"})
-	f.Bool(&o.Plain, cli.Row{Name: "if-configured", Help: "if nothing says where etcd is, just run the command, without a hold"})
+	f.Bool(&o.Plain, cli.Row{Name: "if-configured", Inherit: true, Help: "if nothing says where etcd is, just run the command, without a hold"})
 	f.Group("Hooks")
 	f.String(&o.OnAcquire, cli.Row{Name: "on-acquire", Arg: "SHELL", Help: "run before the command; if it fails, the turn is given back and the status is 75"})
 	f.String(&o.OnLose, cli.Row{Name: "on-lose", Arg: "SHELL", Help: "run when the command is dead, however it ended, before the release; if the hold was lost, the next holder may have begun"})
