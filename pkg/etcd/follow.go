@@ -26,6 +26,10 @@ const (
 	checkEvery = 5 * time.Second
 )
 
+// SilentAfter is how long etcd may not have answered until what is known of it
+// counts as old. Whoever shows that asks every few seconds.
+const SilentAfter = 13 * time.Second
+
 // Range is the keys from From up to, and without, To.
 type Range struct{ From, To string }
 

@@ -59,13 +59,14 @@ var errGone = errors.New("gone")
 // released, or lost. Where the word that was left has been written over, or only the
 // place is kept, it sees to that.
 func AwaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) error {
-	err := watch(ctx, c, []string{who.Key}, func(int64) (int64, error) {
+	w := watcher{c: c, dirs: []string{who.Key}, read: func(ctx context.Context, _ int64) seen {
 		a, err := ask(ctx, c, who, by)
 		if err == nil && a.gone {
 			err = errGone
 		}
-		return a.rev, err
-	})
+		return seen{rev: a.rev, err: err}
+	}}
+	err := w.run(ctx)
 	switch {
 	case errors.Is(err, errGone):
 		return nil

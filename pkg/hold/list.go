@@ -131,44 +131,66 @@ func keysOf(r *pb.RangeResponse) []string {
 
 // pollEvery is how often Watch reads a line in which nothing happens: a server
 // that died behind an open connection is noticed by it.
-const pollEvery = 10 * time.Second
+const pollEvery = 8 * time.Second
+
+// Contact is what a watcher hears of the road to etcd.
+type Contact struct {
+	Silent bool      // etcd has not answered for etcd.SilentAfter: what was shown may be old
+	Heard  time.Time // when it last has
+}
 
 // Watch calls show with the line as it is and then as each change of it left it,
 // until ctx ends or show returns an error. A connection that is lost, and a
 // history that was compacted, are got over by reading the line as it is again.
-func Watch(ctx context.Context, c *etcd.Client, line keys.Line, show func(Line) error) error {
-	return watch(ctx, c, []string{line.Dir}, func(rev int64) (int64, error) {
+// contact is called when etcd has fallen silent, and when it answers again, before
+// show is called with what there is then; an error of it ends the watch, too.
+func Watch(ctx context.Context, c *etcd.Client, line keys.Line, show func(Line) error, contact func(Contact) error) error {
+	w := watcher{c: c, dirs: []string{line.Dir}, contact: contact}
+	w.read = func(ctx context.Context, rev int64) seen {
 		l, err := listAt(ctx, c, line, rev)
-		if err == nil {
-			err = show(l)
-		}
-		return l.Rev, err
-	})
+		return seen{l.Rev, func() error { return show(l) }, err}
+	}
+	return w.run(ctx)
 }
 
 // WatchPool is Watch for a semaphore and those who wait for a host. Changes of the
 // two that come at the same time may be shown as one.
-func WatchPool(ctx context.Context, c *etcd.Client, pool keys.Pool, show func(PoolLine) error) error {
-	return watch(ctx, c, []string{pool.Dir, pool.Hosts}, func(rev int64) (int64, error) {
+func WatchPool(ctx context.Context, c *etcd.Client, pool keys.Pool, show func(PoolLine) error, contact func(Contact) error) error {
+	w := watcher{c: c, dirs: []string{pool.Dir, pool.Hosts}, contact: contact}
+	w.read = func(ctx context.Context, rev int64) seen {
 		p, err := readPoolAt(ctx, c, pool, rev)
-		if err == nil {
-			err = show(p)
-		}
-		return p.Rev, err
-	})
+		return seen{p.Rev, func() error { return show(p) }, err}
+	}
+	return w.run(ctx)
+}
+
+// watcher looks at what is below some directories, now and after each change.
+type watcher struct {
+	c       *etcd.Client
+	dirs    []string
+	read    func(ctx context.Context, rev int64) seen
+	contact func(Contact) error // nil: nobody wants to hear
+
+	heard  time.Time // when etcd last answered; zero: not yet
+	silent bool      // and that was said
+}
+
+// seen is what was read as it was at a revision.
+type seen struct {
+	rev  int64
+	show func() error // nil: it is not shown
+	err  error
 }
 
 // tooFarBehind is how many changes may wait to be looked at before all but the
 // latest are passed over.
 const tooFarBehind = 100
 
-// watch calls look, to look at what is below dirs as it was at a revision, 0 for
-// now: first, and after each change. look returns the revision that it has seen.
-func watch(ctx context.Context, c *etcd.Client, dirs []string, look func(rev int64) (seen int64, err error)) error {
+func (w *watcher) run(ctx context.Context) error {
 	for {
-		seen, err := look(0)
+		rev, err := w.look(ctx, 0)
 		if err == nil {
-			err = watchFrom(ctx, c, dirs, seen, look)
+			err = w.follow(ctx, rev)
 		}
 		if err != nil && !errors.Is(err, rpctypes.ErrCompacted) && !errors.Is(err, rpctypes.ErrFutureRev) {
 			return err
@@ -176,18 +198,66 @@ func watch(ctx context.Context, c *etcd.Client, dirs []string, look func(rev int
 	}
 }
 
-// watchFrom calls look for the changes after revision seen, and returns nil when
-// it is time to begin anew.
-func watchFrom(ctx context.Context, c *etcd.Client, dirs []string, seen int64, look func(rev int64) (seen int64, err error)) error {
+// look reads and shows what there is at a revision, 0: now, and returns that. It
+// waits for etcd as long as ctx lasts, and says when that takes long.
+func (w *watcher) look(ctx context.Context, rev int64) (int64, error) {
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer := make(chan seen, 1)
+	reading.Go(func() { answer <- w.read(ctx, rev) })
+	if w.heard.IsZero() {
+		w.heard = time.Now()
+	}
+	late := time.NewTimer(time.Until(w.heard.Add(etcd.SilentAfter)))
+	defer late.Stop()
+	for {
+		select {
+		case s := <-answer:
+			if s.err != nil {
+				return s.rev, s.err
+			}
+			w.heard = time.Now()
+			if err := w.say(false); err != nil {
+				return s.rev, err
+			}
+			if s.show == nil {
+				return s.rev, nil
+			}
+			return s.rev, s.show()
+		case <-late.C:
+			if err := w.say(true); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// say passes on that etcd is silent, or is no more, once.
+func (w *watcher) say(silent bool) error {
+	if w.silent == silent {
+		return nil
+	}
+	w.silent = silent
+	if w.contact == nil {
+		return nil
+	}
+	return w.contact(Contact{silent, w.heard})
+}
+
+// follow looks at the changes after a revision, and returns nil when it is time to
+// begin anew.
+func (w *watcher) follow(ctx context.Context, rev int64) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	part, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m, moved := c.Preferred()
-	changes, broken := make(chan int64, tooFarBehind), make(chan struct{}, len(dirs))
-	for _, dir := range dirs {
+	m, moved := w.c.Preferred()
+	changes, broken := make(chan int64, tooFarBehind), make(chan struct{}, len(w.dirs))
+	for _, dir := range w.dirs {
 		watching.Go(func() {
-			revisions(part, m.Watch(part, dir, clientv3.WithPrefix(), clientv3.WithRev(seen+1)), changes)
+			revisions(part, m.Watch(part, dir, clientv3.WithPrefix(), clientv3.WithRev(rev+1)), changes)
 			broken <- struct{}{}
 		})
 	}
@@ -203,16 +273,16 @@ func watchFrom(ctx context.Context, c *etcd.Client, dirs []string, seen int64, l
 			return pause(ctx)
 		case <-quiet.C:
 			return nil
-		case rev := <-changes:
+		case at := <-changes:
 			quiet.Reset(pollEvery)
-			if rev <= seen {
+			if at <= rev {
 				continue
 			}
 			if len(changes) == tooFarBehind {
-				rev = 0
+				at = 0
 			}
 			var err error
-			if seen, err = look(rev); err != nil {
+			if rev, err = w.look(ctx, at); err != nil {
 				return err
 			}
 		}

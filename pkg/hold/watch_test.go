@@ -37,6 +37,9 @@ func TestWatchShowsEachChange(t *testing.T) {
 			case <-ctx.Done():
 			}
 			return nil
+		}, func(c Contact) error {
+			t.Errorf("%+v, though etcd answers", c)
+			return nil
 		})
 	}()
 	next := func() Line {

@@ -12,10 +12,6 @@ import (
 	"conch/pkg/keys"
 )
 
-// staleAfter is how long etcd may be silent until what a Keeper knows counts as
-// out of date. etcd.Follow asks it something every 5 s.
-const staleAfter = 15 * time.Second
-
 // Keeper keeps a Snapshot in step with etcd while Run runs. It is safe for
 // concurrent use.
 type Keeper struct {
@@ -117,7 +113,7 @@ func (k *Keeper) stale() string {
 	if k.now == nil {
 		return "etcd was not read yet"
 	}
-	if silent := time.Since(k.heard); silent > staleAfter {
+	if silent := time.Since(k.heard); silent > etcd.SilentAfter {
 		return fmt.Sprintf("etcd has not answered for %v", silent.Round(time.Second))
 	}
 	return ""

@@ -58,6 +58,10 @@ type Options struct {
 // Environment opens the manual's section on what a command finds.
 const Environment = "COMMAND and hooks get the caller's environment without conch's own settings: a variable such as `CONCH_TTL` or `CONCH_RESTART` is said to this conch, and not to one that COMMAND may start. What says where etcd is stays (see \"Connection\"), and so do `CONCH_IF_CONFIGURED` and `CONCH_CMD_SHOWN`; but no variable that holds a password or a token, so that a conch inside needs `CONCH_PASSWORD_FILE` or a certificate. `ETCDCTL_` variables stay as they are, passwords among them: they are for etcdctl, which COMMAND may run. Where COMMAND is not to have the password, give it by `--password-file` or `CONCH_PASSWORD`. Added are\n\n"
 
+// Watching ends the manual's section on --watch, with the field that has the NAME,
+// and what follows when etcd answers again.
+const Watching = "When etcd has not answered for 13 s, a line `NAME ? etcd has not answered since TIME: what is shown may be old` says so, with `--json` the object `{\"%s\":\"NAME\",\"event\":\"stale\",\"heard\":\"TIME\"}`, where TIME is that of the last answer; when it answers again, `NAME ! etcd answers again`, or `{\"%[1]s\":\"NAME\",\"event\":\"fresh\",\"heard\":\"TIME\"}`, and %[2]s. The line of a waiter on a terminal says it, too."
+
 // Flags declares the flags.
 func Flags(f *cli.Flags) *Options {
 	o := &Options{flags: f, Wait: -1, Conflict: -1, StatusFD: -1}

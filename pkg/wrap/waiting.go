@@ -2,11 +2,13 @@ package wrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"conch/pkg/cli"
+	"conch/pkg/etcd"
 	"conch/pkg/hold"
 	"conch/pkg/stream"
 )
@@ -24,13 +26,14 @@ type waitingLine struct {
 
 	mu    sync.Mutex
 	timer *time.Timer
-	drawn bool
+	stop  context.CancelFunc // ends the drawing of last
+	text  string             // as drawn last; "": nothing is
 	last  hold.Place
 	over  bool
 }
 
 func (s *Session) waitingLine(ctx context.Context) *waitingLine {
-	l := &waitingLine{s: s}
+	l := &waitingLine{s: s, stop: func() {}}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	if cli.Terminal(s.stdio.Err) && !s.Quiet && !s.Verbose {
 		l.w = s.report.people
@@ -47,10 +50,13 @@ func (l *waitingLine) show(p hold.Place) {
 		return
 	}
 	l.stopTimer()
+	l.stop()
+	ctx, stop := context.WithCancel(l.ctx)
+	l.stop = stop
 	l.wg.Add(1)
 	l.timer = time.AfterFunc(max(0, time.Second-time.Since(l.s.began)), func() {
 		defer l.wg.Done()
-		l.draw(p)
+		l.draw(ctx, p)
 	})
 }
 
@@ -61,34 +67,59 @@ func (l *waitingLine) stopTimer() {
 	}
 }
 
-// draw draws a place: at once what is known of it, and then what etcd says.
-func (l *waitingLine) draw(p hold.Place) {
-	if p.Ahead.Key == "" {
-		l.print(p, "the last holder did not release; %v of --lock-delay left", p.Delay.Round(100*time.Millisecond))
-		return
-	}
-	if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // not in line yet: see --spread
-		l.print(p, "for the turn of %s, behind %s", host, p.Ahead)
-		return
-	}
-	l.print(p, "behind %s", p.Ahead)
-	ctx, cancel := context.WithTimeout(l.ctx, 5*time.Second) // the line is a comfort, not worth more
-	defer cancel()
-	if line, err := hold.List(ctx, l.s.Client, l.s.Line); err == nil && len(line.Candidates) > 0 {
-		l.print(p, "%s in line, held by %s", ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
+// askEvery is how often a line that is drawn is brought up to date.
+const askEvery = 5 * time.Second
+
+// draw draws a place while it is ours: at once what is known of it, then what etcd
+// says, and how long it has said nothing.
+func (l *waitingLine) draw(ctx context.Context, p hold.Place) {
+	what, inLine := l.known(p)
+	l.print(p, what)
+	for heard := time.Now(); ctx.Err() == nil; {
+		patience := max(askEvery, etcd.SilentAfter-time.Since(heard))
+		asking, cancel := context.WithTimeout(ctx, patience)
+		line, err := hold.List(asking, l.s.Client, l.s.Line)
+		cancel()
+		if !errors.As(err, new(*etcd.Unreachable)) {
+			heard = time.Now()
+			if inLine && len(line.Candidates) > 0 {
+				what = fmt.Sprintf("%s in line, held by %s", ordinal(rank(line, p.Joined.Rev)), line.Candidates[0])
+			}
+			l.print(p, what)
+		} else if silent := time.Since(heard); silent >= etcd.SilentAfter {
+			l.print(p, fmt.Sprintf("etcd has not answered for %v; before that: %s", silent.Round(time.Second), what))
+		}
+		select {
+		case <-time.After(askEvery):
+		case <-ctx.Done():
+		}
 	}
 }
 
-// print replaces the line, unless p is not our place any more.
-func (l *waitingLine) print(p hold.Place, format string, args ...any) {
+// known is what is known of a place without asking, and whether it is one in line.
+func (l *waitingLine) known(p hold.Place) (what string, inLine bool) {
+	if p.Ahead.Key == "" {
+		return fmt.Sprintf("the last holder did not release; %v of --lock-delay left", p.Delay.Round(100*time.Millisecond)), false
+	}
+	if host, ok := l.s.Space.Pool(l.s.Line.Name).HostOf(p.Joined.Key); ok { // see --spread
+		return fmt.Sprintf("for the turn of %s, behind %s", host, p.Ahead), false
+	}
+	return fmt.Sprintf("behind %s", p.Ahead), true
+}
+
+// print replaces the line, unless p is not our place any more. Without the
+// terminal's wrapping a line that is too long for it is cut, and can be wiped.
+func (l *waitingLine) print(p hold.Place, what string) {
 	l.w.Settle()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over || p != l.last {
+	text := cli.OneLine(fmt.Sprintf("%s: waiting for %s: %s", l.s.tool, l.s.Line.Name, what))
+	if l.over || p != l.last || text == l.text {
 		return
 	}
-	text := fmt.Sprintf("%s: waiting for %s: %s", l.s.tool, l.s.Line.Name, fmt.Sprintf(format, args...))
-	l.drawn = l.w.Try([]byte("\r\x1b[K"+cli.OneLine(text))) || l.drawn
+	if l.w.Try([]byte("\x1b[?7l\r\x1b[K" + text + "\x1b[?7h")) {
+		l.text = text
+	}
 }
 
 // rank is the place of the candidate with that revision among those who wait: 1
@@ -136,7 +167,7 @@ func (l *waitingLine) clear() {
 	l.mu.Unlock()
 	l.cancel()
 	l.wg.Wait()
-	if l.drawn {
+	if l.text != "" {
 		l.w.Settle()
 		l.w.Try([]byte("\r\x1b[K"))
 		l.w.Settle() // before the command has the terminal

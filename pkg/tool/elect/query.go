@@ -15,6 +15,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/hold"
 	"conch/pkg/keys"
+	"conch/pkg/wrap"
 )
 
 // query is what is done instead of a command.
@@ -113,6 +114,9 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		}
 		_, err := fmt.Fprintln(stdio.Out, text(office.Name, h))
 		return err
+	}, func(h hold.Contact) error {
+		said = -1 // who holds is said again
+		return wrap.SayContact(stdio, o.json, wrap.Contact{Office: office.Name}, h)
 	})
 }
 

@@ -1,6 +1,8 @@
 package elect
 
 import (
+	"fmt"
+
 	"conch/pkg/cli"
 	"conch/pkg/wrap"
 )
@@ -33,6 +35,7 @@ var sections = []cli.Section{
 		"    coproc HOLD { exec conch-elect --hold db; }\n    conch=$!\n    exec 9<&\"${HOLD[0]}\"\n    read -r token <&9 || { wait $conch; exit; }   # no turn; the status says why\n    { read -r _ <&9; kill $$; } &                 # the hold is over before we are\n    watcher=$!\n    ...\n    kill $watcher; exec {HOLD[1]}>&-; wait $conch # gives it up; so does the end of the script\n\n" +
 		"In any shell; here what is started keeps the hold until it ends, unless it closes descriptor 8:\n\n" +
 		"    dir=$(mktemp -d) && mkfifo \"$dir/in\" \"$dir/out\" || exit\n    conch-elect --hold db <\"$dir/in\" >\"$dir/out\" &\n    conch=$!\n    exec 8>\"$dir/in\" 9<\"$dir/out\"\n    rm -r \"$dir\"\n    read -r token <&9 || { wait $conch; exit; }\n    { read -r _ <&9; kill $$; } 8>&- &\n    watcher=$!\n    ...\n    kill $watcher; exec 8>&-; wait $conch"},
+	{Title: "WATCHING", Body: "`--watch` prints who holds NAME, `NAME -` while nobody does, and a line at each change. " + fmt.Sprintf(wrap.Watching, "office", "who holds is said again")},
 	{Title: "WHAT IS NOT PROMISED", Body: "Two COMMANDs can overlap if the older one, though killed, has not yet ended or its effects have not: \n\n" +
 		"- both of conch's processes were frozen past the deadline, by a hypervisor or a cgroup, and thawed\n" +
 		"- both were killed at the same instant, without `--contain`\n" +

@@ -16,6 +16,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/hold"
 	"conch/pkg/keys"
+	"conch/pkg/wrap"
 )
 
 // query is what is done instead of a command.
@@ -188,6 +189,8 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		}
 		known = now
 		return nil
+	}, func(h hold.Contact) error {
+		return wrap.SayContact(stdio, o.json, wrap.Contact{Name: pool.Name}, h)
 	})
 }
 

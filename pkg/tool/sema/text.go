@@ -1,6 +1,8 @@
 package sema
 
 import (
+	"fmt"
+
 	"conch/pkg/cli"
 	"conch/pkg/wrap"
 )
@@ -24,6 +26,7 @@ var sections = []cli.Section{
 		"One capacity counts for a NAME. While it is in use, another `--max` is refused, with who uses it; when nobody does, the newest caller's counts. `--resize` changes it for all: with more, whoever waits starts at once; with less, holders finish. Who stood in line before takes the new one as it is, `--restart`'s next turn too; whoever comes new has to say it.\n\n" +
 		"`--once` records its KEY for NAME as `conch-elect --once` does, in the same place, and `--once-list` and `--once-forget` are about both. With more than one slot, several can begin before one is done."},
 	{Title: "THE COMMAND'S ENVIRONMENT", Body: wrap.Environment + "= CONCH_SLOT: the lowest number from 0 on that no other holder has at the same time; below N, but for those who began before `--resize` made N smaller; the event `acquired` of `--status-fd`, `--status-file` and `--verbose` has it, too, as `slot`\n= CONCH_KIND: `sema`\n= CONCH_NAME: NAME\n= CONCH_REV: the fencing token, a number that grows with each later holder\n= CONCH_ETCD_KEY: the holder's key in etcd; it exists, with this create-revision, while the hold does\n= CONCH_CLUSTER: the id of the etcd cluster, hexadecimal: tokens of two clusters cannot be compared\n= CONCH_LEASE: the lease, hexadecimal\n= CONCH_HOLDS: all the holds that COMMAND runs under; see conch-elect(1), which has `--held` and `--hold`, too"},
+	{Title: "WATCHING", Body: "`--watch` prints who holds and who waits, and a line for each who comes to hold, to wait, or goes. " + fmt.Sprintf(wrap.Watching, "name", "what has changed meanwhile follows")},
 	{Title: "WHAT IS NOT PROMISED", Body: "More than N COMMANDs can be alive in the cases that conch(7) lists, and while more hold from before a `--resize` to less; in no other."},
 	{Title: "KEYS IN ETCD", Body: "= /conch/v1/sema/NAME/LEASE: one for each holder and waiter, under its own lease; lower create-revisions come first\n= /conch/v1/sema-state/NAME/cap: the capacity, while in use\n= /conch/v1/sema-state/NAME/slot/N: who has slot N, under the holder's lease\n= /conch/v1/sema-state/NAME/run/N: whose command may be alive in it; deleted with the release\n= /conch/v1/sema-host/NAME/LABEL/LEASE: with `--spread`, who stands in line for a host\n= /conch/v1/sema-host-run/NAME/LABEL/LEASE: whose turn of the host may be in use, or is next\n= /conch/v1/evict/LEASE: who evicted that holder\n= /conch/v1/once/NAME/KEY: what `--once` has done, until it is forgotten\n= /conch/v1/once-text/NAME/KEY: the same for a KEY that no NAME could be, longer than 200 bytes or with a slash or a space in it, which are written %2F and %20, and a per cent sign %25\n\nAn etcd user needs readwrite on the prefix."},
 	{Title: "SECURITY CONSIDERATIONS", Body: "The command line of each holder and waiter lies in etcd, where all can read it who may read the prefix; `--cmd-shown` keeps it, or its arguments, out of there. See conch-elect(1)."},

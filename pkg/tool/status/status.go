@@ -48,7 +48,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Group("What is shown")
 	f.Strings(&o.only, cli.Row{Name: "only", Arg: "SECTION", Env: cli.NoEnv, Help: "only these of " + strings.Join(status.Sections(), ", ")})
 	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "JSON, one object a line"})
-	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "show it again after each change, at most once a second"})
+	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "show it again after each change, at most once a second, and when etcd has fallen silent or answers again"})
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "times in full, and everybody who holds, waits or runs; of serve, a line on standard error that says where"})
 	f.Group("By HTTP")
 	f.String(&o.listen, cli.Row{Name: "listen", Arg: "ADDRESS", Default: "127.0.0.1:9191", Help: "where serve answers; :9191 is port 9191 of every address of this machine"})
@@ -131,6 +131,7 @@ func (o *options) redraw(stdio *cli.Stdio, k *status.Keeper, ended chan error) e
 	tick := time.NewTicker(redraw / 10) // until there is something to be shown
 	defer tick.Stop()
 	terminal := !o.json && cli.Terminal(stdio.Out)
+	stale := false // what was shown last said so
 	for shown := int64(0); ; {
 		select {
 		case err := <-ended:
@@ -142,7 +143,7 @@ func (o *options) redraw(stdio *cli.Stdio, k *status.Keeper, ended chan error) e
 		if s.At.IsZero() && time.Since(began) > o.DialTimeout {
 			return cli.Errorf(cli.Unreachable, "etcd unreachable: %s", s.Stale)
 		}
-		if s.Rev == 0 || s.Rev == shown && !terminal {
+		if s.Rev == 0 || s.Rev == shown && stale == (s.Stale != "") && !terminal {
 			continue
 		}
 		if shown == 0 {
@@ -151,7 +152,7 @@ func (o *options) redraw(stdio *cli.Stdio, k *status.Keeper, ended chan error) e
 		if err := o.draw(stdio, &s, terminal, shown > 0); err != nil {
 			return err
 		}
-		shown = s.Rev
+		shown, stale = s.Rev, s.Stale != ""
 	}
 }
 
