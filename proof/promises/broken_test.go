@@ -35,7 +35,7 @@ var brokenGuards = []brokenGuard{
 	// from when its answer is read.
 	{"counts from the receipt", []edit{
 		{"pkg/lease/keep.go", `m\.Verifies\(ctx\)`, "true, error(nil)"},
-		{"pkg/lease/keep.go", `(?s)\tget, err := m\.KV\(\)\.Get.*?l\.saw\(get\.Header\.Revision\)\n`, ""},
+		{"pkg/lease/keep.go", `(?s)\tget, err := m\.KV\(\)\.Get.*?l\.saw\(get\.Header\.Revision\)\n.*?l\.heed\([^\n]*\n`, ""},
 		{"pkg/lease/keep.go", `(?s)\tcase ka\.GetHeader\(\).*?errMixed\n`, ""},
 		{"pkg/lease/keep.go", `\treturn renewal\{sent, Deadline`, "\tsent = l.clk.Now()\n$0"},
 	}, "answers late, then cut off", 8 * time.Second},
