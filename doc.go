@@ -13,7 +13,7 @@
 //	pkg/clock      the one clock deadlines are measured on
 //	pkg/nearest    what somebody meant who has mistyped a word
 //	pkg/keys       where things lie in etcd; what a name may be
-//	pkg/fence      the token that proves a hold
+//	pkg/fence      the token that proves a hold, and a file that obeys it
 //	pkg/schedule   when a job is due
 //	pkg/proc       a command and everything it started, stopped as one
 //	pkg/stream     writing that waits for no reader, and outlives one

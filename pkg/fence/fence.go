@@ -1,5 +1,5 @@
 // Package fence is the token that proves a hold: how it is passed on, compared
-// and checked.
+// and checked; and a file that only the newest may replace.
 //
 // A token does not stop anybody by itself. Who writes to a store under a hold
 // must have the store compare the token with the newest that it has seen, or

@@ -2,7 +2,6 @@ package hold
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -13,7 +12,7 @@ import (
 )
 
 // ErrFenced means that the hold which a token proves is over.
-var ErrFenced = errors.New("the hold is over")
+var ErrFenced = fence.ErrFenced
 
 // Holds asks whether the hold that t proves still exists: nil, or ErrFenced.
 func Holds(ctx context.Context, c *etcd.Client, t fence.Token) error {

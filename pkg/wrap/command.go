@@ -22,17 +22,29 @@ var outputs = []string{"CONCH_KIND", "CONCH_NAME", "CONCH_REV", "CONCH_ETCD_KEY"
 // environ is the environment of a command: what was inherited, without our own
 // settings, and at its end what it may know of the hold.
 func (s *Session) environ(t *hold.Turn) []string {
-	env := slices.DeleteFunc(s.flags.Environ(s.stdio.Env), func(entry string) bool {
-		key, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(outputs, key)
-	})
-	env = append(env, "CONCH_KIND="+s.kind, "CONCH_NAME="+s.Line.Name)
-	env = append(env, t.Token().Env()...)
-	env = append(env, t.Token().Under(s.stdio.Lookup))
+	env := s.under(t.Token())
 	if slot, ok := t.Slot(); ok {
 		env = append(env, "CONCH_SLOT="+strconv.Itoa(slot))
 	}
 	return env
+}
+
+// under is the environment of a command under t, but for a slot. Where this process
+// is under t itself, it is what was inherited.
+func (s *Session) under(t fence.Token) []string {
+	env := s.flags.Environ(s.stdio.Env)
+	for _, outer := range fence.Enclosing(s.stdio.Lookup) {
+		if outer.Key == t.Key && outer.Rev == t.Rev {
+			return env
+		}
+	}
+	env = slices.DeleteFunc(env, func(entry string) bool {
+		key, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(outputs, key)
+	})
+	env = append(env, "CONCH_KIND="+s.kind, "CONCH_NAME="+s.Line.Name)
+	env = append(env, t.Env()...)
+	return append(env, t.Under(s.stdio.Lookup))
 }
 
 // Argv returns the command line, which -c makes a shell's.

@@ -16,6 +16,8 @@ type Mode[Do any] struct {
 	// Named says that a command is not to be run: it makes the name that the mode
 	// is about.
 	Named bool
+	// Runs says that a command may be given all the same, and is run.
+	Runs bool
 }
 
 // PickMode returns the one mode that is asked for, or the zero Mode for a
@@ -31,7 +33,7 @@ func PickMode[Do any](modes []Mode[Do], argv []string) (picked Mode[Do], _ error
 	switch {
 	case len(asked) > 1:
 		return picked, cli.Usagef("%s ask for different things; use one of them", strings.Join(asked, " and "))
-	case len(asked) == 1 && len(argv) > 0 && !picked.Named:
+	case len(asked) == 1 && len(argv) > 0 && !picked.Named && !picked.Runs:
 		return picked, cli.Usagef("%s runs no command, but one is given: %s", asked[0], argv[0])
 	case len(asked) == 0 && len(argv) == 0:
 		return picked, cli.Usagef("no command is given")

@@ -53,6 +53,10 @@ type Options struct {
 	Notify     string
 	Listen     string
 	CmdShown   string // argv, name, none
+
+	// Output opens what takes the command's standard output, once the command is to
+	// be started. Nil: it is ours.
+	Output func() (Sink, error)
 }
 
 // Environment opens the manual's section on what a command finds.

@@ -14,6 +14,7 @@ import (
 
 	"conch/pkg/cli"
 	"conch/pkg/clock"
+	"conch/pkg/fence"
 	"conch/pkg/guard"
 	"conch/pkg/hold"
 	"conch/pkg/proc"
@@ -86,7 +87,7 @@ func reason(err error) string {
 
 // Run runs what is to be run under the turn: the on-acquire hook, the command,
 // the on-lose hook.
-func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
+func (s *Session) Run(ctx context.Context, t *hold.Turn) (guard.Outcome, error) {
 	if err := s.pending(); err != nil {
 		return guard.Outcome{}, err
 	}
@@ -96,7 +97,7 @@ func (s *Session) Run(t *hold.Turn) (guard.Outcome, error) {
 	}
 	switch {
 	case err == nil:
-		o, err = s.command(t)
+		o, err = s.command(ctx, t)
 	case cli.StatusOf(err) == cli.Busy:
 		err = fmt.Errorf("%w; the turn was given back", err)
 	}
@@ -127,8 +128,11 @@ func (s *Session) pending() error {
 	}
 }
 
-func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
+func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, error) {
 	release, err := s.epilogue(s.kept(t))
+	if err == nil {
+		err = s.out.start()
+	}
 	if err != nil {
 		return guard.Outcome{}, err
 	}
@@ -138,6 +142,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	g.Started = func(tree *proc.Tree) {
 		s.ran = true
 		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Token().Rev})
+		s.out.started()
 		s.letGo()
 	}
 	s.signals.Ready()
@@ -150,6 +155,12 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 	if err != nil {
 		return o, err
 	}
+	return o, s.ended(ctx, t.Token(), o)
+}
+
+// ended notes how the command has ended, and keeps its output where somebody wants
+// that.
+func (s *Session) ended(ctx context.Context, t fence.Token, o guard.Outcome) error {
 	s.stopped = o.Cause == guard.Stopped
 	if !o.Empty {
 		s.left += o.Leftover
@@ -161,7 +172,7 @@ func (s *Session) command(t *hold.Turn) (guard.Outcome, error) {
 		e.Exit = exit(o.Status.ExitStatus())
 	}
 	s.report.Say(e)
-	return o, nil
+	return s.keepOutput(ctx, t, o)
 }
 
 // guarded runs c under guard, which from then on says whether all is well.
@@ -180,7 +191,7 @@ func (s *Session) guarded(g guard.Guard, h guard.Hold, c proc.Cmd) (guard.Outcom
 
 // cmd is the command, but for what is known only once there is a turn.
 func (s *Session) cmd() proc.Cmd {
-	return proc.Cmd{Args: s.Argv, Paths: s.paths, WaitTree: s.WaitTree, Contain: s.Contain}
+	return proc.Cmd{Args: s.Argv, Paths: s.paths, WaitTree: s.WaitTree, Contain: s.Contain, Stdio: s.out.stdio()}
 }
 
 // prepare makes the sentinel that waits for the command, and meanwhile stands by.

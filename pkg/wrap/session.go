@@ -27,6 +27,7 @@ type Session struct {
 	stdio      *cli.Stdio
 	paths      []string
 	report     *Reporter
+	out        *output // nil: the command's is ours
 	dog        *watchdog
 	signals    *guard.Listener
 	began      time.Time
@@ -64,6 +65,11 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 			return nil, err
 		}
 	}
+	if o.Output != nil {
+		if s.out, err = newOutput(o.Output); err != nil {
+			return nil, err
+		}
+	}
 	if o.Once != "" {
 		s.onceKey = o.Space.Once(line.Name, o.Once)
 	}
@@ -74,6 +80,7 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 	if err := s.connect(ctx); err != nil {
 		s.leaving.Wait()
 		s.warden.take().Drop()
+		s.out.close()
 		s.hangUp()
 		return nil, s.end(err)
 	}
@@ -98,6 +105,7 @@ func (s *Session) Close(err error) error {
 	s.leaving.Wait()
 	s.Client.Close()
 	s.warden.take().Drop()
+	s.out.close()
 	s.hangUp()
 	return s.end(err)
 }

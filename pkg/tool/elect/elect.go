@@ -30,7 +30,8 @@ var Tool = cli.Tool{
 		"NAME --who | --watch | --assert | --evict",
 		"NAME --once-list | --once-forget KEY",
 		"--held | --who | --watch | --assert | --evict | --once-list | --once-forget KEY -- COMMAND [ARG]...",
-		"NAME --fenced-put KEY | --fenced-file PATH",
+		"NAME --fenced-file PATH | --fenced-put KEY -- COMMAND [ARG]...",
+		"NAME --fenced-file PATH | --fenced-put KEY <FILE",
 	},
 	Examples: examples,
 	Sections: sections,
@@ -68,10 +69,10 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "say who holds NAME, and again at each change"})
 	f.Bool(&o.assert, cli.Row{Name: "assert", Env: cli.NoEnv, Help: "status 0 if this host holds NAME, 1 if not"})
 	f.Uint64(&o.minRev, cli.Row{Name: "min-rev", Arg: "REV", Env: cli.NoEnv, Help: "with --assert: and its token is at least this"})
-	f.Uint64(&o.token, cli.Row{Name: "token", Arg: "REV", Env: cli.NoEnv, Help: "with --assert, --fenced-put and --fenced-file: whether the hold with this very token exists, on whichever host"})
+	f.Uint64(&o.token, cli.Row{Name: "token", Arg: "REV", Env: cli.NoEnv, Help: "with --assert: whether the hold with this very token exists, on whichever host; with --fenced-put and --fenced-file: write under it"})
 	f.Bool(&o.evict, cli.Row{Name: "evict", Env: cli.NoEnv, Help: "take the hold away from whoever has it; the command there is killed"})
-	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write standard input to a key of etcd, only while the token ($CONCH_REV) holds; status 1 if it does not"})
-	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by standard input in one step, only while the token holds and none newer has written; status 1 otherwise"})
+	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write what COMMAND prints to a key of etcd, if it ends with 0 and while the hold exists; status 1 if that does not. Without COMMAND, what standard input holds"})
+	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by what COMMAND prints, in one step, if it ends with 0, while the hold exists and none newer has written it; status 1 otherwise. Without COMMAND, by standard input"})
 	o.markers.Flags(f, &o.json)
 	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --assert, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
@@ -88,6 +89,14 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	office, err := o.office(args, argv)
 	if err != nil {
 		return err
+	}
+	if o.fenced() {
+		if err := o.checkFenced(argv); err != nil {
+			return err
+		}
+		if len(argv) > 0 {
+			return o.runFenced(ctx, stdio, office, argv)
+		}
 	}
 	switch {
 	case o.held:
@@ -116,7 +125,7 @@ func (o *options) wrap(ctx context.Context, stdio *cli.Stdio, office keys.Line, 
 		if o.hold {
 			return s.Hold(ctx, turn)
 		}
-		outcome, err := s.Run(turn)
+		outcome, err := s.Run(ctx, turn)
 		return s.Release(ctx, turn, outcome, err)
 	}))
 }
@@ -163,8 +172,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		{Flag: "--evict", On: o.evict, Do: o.sayEvict, Named: named},
 		{Flag: "--once-list", On: o.markers.List, Do: o.sayOnce, Named: named},
 		{Flag: "--once-forget", On: o.markers.Forget != "", Do: o.forgetOnce, Named: named},
-		{Flag: "--fenced-put", On: o.given("fenced-put"), Do: o.putFenced},
-		{Flag: "--fenced-file", On: o.given("fenced-file"), Do: o.writeFenced},
+		{Flag: "--fenced-put", On: o.given("fenced-put"), Do: o.copyFenced, Named: named, Runs: true},
+		{Flag: "--fenced-file", On: o.given("fenced-file"), Do: o.copyFenced, Named: named, Runs: true},
 	}, argv)
 	if err != nil {
 		return nil, err
@@ -181,15 +190,11 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		}
 	}
 	switch {
-	case o.given("fenced-put") && o.fencedPut == "":
-		return nil, cli.Usagef("--fenced-put needs a KEY")
-	case o.given("fenced-file") && o.fencedFile == "":
-		return nil, cli.Usagef("--fenced-file needs a PATH")
 	case o.json && mode.Do == nil:
 		return nil, cli.Usagef("--json goes with --who, --watch, --assert, --evict, --once-list and --once-forget")
 	case o.minRev > 0 && !o.assert:
 		return nil, cli.Usagef("--min-rev goes with --assert")
-	case o.token > 0 && !o.assert && !o.given("fenced-put") && !o.given("fenced-file"):
+	case o.token > 0 && !o.assert && !o.fenced():
 		return nil, cli.Usagef("--token goes with --assert, --fenced-put and --fenced-file")
 	}
 	return mode.Do, nil

@@ -1,190 +1,205 @@
 package elect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"conch/pkg/cli"
 	"conch/pkg/etcd"
 	"conch/pkg/fence"
+	"conch/pkg/guard"
 	"conch/pkg/hold"
 	"conch/pkg/keys"
+	"conch/pkg/wrap"
 )
 
 // maxPut is what etcd takes in one request by default, less room for the rest
 // of it.
 const maxPut = 1500 << 10
 
-// proof finds the token to write under: that of --token, or the one that the
-// environment has from an enclosing conch-elect of the same NAME.
-func (o *options) proof(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) (fence.Token, error) {
-	if o.token > 0 {
-		l, err := o.list(ctx, c, office)
-		if err != nil {
-			return fence.Token{}, err
-		}
-		for _, candidate := range l.Candidates {
-			if uint64(candidate.Rev) == o.token && candidate.State != hold.Waiting {
-				return l.Token(candidate), nil
-			}
-		}
-		return fence.Token{}, fmt.Errorf("%w: no hold has the token %d", hold.ErrFenced, o.token)
-	}
-	t, err := fence.FromEnv(stdio.Lookup)
-	if err != nil {
-		return t, cli.Usagef("no token: %v; run this under %s %s, or give --token", err, name, office.Name)
-	}
-	run := o.Space.Cron().ActsOf(office.Name, "") // of a job, whose token is as good
-	if !strings.HasPrefix(t.Key, office.Dir) && !strings.HasPrefix(t.Key, run) {
-		return t, cli.Usagef("the token in the environment is for %s, not for %s", t.Key, office.Name)
-	}
-	return t, nil
-}
+// fenced reports whether something is to be written under a token.
+func (o *options) fenced() bool { return o.given("fenced-put") || o.given("fenced-file") }
 
-// fencedOff gives a refused write its status.
-func fencedOff(office keys.Line, err error) error {
-	if errors.Is(err, hold.ErrFenced) {
-		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", office.Name, err)
+// checkFenced refuses what cannot be written, or not in this way.
+func (o *options) checkFenced(argv []string) error {
+	switch {
+	case o.given("fenced-put") && o.fencedPut == "":
+		return cli.Usagef("--fenced-put needs a KEY")
+	case o.given("fenced-file") && o.fencedFile == "":
+		return cli.Usagef("--fenced-file needs a PATH")
+	case len(argv) > 0 && o.Restart:
+		return cli.Usagef("--restart never ends, and what a command has written takes effect at its end; use one of them")
+	case len(argv) > 0 && o.Plain:
+		return cli.Usagef("--if-configured may run the command without a hold, under which nothing can be fenced; use one of them")
+	}
+	if !o.given("fenced-file") {
+		return nil
+	}
+	s, err := o.openFile(nil) // what is wrong with it is said before anything is asked of etcd
+	if err == nil {
+		s.Close()
 	}
 	return err
 }
 
-func (o *options) putFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
+// runFenced runs a command whose output is to be written: under the token that is
+// given, or under a turn of its own.
+func (o *options) runFenced(ctx context.Context, stdio *cli.Stdio, office keys.Line, argv []string) error {
+	o.Output = func() (wrap.Sink, error) { return o.sink(office) }
+	if _, err := o.envToken(stdio, office); err != nil && o.token == 0 {
+		return o.wrap(ctx, stdio, office, argv)
+	}
+	if o.Once != "" {
+		return cli.Usagef("--once records with a turn of its own, and there is one already: put it there")
+	}
+	s, err := wrap.Open(ctx, o.Options, name, "elect", office, argv, stdio)
+	if err != nil {
+		return err
+	}
+	t, err := o.proof(ctx, stdio, s.Client, office)
+	if err == nil {
+		err = o.holds(ctx, s.Client, office, t)
+	}
+	if err == nil {
+		err = s.Borrow(ctx, t)
+	}
+	return s.Close(o.Explain(err))
+}
+
+// copyFenced writes standard input, whose end says that it is whole.
+func (o *options) copyFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
 	t, err := o.proof(ctx, stdio, c, office)
 	if err != nil {
-		return fencedOff(office, err)
+		return err
 	}
-	value, err := io.ReadAll(io.LimitReader(stdio.In, maxPut+1))
-	if err != nil {
-		return fmt.Errorf("standard input: %w", err)
-	}
-	if len(value) > maxPut {
-		return cli.Usagef("standard input is longer than the %d KiB that etcd takes", maxPut>>10)
-	}
-	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
-	defer cancel()
-	return fencedOff(office, hold.Put(ctx, c, t, o.fencedPut, string(value)))
-}
-
-// writeFenced replaces a file. The newest token that has written it is kept
-// beside it, in .NAME.conch, under whose lock tokens are compared and the file
-// is renamed: a holder of before cannot undo what a later one wrote, though its
-// last look at etcd was in time.
-func (o *options) writeFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) (err error) {
-	t, err := o.proof(ctx, stdio, c, office)
-	if err != nil {
-		return fencedOff(office, err)
-	}
-	tmp, err := spool(o.fencedFile, stdio.In)
+	s, err := o.sink(office)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp) // fails once it has been renamed
-	record, err := lockRecord(o.fencedFile)
-	if err != nil {
-		return err
-	}
-	defer record.Close()
-	if err := newest(record, t); err != nil {
-		return fencedOff(office, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
-	defer cancel()
-	if err := hold.Holds(ctx, c, t); err != nil {
-		return fencedOff(office, err)
-	}
-	// The token first: a crash in between refuses an older holder all the same.
-	if err := keep(record, t); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, o.fencedFile); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(o.fencedFile))
-}
-
-// syncDir makes a rename in dir last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// spool writes r to a file beside path, with the permissions of the file that
-// it is to replace.
-func spool(path string, r io.Reader) (tmp string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(f.Name())
-		}
+	defer s.Close()
+	stop, done := guard.Requests()
+	defer done()
+	copied := make(chan error, 1)
+	go func() { // ends with its input, or the process
+		_, err := io.Copy(s, stdio.In)
+		copied <- err
 	}()
-	mode := os.FileMode(0o644)
-	if st, err := os.Stat(path); err == nil {
-		mode = st.Mode().Perm()
+	select {
+	case err = <-copied:
+	case sig := <-stop:
+		return cli.Signaled{Signal: sig.(syscall.Signal)}
 	}
-	if _, err := io.Copy(f, r); err != nil {
-		return "", err
-	}
-	if err := f.Chmod(mode); err != nil {
-		return "", err
-	}
-	return f.Name(), f.Sync()
-}
-
-// lockRecord opens and locks the record of the newest token.
-func lockRecord(path string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".conch"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, err
+		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", office.Name, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	return f, nil
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	return s.Keep(ctx, c, t)
 }
 
-// newest refuses t if a newer token has written, or one of another cluster,
-// with which it cannot be compared.
-func newest(record *os.File, t fence.Token) error {
-	b, err := io.ReadAll(io.LimitReader(record, 4096))
-	if err != nil || len(b) == 0 {
-		return err
+// envToken is the token that the environment has of an enclosing conch-elect of the
+// same NAME, or of a run of a job of that name, whose token is as good.
+func (o *options) envToken(stdio *cli.Stdio, office keys.Line) (fence.Token, error) {
+	run := o.Space.Cron().ActsOf(office.Name, "")
+	for _, t := range fence.Enclosing(stdio.Lookup) {
+		if strings.HasPrefix(t.Key, office.Dir) || strings.HasPrefix(t.Key, run) {
+			return t, nil
+		}
 	}
-	cluster, rev, ok := strings.Cut(strings.TrimSpace(string(b)), " ")
-	n, perr := strconv.ParseInt(rev, 10, 64)
+	t, err := fence.FromEnv(stdio.Lookup)
+	if err != nil {
+		return t, cli.Usagef("no token: %v; run this under %s %s, give --token, or give the command that prints what is to be written", err, name, office.Name)
+	}
+	return t, cli.Usagef("the token in the environment is for %s, not for %s", t.Key, office.Name)
+}
+
+// proof finds the token to write under: that of --token, or the environment's.
+func (o *options) proof(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) (fence.Token, error) {
+	if o.token == 0 {
+		return o.envToken(stdio, office)
+	}
+	l, err := o.list(ctx, c, office)
+	if err != nil {
+		return fence.Token{}, err
+	}
+	for _, candidate := range l.Candidates {
+		if uint64(candidate.Rev) == o.token && candidate.State != hold.Waiting {
+			return l.Token(candidate), nil
+		}
+	}
+	return fence.Token{}, fencedOff(office, fmt.Errorf("%w: no hold has the token %d", hold.ErrFenced, o.token))
+}
+
+// holds asks whether the hold that t proves exists.
+func (o *options) holds(ctx context.Context, c *etcd.Client, office keys.Line, t fence.Token) error {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	return fencedOff(office, hold.Holds(ctx, c, t))
+}
+
+// fencedOff gives what was not written its status, and says what can be done.
+func fencedOff(office keys.Line, err error) error {
+	var unfit *fence.Unfit
+	var other *fence.OtherCluster
 	switch {
-	case !ok || perr != nil:
-		return fmt.Errorf("%s is not a record of a token", record.Name())
-	case strings.TrimLeft(cluster, "0") != strconv.FormatUint(t.Cluster, 16):
-		return cli.Hint(fmt.Errorf("%s was written under a token of another etcd cluster (%s)", record.Name(), cluster), "remove it if that cluster is gone")
-	case n > t.Rev:
-		return fmt.Errorf("%w: token %d has written since, yours is %d", hold.ErrFenced, n, t.Rev)
+	case errors.Is(err, hold.ErrFenced):
+		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", office.Name, err)
+	case errors.As(err, &unfit):
+		return cli.Errorf(cli.Config, "--fenced-file: %w", err)
+	case errors.As(err, &other):
+		return cli.Hint(cli.Errorf(cli.Failed, "%s: nothing was written: %w", office.Name, err), "remove %s if that cluster is gone", other.Record)
 	}
-	return nil
+	return err
 }
 
-// keep records t. The record has one width, so that it can be written over in
-// one step: a crash leaves the old one or the new one.
-func keep(record *os.File, t fence.Token) error {
-	if _, err := record.WriteAt(fmt.Appendf(nil, "%016x %020d\n", t.Cluster, t.Rev), 0); err != nil {
-		return err
+// sink opens what takes the output.
+func (o *options) sink(office keys.Line) (wrap.Sink, error) {
+	if o.given("fenced-put") {
+		return &keySink{office: office, key: o.fencedPut}, nil
 	}
-	return record.Sync()
+	return o.openFile(&office)
 }
+
+// openFile opens the file to replace.
+func (o *options) openFile(office *keys.Line) (wrap.Sink, error) {
+	f, err := fence.OpenFile(o.fencedFile)
+	if err != nil {
+		return nil, fencedOff(keys.Line{}, err)
+	}
+	return &fileSink{f, office}, nil
+}
+
+// fileSink replaces a file.
+type fileSink struct {
+	*fence.File
+	office *keys.Line
+}
+
+func (s *fileSink) Keep(ctx context.Context, c *etcd.Client, t fence.Token) error {
+	return fencedOff(*s.office, s.Replace(ctx, t, func(ctx context.Context) error { return hold.Holds(ctx, c, t) }))
+}
+
+// keySink puts a key of etcd.
+type keySink struct {
+	office keys.Line
+	key    string
+	value  bytes.Buffer
+}
+
+func (s *keySink) Write(p []byte) (int, error) {
+	if s.value.Len()+len(p) > maxPut {
+		return 0, fmt.Errorf("it is longer than the %d KiB that etcd takes", maxPut>>10)
+	}
+	return s.value.Write(p)
+}
+
+func (s *keySink) Keep(ctx context.Context, c *etcd.Client, t fence.Token) error {
+	return fencedOff(s.office, hold.Put(ctx, c, t, s.key, s.value.String()))
+}
+
+func (s *keySink) Close() {}

@@ -12,6 +12,7 @@ var examples = []cli.Example{
 	{Text: "In the crontab of thirty hosts: run once, the others skip in silence", Command: "0 2 * * * conch-elect -n -E 0 --hold-for 60s backup restic backup /data"},
 	{Text: "Migrate once for ever; replicas wait, then go on", Command: `conch-elect --once "$GIT_SHA" migrate ./migrate && exec app`},
 	{Text: "A guard at the top of a script", Command: `conch-elect deploy --held || exec conch-elect -n deploy -- "$0" "$@"`},
+	{Text: "Replace a file as a whole, only by a dump that succeeded, and only while the hold exists", Command: `conch-elect db-primary --fenced-file /nfs/app.sql -- pg_dump app`},
 	{Text: "Who holds it?", Command: "conch-elect db-primary --who"},
 }
 
@@ -36,6 +37,11 @@ var sections = []cli.Section{
 		"In any shell; here what is started keeps the hold until it ends, unless it closes descriptor 8:\n\n" +
 		"    dir=$(mktemp -d) && mkfifo \"$dir/in\" \"$dir/out\" || exit\n    conch-elect --hold db <\"$dir/in\" >\"$dir/out\" &\n    conch=$!\n    exec 8>\"$dir/in\" 9<\"$dir/out\"\n    rm -r \"$dir\"\n    read -r token <&9 || { wait $conch; exit; }\n    { read -r _ <&9; kill $$; } 8>&- &\n    watcher=$!\n    ...\n    kill $watcher; exec 8>&-; wait $conch"},
 	{Title: "WATCHING", Body: "`--watch` prints who holds NAME, `NAME -` while nobody does, and a line at each change. " + fmt.Sprintf(wrap.Watching, "office", "who holds is said again")},
+	{Title: "FENCED WRITES", Body: "    conch-elect NAME --fenced-file PATH -- COMMAND\n    conch-elect NAME --fenced-put KEY -- COMMAND\n\n" +
+		"run COMMAND under a turn and, if it ends with 0 of its own accord, put what it has printed in the place of the file, or of the key in etcd, while the turn still exists. Otherwise nothing is touched, and the status is COMMAND's. With `--token`, or under a hold of NAME, a run of a job of that name included, they use that one and take no turn; then what is about a turn, such as `--wait` and hooks, has no effect.\n\n" +
+		"Without COMMAND the text is standard input, and a hold is needed. That form cannot know whether the program at the other end of a pipe has failed: in `pg_dump app | conch-elect NAME --fenced-file PATH` half a dump takes the place of a whole one. Use it for what is there already, as in `<FILE`.\n\n" +
+		"A file is replaced by renaming: whoever reads it finds the old one or the new one. PATH may be a symlink, which stays. Owner, group, permissions, access list and user's attributes are kept; if they cannot be, or if PATH is no regular file or one on which something is mounted, or if nothing can be made beside it, the status is 78, as a rule before COMMAND is run. Other hard links keep what they have. What has not taken effect leaves nothing behind; on a file system without `O_TMPFILE`, such as NFS, a SIGKILL leaves .FILE.conch-XXXXXXXX, which the next one removes.\n\n" +
+		"Beside the file lies .FILE.conch, with the cluster and the newest token that has replaced it: who has an older one is refused, though etcd has told him in time that his hold exists. There is one for a file, whatever symlinks lead to it. It is locked by flock(2), over NFS as far as that has locks; one that somebody keeps locked is waited for as long as `--dial-timeout`. A key of etcd needs no such record. It holds 1500 KiB at most."},
 	{Title: "WHAT IS NOT PROMISED", Body: "Two COMMANDs can overlap if the older one, though killed, has not yet ended or its effects have not: \n\n" +
 		"- both of conch's processes were frozen past the deadline, by a hypervisor or a cgroup, and thawed\n" +
 		"- both were killed at the same instant, without `--contain`\n" +

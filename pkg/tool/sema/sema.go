@@ -123,7 +123,7 @@ func (o *options) wrap(ctx context.Context, stdio *cli.Stdio, pool keys.Pool, ar
 		if o.hold {
 			return s.Hold(ctx, turn)
 		}
-		outcome, err := s.Run(turn)
+		outcome, err := s.Run(ctx, turn)
 		return s.Release(ctx, turn, outcome, err)
 	}))
 }

@@ -1,0 +1,172 @@
+package wrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"conch/pkg/cli"
+	"conch/pkg/clock"
+	"conch/pkg/etcd"
+	"conch/pkg/fence"
+	"conch/pkg/guard"
+	"conch/pkg/proc"
+)
+
+// Sink takes what a command writes to its standard output, in the place of ours. It
+// comes into effect as a whole, or not at all.
+type Sink interface {
+	io.Writer
+	// Keep makes it take effect, if the hold that t proves exists.
+	Keep(ctx context.Context, c *etcd.Client, t fence.Token) error
+	// Close forgets it, unless it was kept.
+	Close()
+}
+
+// lastWords is how long what was written last may take to be read, once the writers
+// are dead: a disk may be slow. Only somebody who was handed the pipe makes it last.
+const lastWords = 30 * time.Second
+
+// output is the pipe between a command and a Sink. It is a pipe, and not the Sink's
+// file itself, for many commands do not say when a write has failed: the disk being
+// full is ours to see.
+type output struct {
+	open func() (Sink, error)
+	r, w *os.File // w is the command's, and nil once it has it
+	sink Sink
+	done chan struct{} // closed when all has been read, or cannot be kept
+	err  error         // why it cannot
+}
+
+func newOutput(open func() (Sink, error)) (*output, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	w.Fd() // makes it blocking, as commands want it
+	return &output{open: open, r: r, w: w, done: make(chan struct{})}, nil
+}
+
+// start opens the sink, which is filled from then on.
+func (o *output) start() (err error) {
+	if o == nil {
+		return nil
+	}
+	if o.sink, err = o.open(); err != nil {
+		return err
+	}
+	go func() {
+		defer close(o.done)
+		if _, o.err = io.Copy(o.sink, o.r); o.err != nil {
+			o.r.Close() // the command learns of it as of any reader that goes away
+		}
+	}()
+	return nil
+}
+
+// started lets go of what is the command's alone now.
+func (o *output) started() {
+	if o != nil && o.w != nil {
+		o.w.Close()
+		o.w = nil
+	}
+}
+
+// stdio is a command's.
+func (o *output) stdio() (files [3]*os.File) {
+	if o != nil {
+		files[1] = o.w
+	}
+	return files
+}
+
+// end returns when all has been read that comes within a time, and why that is not
+// all, or could not be kept. The writers are dead.
+func (o *output) end(within time.Duration) error {
+	_ = o.r.SetReadDeadline(time.Now().Add(within))
+	<-o.done
+	if errors.Is(o.err, os.ErrDeadlineExceeded) {
+		return errors.New("somebody outside of the command holds its output open")
+	}
+	return o.err
+}
+
+// close forgets what was not kept.
+func (o *output) close() {
+	if o == nil {
+		return
+	}
+	o.started()
+	if o.sink != nil {
+		_ = o.end(0)
+		o.sink.Close()
+		o.sink = nil
+	}
+	o.r.Close()
+}
+
+// keepOutput makes the output of a command take effect that has succeeded of its
+// own accord. How another has ended says all.
+func (s *Session) keepOutput(ctx context.Context, t fence.Token, o guard.Outcome) error {
+	if s.out == nil {
+		return nil
+	}
+	defer s.out.close()
+	if !o.Empty || o.Err != nil || o.Cause == guard.Lost || o.Cause == guard.TimedOut {
+		return nil
+	}
+	err := s.out.end(lastWords)
+	switch {
+	case err != nil:
+	case o.Status.Signaled() || o.Status.ExitStatus() != 0:
+		return nil
+	case o.Cause == guard.Stopped:
+		err = fmt.Errorf("the command was asked to end by %s, and may not have been done", sigName(o.Request))
+	}
+	if err != nil {
+		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", s.Line.Name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
+	defer cancel()
+	return s.Explain(s.out.sink.Keep(ctx, s.Client, t))
+}
+
+// Borrow runs the command under a hold that somebody else has, without a turn of its
+// own, and returns what the session comes to. It is for a Sink, which asks at the
+// end whether that hold still exists; who has it is the one to kill the command if
+// it is lost.
+func (s *Session) Borrow(ctx context.Context, t fence.Token) error {
+	s.signals.Ready()
+	if err := s.pending(); err != nil {
+		return err
+	}
+	if err := s.out.start(); err != nil {
+		return err
+	}
+	g := s.guard(s.TTL)
+	g.Signals, g.Said = s.signals.C, s.said
+	g.Started = func(tree *proc.Tree) {
+		s.ran = true
+		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Rev})
+		s.out.started()
+		s.letGo()
+	}
+	c := s.cmd()
+	c.Env = s.dog.environ(s.Options, s.under(t))
+	c.Prepared = s.warden.take()
+	defer c.Prepared.Drop()
+	o, err := s.guarded(g, unheld(clock.System{}.Now().Add(farOff)), c)
+	if err == nil {
+		err = s.ended(ctx, t, o)
+	}
+	if err == nil && !o.Empty {
+		err = cli.Errorf(cli.Lost, "%s: could not kill all that was started (left: %d, of another user)", s.Line.Name, s.left)
+	}
+	return s.result(o, err, nil)
+}
+
+// farOff is when nothing that runs now still does.
+const farOff = 10 * 365 * 24 * time.Hour
