@@ -100,19 +100,20 @@ func (c completion) command(index int) string { return fmt.Sprintf(":command %d"
 
 // proposeOf completes after the word of a subcommand.
 func (c completion) proposeOf(ctx context.Context, before, command []string, prefix string) ([]proposal, string) {
-	i := named(c.tool.Commands, command[0])
+	all := c.tool.commands()
+	i := named(all, command[0])
 	if i < 0 {
 		return nil, ":words"
 	}
 	at := len(before) - len(command)
-	c.tool = c.tool.Commands[i]
+	c.tool = all[i]
 	c.starts = slices.Delete(slices.Clone(c.starts), at, at+1)
 	return c.propose(ctx, slices.Delete(slices.Clone(before), at, at+1), prefix)
 }
 
 func (c completion) commands(prefix string) []proposal {
 	var list []proposal
-	for _, t := range c.tool.Commands {
+	for _, t := range c.tool.commands() {
 		if strings.HasPrefix(t.Name, prefix) {
 			list = append(list, proposal{t.Name, t.Brief})
 		}

@@ -60,6 +60,7 @@ func Conch(tools []Tool) Tool {
 		},
 		Statuses: Statuses(0, Failed, Usage),
 		multi:    true,
+		whole:    tools,
 	}
 	for _, t := range tools {
 		t.Name = short(t)

@@ -92,7 +92,7 @@ func TestSubcommandErrors(t *testing.T) {
 		{"--ttl 1s bare", "conch-cron: unknown flag --ttl\nusage: conch-cron bare [FLAGS]\n"},
 		{"--json list", "conch-cron: unknown flag --json\nusage: conch-cron [FLAGS] COMMAND [ARG]...\n"},
 		{"add", "conch-cron add: add a job\nusage: conch-cron add [FLAGS] NAME SCHEDULE [--] COMMAND [ARG]...\nconch-cron add --help explains, -h lists the flags\n"},
-		{"--ttl 1s", "conch-cron: jobs of a cluster\nusage: conch-cron [FLAGS] COMMAND [ARG]...\nconch-cron --help explains, -h lists the flags\n"},
+		{"--ttl 1s", "conch-cron: jobs of a cluster\nusage: conch-cron [FLAGS] COMMAND [ARG]...\n  add                        add a job\n  list                       list jobs\n  bare                       no flags\n  help                       explain all of it, or one command\n  version                    print the version\nconch-cron --help explains, -h lists the flags\n"},
 	} {
 		var stderr strings.Builder
 		status := cron(nil).Exec(context.Background(), &cli.Stdio{Out: io.Discard, Err: &stderr}, strings.Fields(tt.args)...)

@@ -29,15 +29,20 @@ func (t Tool) synopses(first, next string) string {
 
 // brief is the answer to a command line with nothing on it.
 func (t Tool) brief() string {
-	return fmt.Sprintf("%s: %s\nusage: %s\n%s --help explains, -h lists the flags\n",
-		t.full(), t.Brief, t.synopsis(0), t.full())
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\nusage: %s\n", t.full(), t.Brief, t.synopsis(0))
+	for _, c := range t.commands() {
+		fmt.Fprintf(&b, "  %-26s %s\n", c.Name, c.Brief)
+	}
+	fmt.Fprintf(&b, "%s --help explains, -h lists the flags\n", t.full())
+	return b.String()
 }
 
 // shortHelp is -h: what can be typed, a line each.
 func (t Tool) shortHelp() string {
 	var b strings.Builder
 	b.WriteString(t.synopses("usage: ", "       "))
-	for _, c := range t.Commands {
+	for _, c := range t.commands() {
 		fmt.Fprintf(&b, "  %-26s %s\n", c.Name, c.Brief)
 	}
 	f, _ := t.flags()
@@ -76,7 +81,7 @@ func (t Tool) help() string {
 	if len(t.Commands) > 0 {
 		b.WriteString("\nCommands:\n")
 	}
-	for _, c := range t.Commands {
+	for _, c := range t.commands() {
 		entry(&b, c.Name, c.Brief)
 	}
 	f, _ := t.flags()

@@ -128,15 +128,16 @@ func (f *Flags) wantsEnv(l line) bool {
 
 // command returns the subcommand of that name.
 func (t Tool) command(name string) (Tool, error) {
-	i := find(t.Commands, name)
+	all := t.commands()
+	i := find(all, name)
 	if i < 0 {
 		var names []string
-		for _, c := range t.Commands {
+		for _, c := range all {
 			names = append(names, c.Name)
 		}
 		return Tool{}, Usagef("unknown command %q%s", name, didYouMean(name, names, t.full()+" "))
 	}
-	c := t.Commands[i]
+	c := all[i]
 	c.parent = t.full()
 	if c.Raise == nil {
 		c.Raise = t.Raise

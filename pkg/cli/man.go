@@ -82,7 +82,7 @@ func (t Tool) manCommands() string {
 	own, _ := t.flags()
 	var b strings.Builder
 	b.WriteString(".Bl -tag -width Ds\n")
-	for _, c := range t.Commands {
+	for _, c := range t.commands() {
 		usage := ""
 		if len(c.Usage) > 0 {
 			usage = " " + mdocUsage(c.Usage[0])

@@ -45,6 +45,7 @@ type Tool struct {
 
 	parent string // full name of the tool that this is a subcommand of
 	multi  bool   // Commands are whole tools, which have pages of their own
+	whole  []Tool // multi: those tools, under their own names
 }
 
 // Run is what a tool does. What it returns decides the exit status: see Exit,

@@ -13,13 +13,13 @@ func TestParseDuration(t *testing.T) {
 	const day = 24 * time.Hour
 	for text, want := range map[string]time.Duration{
 		"10s": 10 * time.Second, "1h30m": 90 * time.Minute, "2d": 2 * day, "1d12h": 36 * time.Hour,
-		"500ms": 500 * time.Millisecond, "1.5h": 90 * time.Minute, "0s": 0, "106751d": 106751 * day,
+		"500ms": 500 * time.Millisecond, "1.5h": 90 * time.Minute, "0s": 0, "0": 0, "106751d": 106751 * day,
 	} {
 		if got, err := cli.ParseDuration(text); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "10", "0", "1.5", "-5s", "+", "d", "1dd", "2d-1h", "1d+1h", "1.5d", "d5s", "5",
+	for _, text := range []string{"", "10", "00", "0.0", "+0", "-0", "1.5", "-5s", "+", "d", "1dd", "2d-1h", "1d+1h", "1.5d", "d5s", "5",
 		"106752d", "106751d24h", "99999999999d", "1e3", "inf", "NaN", "0x10", "1h ", " 1h", "9999999h", "--5s"} {
 		if got, err := cli.ParseDuration(text); err == nil {
 			t.Errorf("%q was taken as %v", text, got)

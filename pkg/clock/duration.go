@@ -9,9 +9,12 @@ import (
 
 // ParseDuration reads a length of time as the tools take it: as
 // time.ParseDuration does, and with days before the rest, "2d" or "1d12h". A
-// bare number is refused: it is seconds to one reader and minutes to the next.
-// So is a negative one.
+// bare number is refused: it is seconds to one reader and minutes to the next; but
+// not 0, which is the same to all. A negative one is refused, too.
 func ParseDuration(text string) (time.Duration, error) {
+	if text == "0" {
+		return 0, nil
+	}
 	if _, err := strconv.ParseFloat(text, 64); err == nil && strings.Trim(text, "+0123456789.") == "" {
 		return 0, fmt.Errorf("%q has no unit: did you mean %ss?", text, text)
 	}

@@ -147,8 +147,16 @@ func (o *Options) Check() error {
 		return cli.Usagef("--restart never ends and --once runs a thing once; use one of them")
 	case o.StatusFile != "" && o.StatusFD >= 0:
 		return cli.Usagef("--status-fd and --status-file are two ways to say one thing; use one of them")
+	case o.NonBlock && o.Wait > 0 && o.contradicts("nonblock", "wait"):
+		return cli.Usagef("--nonblock does not wait and --wait does; use one of them")
 	case o.Quiet && o.Verbose:
 		return cli.Usagef("--quiet and --verbose contradict each other")
+	}
+	if o.NonBlock && o.Wait > 0 { // one of them was typed, and counts before a variable
+		o.NonBlock = o.typed("nonblock")
+	}
+	if o.NonBlock {
+		o.Wait = -1
 	}
 	if o.Wait == 0 {
 		o.NonBlock = true
@@ -158,6 +166,13 @@ func (o *Options) Check() error {
 
 // maxHoldFor is the longest --hold-for. etcd would take more; nobody means it.
 const maxHoldFor = 365 * 24 * time.Hour
+
+// typed reports whether a setting stands on the command line.
+func (o *Options) typed(name string) bool { return o.flags.Source(name) == "--"+name }
+
+// contradicts reports whether two settings that do not go together come from the
+// same place.
+func (o *Options) contradicts(a, b string) bool { return o.typed(a) == o.typed(b) }
 
 // guard returns the guard for the command.
 func (o *Options) guard(usable time.Duration) guard.Guard {
