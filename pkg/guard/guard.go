@@ -145,7 +145,7 @@ func (g Guard) Run(h Hold, c proc.Cmd) (Outcome, error) {
 	if g.Started != nil {
 		g.Started(tree)
 	}
-	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now()}
+	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now(), waitTree: c.WaitTree}
 	r.loop(deadline, moved)
 	if s := tree.Result().Status; r.cause == Finished && s.Signaled() && (s.Signal() == r.terminal || s.Signal() == r.passed) {
 		r.cause, r.request = Stopped, s.Signal() // Ctrl-C, or a hang-up, was for both of us

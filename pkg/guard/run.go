@@ -24,6 +24,11 @@ type run struct {
 	halted   bool             // somebody has stopped the command, and not by the terminal
 	killAt   <-chan time.Time // set once it has been asked, ...
 	killBy   time.Time        // ... for this time; it only comes nearer
+
+	waitTree  bool             // the command has ended when its tree has
+	spareOver <-chan time.Time // until then the command's end is taken for an answer to what was passed on
+	spareBy   time.Time
+	spared    bool
 }
 
 // loop serves until the tree is empty.
@@ -36,11 +41,14 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
 		defer t.Stop()
 		overdue = t.C
 	}
-	lost := r.hold.Lost()
+	lost, exited := r.hold.Lost(), r.tree.Exited()
 	for {
 		select {
 		case <-r.tree.Done():
 			return
+		case <-exited:
+			exited = nil
+			r.leave()
 		case <-lost:
 			lost = nil
 			r.lose()
@@ -51,13 +59,15 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
 			near.set(deadline.Add(-r.LossGrace))
 		case <-near.C:
 			if near.due() {
-				r.cause = Lost
-				r.stop(r.stopSignal(), r.LossGrace)
+				r.stopFor(Lost, r.stopSignal(), r.LossGrace)
 			}
 		case <-overdue:
-			r.stopFor(TimedOut, r.stopSignal())
+			r.stopFor(TimedOut, r.stopSignal(), r.KillAfter)
 		case <-r.killAt:
 			r.kill()
+		case <-r.spareOver:
+			r.spareOver = nil
+			r.tree.Spare(r.killAt != nil)
 		case answer := <-r.Pulse:
 			answer <- clock.System{}.Now().Before(deadline)
 		case s := <-r.Signals:
@@ -82,37 +92,67 @@ func (r *run) lose() {
 		return
 	default:
 	}
-	if !r.exited() {
+	if !r.over() {
 		r.cause = Lost
 	}
 	r.kill()
 }
 
-func (r *run) exited() bool {
+// over reports whether what is to be run has ended; there may be some left of what
+// it has started.
+func (r *run) over() bool {
 	select {
 	case <-r.tree.Exited():
-		return true
+		return !r.waitTree
 	default:
 		return false
 	}
 }
 
-// stopFor asks everything to end, for a cause that is not a loss.
-func (r *run) stopFor(why Cause, sig syscall.Signal) {
-	if r.cause == Finished {
+// stopFor asks everything to end, for a cause. A loss is one also for a command
+// that has been asked to end before.
+func (r *run) stopFor(why Cause, sig syscall.Signal, grace time.Duration) {
+	switch {
+	case why != Stopped && r.over():
+	case r.cause == Finished, why == Lost:
 		r.cause = why
 	}
-	r.stop(sig, r.KillAfter)
+	r.stop(sig, grace)
 }
 
 // stop asks everything to end and sets the time of the kill.
 func (r *run) stop(sig syscall.Signal, grace time.Duration) {
-	r.reached = r.tree.SignalAll(sig)
+	r.tree.Spare(true)
+	r.reached = r.tree.Ask(sig)
 	r.say(Event{Name: "term-sent", Signal: sig, Reached: r.reached})
 	// A stopped process acts on TERM only once it goes on.
 	r.tree.SignalAll(syscall.SIGCONT)
 	if by := time.Now().Add(grace); r.killAt == nil || by.Before(r.killBy) {
 		r.killBy, r.killAt = by, time.After(grace)
+	}
+}
+
+// spare is called before the command is told alone, what may be a request to end:
+// if it ends within --kill-after of that, it has been one.
+func (r *run) spare() {
+	if r.waitTree {
+		return
+	}
+	r.spared = true
+	r.tree.Spare(true)
+	r.spareBy, r.spareOver = time.Now().Add(r.KillAfter), time.After(r.KillAfter)
+}
+
+// leave is called when the command has ended. What it leaves behind has the rest of
+// the time that it was given itself, and has to be asked if the command alone was.
+func (r *run) leave() {
+	switch {
+	case r.waitTree, r.killAt != nil, !r.spared:
+	case r.spareOver != nil:
+		r.spareOver = nil
+		r.stop(r.stopSignal(), time.Until(r.spareBy))
+	default:
+		r.tree.Kill() // the sentinel may have spared it in the last moment
 	}
 }
 
@@ -145,8 +185,11 @@ func (r *run) signal(s syscall.Signal) {
 		r.kill()
 	case s == syscall.SIGTERM || s == syscall.SIGINT:
 		r.request = s
-		r.stopFor(Stopped, s)
+		r.stopFor(Stopped, s, r.KillAfter)
 	default:
+		if IsRequest(s) {
+			r.spare()
+		}
 		r.passed = s
 		r.tree.Signal(s)
 	}

@@ -256,6 +256,62 @@ func TestSignalAll(t *testing.T) {
 	}
 }
 
+// TestAsk asks twice, and whoever clears up after the first time is not disturbed:
+// neither by the second, nor are the programs that it starts for that.
+func TestAsk(t *testing.T) {
+	out, text := output(t)
+	one := `trap "echo asked $0; sleep 0.2 && sleep 0.2 && echo cleared $0; exit" TERM; echo ready; while :; do sleep 0.01; done`
+	tree := start(t, `sh -c "$ONE" a & setsid sh -c "$ONE" b & exec sh -c "$ONE" c`, func(c *Cmd) {
+		c.Env, c.Stdio[1], c.WaitTree = append(c.Env, "ONE="+one), out, true
+	})
+	await(t, "traps", func() bool { return strings.Count(text(), "ready") == 3 })
+	if n := tree.Ask(syscall.SIGTERM); n < 3 {
+		t.Errorf("reached %d", n)
+	}
+	await(t, "an answer", func() bool { return strings.Contains(text(), "asked") })
+	tree.Ask(syscall.SIGTERM)
+	tree.Result()
+	for _, name := range []string{"a", "b", "c"} {
+		if strings.Count(text(), "asked "+name) != 1 || strings.Count(text(), "cleared "+name) != 1 {
+			t.Errorf("%s: %q", name, text())
+		}
+	}
+}
+
+func TestLater(t *testing.T) {
+	for _, c := range []struct {
+		pid, other int
+		want       bool
+	}{{5, 4, true}, {4, 5, false}, {4, 4, false}, {2, 32767, true}, {32767, 2, false}, {20000, 300, false}} {
+		if got := later(c.pid, c.other, 32768); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// TestSpare leaves alone what a command leaves behind, until the kill.
+func TestSpare(t *testing.T) {
+	out, text := output(t)
+	tree := start(t, `(trap "" TERM; echo up; while :; do sleep 0.01; done) & wait`, func(c *Cmd) { c.Stdio[1] = out })
+	await(t, "a child", func() bool { return text() == "up" })
+	tree.Spare(true)
+	tree.Signal(syscall.SIGTERM)
+	<-tree.Exited()
+	select {
+	case <-tree.Done():
+		t.Fatal("it was not spared")
+	case <-time.After(200 * time.Millisecond):
+	}
+	if tree.SignalAll(0) == 0 {
+		t.Error("it is gone")
+	}
+	tree.Kill()
+	if r := tree.Result(); !r.Empty || r.Status.Signal() != syscall.SIGTERM {
+		t.Errorf("%+v", r)
+	}
+	tree.Spare(true) // has no Arena to write to, and does no harm
+}
+
 func TestChanges(t *testing.T) {
 	tree := start(t, "sleep 1000")
 	tree.Signal(syscall.SIGSTOP)

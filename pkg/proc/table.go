@@ -18,27 +18,60 @@ type process struct {
 	born        uint64 // in clock ticks since boot; 0: not known
 }
 
+// identity is a process, and no other that has its pid later.
+type identity struct {
+	pid  int
+	born uint64
+}
+
+func (p process) identity() identity { return identity{p.pid, p.born} }
+
 // SignalAll sends sig to each living descendant that is found, each once, and
-// returns how many that were. Sig 0 counts them. A process forked meanwhile by
-// one that was already looked at is found by another look. Without a usable
-// /proc the command alone is reached.
+// returns how many that were. Sig 0 counts them. Not reached is what stands under
+// the sentinel of another supervisor: that one is reached, and passes on what it
+// gets. Without a usable /proc the command alone is.
+//
+// A process forked meanwhile by one that was already looked at is found by another
+// look; but not one that was forked by a process which has got sig, and may be
+// clearing up for that.
 func (t *Tree) SignalAll(sig syscall.Signal) int {
+	return t.signalAll(sig, make(map[identity]int))
+}
+
+// Ask does the same, but reaches no process that it has sent sig to before. It
+// returns how many it has in all.
+func (t *Tree) Ask(sig syscall.Signal) int {
+	t.askMu.Lock()
+	defer t.askMu.Unlock()
+	if t.asked == nil {
+		t.asked = make(map[syscall.Signal]map[identity]int)
+	}
+	if t.asked[sig] == nil {
+		t.asked[sig] = make(map[identity]int)
+	}
+	return t.signalAll(sig, t.asked[sig])
+}
+
+// signalAll sends sig to whoever is not in sent, and puts them there with the pid
+// that was the newest then.
+func (t *Tree) signalAll(sig syscall.Signal, sent map[identity]int) int {
 	if !nativeProc() {
-		t.Signal(sig)
-		return 1
+		if id := (identity{pid: t.pid}); sent[id] == 0 {
+			sent[id] = t.pid
+			t.Signal(sig)
+		}
+		return len(sent)
 	}
-	type identity struct {
-		pid  int
-		born uint64
-	}
-	sent := make(map[identity]bool)
 	const looks = 20 // a tree that forks faster than this is one for Kill
+	limit := int(pidMax())
 	for range looks {
 		news := false
-		for _, p := range t.descendants() {
-			id := identity{p.pid, p.born}
-			if !sent[id] && signalExactly(p, sig) {
-				sent[id] = true
+		for _, d := range t.audience() {
+			if _, ok := sent[d.identity()]; ok || d.heir(sent, limit) {
+				continue
+			}
+			if signalExactly(d.process, sig) {
+				sent[d.identity()] = lastPid()
 				news = true
 			}
 		}
@@ -47,6 +80,60 @@ func (t *Tree) SignalAll(sig syscall.Signal) int {
 		}
 	}
 	return len(sent)
+}
+
+// descendant is a process of a tree.
+type descendant struct {
+	process
+	from *descendant // its parent; nil: the sentinel
+}
+
+// heir reports whether d was forked by a process that had got the signal, or by an
+// heir of one: whether its pid was given later than the newest of then.
+func (d *descendant) heir(sent map[identity]int, limit int) bool {
+	for child := d; child.from != nil; child = child.from {
+		if newest := sent[child.from.identity()]; newest != 0 && later(child.pid, newest, limit) {
+			return true
+		}
+	}
+	return false
+}
+
+// later reports whether pid was given after other, where numbers start again at
+// the limit.
+func later(pid, other, limit int) bool {
+	return pid != other && (pid-other+limit)%limit < limit/2
+}
+
+// lastPid returns the pid that was given last, 0 if that cannot be told.
+func lastPid() int {
+	line, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(line[bytes.LastIndexByte(line, ' ')+1:])))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// audience returns the living processes of the tree, each after its parent, but for
+// sentinels and what is below them.
+func (t *Tree) audience() []*descendant {
+	var found []*descendant
+	byPid := make(map[int]*descendant) // nil: below a sentinel, or one
+	for _, p := range t.descendants() {
+		from, known := byPid[p.parent]
+		if known && from == nil || isSentinel(p.pid) {
+			byPid[p.pid] = nil
+			continue
+		}
+		d := &descendant{p, from}
+		byPid[p.pid] = d
+		found = append(found, d)
+	}
+	return found
 }
 
 // descendants returns the living processes below the sentinel.

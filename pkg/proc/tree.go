@@ -37,6 +37,9 @@ type Tree struct {
 	stay     bool // the sentinel stays until it is dismissed
 	givenUp  bool // see GiveUp
 
+	askMu sync.Mutex
+	asked map[syscall.Signal]map[identity]int // whom Ask has reached
+
 	result Result // complete when done is closed
 }
 
@@ -122,6 +125,21 @@ func (t *Tree) Signal(sig syscall.Signal) {
 	if sig >= 1 && sig <= 64 {
 		t.order(byte(sig))
 	}
+}
+
+// Spare says whether what the command leaves behind when it ends is left alone, until
+// Kill, or the deadline. It has no effect once the command has ended.
+func (t *Tree) Spare(yes bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone { // and perhaps the Arena
+		return
+	}
+	spare := uint32(0)
+	if yes {
+		spare = 1
+	}
+	atomic.StoreUint32(&t.arena.Spare, spare)
 }
 
 // Kill kills everything, now.

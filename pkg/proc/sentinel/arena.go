@@ -79,6 +79,7 @@ type Arena struct {
 	Listing  uint32 // /proc lists the children of this process by numbers that kill understands
 	Session  uint32 // the command gets a session of its own
 	WaitTree uint32 // the tree ends when it is empty, not when the command has exited
+	Spare    uint32 // what the command leaves behind is not killed at once; may change at any time
 	PidMax   uint32 // no pid is higher
 
 	CloseRange uint32 // the system call works

@@ -206,7 +206,8 @@ func note(a *Arena, pid uintptr) {
 }
 
 // end is the end of the command itself. What it leaves behind is killed, unless
-// the tree was to be waited for.
+// the tree was to be waited for, or the supervisor has asked it to end and will
+// say when its time is over.
 //
 //go:nosplit
 //go:norace
@@ -216,7 +217,7 @@ func end(a *Arena) {
 	a.Status = a.status
 	a.Exited = 1
 	ping(a)
-	if a.WaitTree == 0 {
+	if a.WaitTree|a.Spare == 0 {
 		begin(a)
 		a.backlog = 1
 	}
