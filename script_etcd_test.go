@@ -18,7 +18,7 @@ import (
 
 func (s *script) etcd(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: etcd get|put|del|count|rev|leases|revoke|revoke-of|compact|empty ...")
+		return errors.New("usage: etcd get|put|del|count|rev|leases|revoke|revoke-of|compact|empty|passwd ...")
 	}
 	c, err := s.client(s.srv)
 	if err != nil {
@@ -64,6 +64,8 @@ func (s *script) etcd(args []string) error {
 		return e.compact()
 	case "empty/0":
 		return e.empty()
+	case "passwd/1":
+		_, err = c.UserChangePassword(ctx, etcdtest.AppUser, args[0])
 	default:
 		return fmt.Errorf("no etcd %s with %d arguments", verb, len(args))
 	}
@@ -235,7 +237,13 @@ func (e etcdCommand) history() (had []clientv3.LeaseID, _ error) {
 
 func (s *script) server(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: server start [3] [tls] [auth] [jwt] | start|stop|kill|pause|resume|leader [N]")
+		return errors.New("usage: server start [3] [tls] [auth] [jwt] | other | proxy | start|stop|kill|pause|resume|leader [N]")
+	}
+	switch args[0] {
+	case "other":
+		return s.startOther()
+	case "proxy":
+		return s.startProxy()
 	}
 	if s.own == nil {
 		if args[0] != "start" {
@@ -347,6 +355,32 @@ func (s *script) startServers(args []string) error {
 	return nil
 }
 
+// startOther starts a server of another cluster, and a road to it, after the others.
+func (s *script) startOther() error {
+	var err error
+	if s.other, err = etcdtest.Start(etcdtest.Options{}); err != nil {
+		return err
+	}
+	road, err := etcdtest.NewProxy(s.other.Addr())
+	if err != nil {
+		return err
+	}
+	s.roads = append(s.roads, road)
+	s.ts.Setenv("OTHER", "http://"+road.Addr())
+	return nil
+}
+
+// startProxy starts a grpc-proxy in front of the server.
+func (s *script) startProxy() error {
+	endpoint, stop, err := s.srv.GRPCProxy(filepath.Join(s.work, "grpc-proxy"))
+	if err != nil {
+		return err
+	}
+	s.stopProxy = stop
+	s.ts.Setenv("PROXY", endpoint)
+	return nil
+}
+
 // leader prints which member leads: 1, 2, ...
 func (s *script) leader() error {
 	for i, m := range s.own {
@@ -364,7 +398,15 @@ func (s *script) leader() error {
 	return errors.New("no member leads")
 }
 
-func (s *script) closeServers() { each(s.own, (*etcdtest.Server).Close) }
+func (s *script) closeServers() {
+	each(s.own, (*etcdtest.Server).Close)
+	if s.other != nil {
+		s.other.Close()
+	}
+	if s.stopProxy != nil {
+		s.stopProxy()
+	}
+}
 
 func (s *script) closeRoads() {
 	each(s.roads, (*etcdtest.Proxy).Close)
@@ -382,9 +424,14 @@ func (s *script) road(args []string) error {
 		}
 	}
 	if len(args) == 0 || (args[0] == "delay") != (len(args) == 2) {
-		return errors.New("usage: road [N] cut|cut-in|cut-out|heal|refuse|drop|delay D|stats|reset")
+		return errors.New("usage: road [N] cut|cut-in|cut-out|heal|refuse|drop|other|delay D|stats|reset")
 	}
 	switch args[0] {
+	case "other":
+		if s.other == nil {
+			return errors.New("there is no other: start it with server other")
+		}
+		each(roads, func(p *etcdtest.Proxy) { p.Lead(s.other.Addr()) })
 	case "cut":
 		each(roads, (*etcdtest.Proxy).Cut)
 	case "cut-in":

@@ -61,12 +61,17 @@ import (
 //	etcd lease LEASE KEY         put KEY, empty, under a new lease of 60 s with this id
 //	etcd revoke LEASE|@FILE | etcd revoke-of KEY
 //	etcd compact                 up to now; on a server of the script's own
+//	etcd passwd PASSWORD         change the password of the user app
 //	etcd empty                   no key is left below CONCH_PREFIX, and no lease that one has had;
 //	                             on a server of the script's own, no lease at all
 //	server start [3] [tls] [auth] [jwt]   a server or cluster of the script's own, from here on;
 //	                             with jwt the tokens of users are good for 4 seconds
 //	server kill|stop|start|pause|resume|leader [N]   of it, or of its Nth member
-//	road [N] cut|cut-in|cut-out|heal|refuse|drop|delay D|stats|reset   of the Nth member, or all
+//	server proxy                 a grpc-proxy in front of the server is PROXY
+//	server other                 another cluster, of one; a road to it, after those of the members,
+//	                             is OTHER
+//	road [N] cut|cut-in|cut-out|heal|refuse|drop|other|delay D|stats|reset   of the Nth member, or
+//	                             all; other: from now on it leads to the other cluster
 //
 // Overlap (script_beat_test.go)
 //
@@ -169,11 +174,13 @@ type script struct {
 	prefix string
 	procs  map[string]*process
 
-	own   []*etcdtest.Server // the script's own cluster, or none
-	srv   *etcdtest.Server   // one member of the cluster in use
-	auth  bool
-	roads []*etcdtest.Proxy
-	since int64 // the revision when the script began
+	own       []*etcdtest.Server // the script's own cluster, or none
+	other     *etcdtest.Server   // a cluster beside that, or nil
+	stopProxy func()
+	srv       *etcdtest.Server // one member of the cluster in use
+	auth      bool
+	roads     []*etcdtest.Proxy
+	since     int64 // the revision when the script began
 }
 
 // key of the script in Env.Values.

@@ -34,7 +34,7 @@ func Flags(f *cli.Flags) *Settings {
 	s := &Settings{flags: f}
 	f.Group("Connection")
 	f.Strings(&s.Endpoints, cli.Row{Name: "endpoints", Default: "127.0.0.1:2379", Alias: etcdctl("ENDPOINTS"),
-		Help: "where etcd answers: URLs or host:port, separated by commas"})
+		Help: "where etcd answers: URLs or host:port, separated by commas; members of one cluster, and no grpc-proxy"})
 	f.Duration(&s.DialTimeout, cli.Row{Name: "dial-timeout", Default: "5s", Alias: etcdctl("DIAL_TIMEOUT"),
 		Help: "how long etcd may take for its first answer"})
 	f.String(&s.CACert, cli.Row{Name: "cacert", Arg: "FILE", Alias: etcdctl("CACERT"), Help: "authorities that etcd's certificate may be signed by"})
@@ -43,7 +43,7 @@ func Flags(f *cli.Flags) *Settings {
 	f.Bool(&s.SkipVerify, cli.Row{Name: "insecure-skip-tls-verify", Alias: etcdctl("INSECURE_SKIP_TLS_VERIFY"), Help: "accept any certificate of etcd's; for tests"})
 	f.String(&s.User, cli.Row{Name: "user", Mask: maskPassword, Arg: "NAME", Alias: etcdctl("USER"), Help: "user name; in a variable also name:password"})
 	f.String(&s.Password, cli.Row{Name: "password", EnvOnly: true, Secret: true, Alias: etcdctl("PASSWORD"), Help: "password of --user"})
-	f.String(&s.PasswordFile, cli.Row{Name: "password-file", Arg: "FILE", Help: "a file whose first line is the password"})
+	f.String(&s.PasswordFile, cli.Row{Name: "password-file", Arg: "FILE", Help: "a file whose first line is the password; it is read again when etcd refuses that"})
 	f.String(&s.Token, cli.Row{Name: "auth-jwt-token", EnvOnly: true, Secret: true, Alias: etcdctl("AUTH_JWT_TOKEN"), Help: "a JWT, in the place of user and password"})
 	f.String(&s.SRV, cli.Row{Name: "discovery-srv", Arg: "DOMAIN", Alias: etcdctl("DISCOVERY_SRV"), Help: "find the endpoints by the SRV records of this domain"})
 	f.String(&s.SRVName, cli.Row{Name: "discovery-srv-name", Arg: "SUFFIX", Alias: etcdctl("DISCOVERY_SRV_NAME"), Help: "suffix of the SRV service"})
@@ -86,6 +86,7 @@ func (s *Settings) Open(ctx context.Context) (*etcd.Client, error) {
 
 // Ask connects, puts one question, and explains what comes of it.
 func (s *Settings) Ask(ctx context.Context, question func(context.Context, *etcd.Client) error) error {
+	s.Observer = true
 	c, err := s.Open(ctx)
 	if err != nil {
 		return err
@@ -99,9 +100,12 @@ func (s *Settings) Explain(err error) error {
 	var unreachable *etcd.Unreachable
 	var refused *etcd.Refused
 	var config *etcd.ConfigError
+	var unfit *etcd.Unfit
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &unfit):
+		return s.unfit(err)
 	case errors.As(err, &unreachable):
 		return withStatus(cli.Unreachable, err)
 	case errors.As(err, &refused):
@@ -116,6 +120,18 @@ func (s *Settings) Explain(err error) error {
 		return cli.Hint(withStatus(cli.Unreachable, fmt.Errorf("etcd takes no writes: %w", err)), "what is held lives on; compact, defragment and disarm the alarm (etcdctl alarm list)")
 	}
 	return err
+}
+
+// unfit explains an endpoint that must not be among those that are set.
+func (s *Settings) unfit(err error) error {
+	var other *etcd.OtherCluster
+	switch err = withStatus(cli.Config, err); {
+	case !errors.As(err, &other):
+		return err
+	case other.Before:
+		return cli.Hint(err, "start this again if the cluster was replaced on purpose")
+	}
+	return cli.Hint(err, "--endpoints is to name members of one cluster: etcdctl endpoint status shows whose they are")
 }
 
 // withStatus keeps a status that err already has.

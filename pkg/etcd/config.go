@@ -8,24 +8,19 @@ package etcd
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/srv"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
 
-// Config says how to reach a cluster. Its fields have the names, and the
-// meaning, of etcdctl's flags. It is JSON so that a helper process can be
-// handed the same road.
+// Config says how to reach a cluster. The fields before those of a helper have the
+// names, and the meaning, of etcdctl's flags. It is JSON so that a helper process
+// can be handed the same road; see Client.Config.
 type Config struct {
 	Endpoints    []string      `json:"endpoints"`               // URLs, or host:port
 	DialTimeout  time.Duration `json:"dial_timeout"`            // for the first answer
@@ -39,6 +34,21 @@ type Config struct {
 	Token        string        `json:"token,omitempty"`         // a JWT, instead of user and password
 	SRV          string        `json:"srv,omitempty"`           // domain whose SRV records name the endpoints
 	SRVName      string        `json:"srv_name,omitempty"`      // suffix of the SRV service
+
+	// Of a helper. What files held when they were read: the files may be gone,
+	// or be a pipe that can be read once. Where one is still there, it is newer.
+	Resolved bool   `json:"resolved,omitempty"` // Client.Config has made it
+	CAPEM    string `json:"ca_pem,omitempty"`
+	CertPEM  string `json:"cert_pem,omitempty"`
+	KeyPEM   string `json:"key_pem,omitempty"`
+	Session  string `json:"session,omitempty"` // a token that was got for the password
+	Cluster  uint64 `json:"cluster,omitempty"` // the one that answers must come from; 0: that of the first
+
+	// Of this process alone.
+	Hasty    bool         `json:"-"` // that every endpoint refuses the connection is an answer
+	Survey   bool         `json:"-"` // ask each endpoint who it is; see Client.Surveyed
+	Observer bool         `json:"-"` // nothing depends on the cluster: when all endpoints are of another, go over to that
+	Note     func(string) `json:"-"` // is told what a user should know
 }
 
 // ConfigError is a setting that cannot work: an unreadable certificate, two
@@ -53,8 +63,11 @@ func configErrorf(format string, args ...any) error {
 }
 
 // resolve fills in what the other fields only point to: endpoints from SRV
-// records, the password from its file.
+// records, the password and what TLS needs from their files.
 func (c Config) resolve(ctx context.Context) (Config, error) {
+	if err := c.readFiles(); err != nil {
+		return c, err
+	}
 	if c.SRV != "" {
 		found, err := lookupSRV(ctx, c.SRV, c.SRVName)
 		if err != nil {
@@ -62,19 +75,9 @@ func (c Config) resolve(ctx context.Context) (Config, error) {
 		}
 		c.Endpoints = found
 	}
-	if len(c.Endpoints) == 0 {
-		return c, configErrorf("no endpoint is given (set --endpoints or ETCDCTL_ENDPOINTS)")
-	}
-	c.Endpoints = withoutUsers(c.Endpoints)
-	if err := checkEndpoints(c.Endpoints); err != nil {
+	var err error
+	if c.Endpoints, err = canonical(c.Endpoints, c.aboutTLS()); err != nil {
 		return c, err
-	}
-	if c.PasswordFile != "" {
-		b, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return c, configErrorf("--password-file: %w", err)
-		}
-		c.Password, _, _ = strings.Cut(string(b), "\n")
 	}
 	if name, password, ok := strings.Cut(c.User, ":"); ok {
 		c.User = name
@@ -82,40 +85,48 @@ func (c Config) resolve(ctx context.Context) (Config, error) {
 			c.Password = password
 		}
 	}
-	if err := c.checkAuth(); err != nil {
-		return c, err
-	}
-	return c, c.checkFiles()
+	return c, c.checkAuth()
 }
 
-// checkFiles looks at the files of TLS before the client library does, whose
-// errors do not say which setting they are about, and which takes a file
-// without a certificate for an authority that signs nothing.
-func (c Config) checkFiles() error {
-	if c.CACert != "" {
-		pem, err := os.ReadFile(c.CACert)
+// readFiles reads each file once, and keeps the names of those alone that can be
+// read again.
+func (c *Config) readFiles() error {
+	if c.Resolved {
+		return c.readLongCA()
+	}
+	if c.PasswordFile != "" {
+		password, err := readPassword(c.PasswordFile)
 		if err != nil {
-			return configErrorf("--cacert: %w", err)
+			return configErrorf("--password-file: %w", err)
 		}
-		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return configErrorf("--cacert: %s holds no certificate in PEM form", c.CACert)
+		c.Password, c.PasswordFile = password, lasting(c.PasswordFile)
+	}
+	return c.readTLS()
+}
+
+// readPassword returns the first line of a file.
+func readPassword(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	password, _, _ := strings.Cut(string(b), "\n")
+	return password, err
+}
+
+// lasting returns the absolute name of a file that can be read again later, by
+// this process or a helper, and empty if it is none: a pipe, or a descriptor.
+func lasting(file string) string {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return ""
+	}
+	for _, dir := range []string{"/dev/fd/", "/dev/std", "/proc/"} {
+		if strings.HasPrefix(abs, dir) {
+			return ""
 		}
 	}
-	if c.Cert == "" {
-		return nil
+	if info, err := os.Stat(abs); err != nil || !info.Mode().IsRegular() {
+		return ""
 	}
-	cert, err := os.ReadFile(c.Cert)
-	if err != nil {
-		return configErrorf("--cert: %w", err)
-	}
-	key, err := os.ReadFile(c.Key)
-	if err != nil {
-		return configErrorf("--key: %w", err)
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		return configErrorf("--cert %s and --key %s: %w", c.Cert, c.Key, err)
-	}
-	return nil
+	return abs
 }
 
 func (c Config) checkAuth() error {
@@ -126,103 +137,20 @@ func (c Config) checkAuth() error {
 		return configErrorf("a password is set but no user (set --user or ETCDCTL_USER)")
 	case c.User != "" && c.Token != "":
 		return configErrorf("both a user and a token are set; use one of --user and CONCH_AUTH_JWT_TOKEN")
-	case (c.Cert == "") != (c.Key == ""):
-		return configErrorf("--cert and --key go together; only one of them is set")
 	}
 	return nil
 }
 
-// lookupSRV is srv.GetClient within ctx, which the library does not take.
-func lookupSRV(ctx context.Context, domain, name string) ([]string, error) {
-	type result struct {
-		c   *srv.SRVClients
-		err error
+// spec is the client library's own form of c, for one endpoint. It knows of no
+// user: see login.
+func (c Config) spec(endpoint string) *clientv3.Config {
+	return &clientv3.Config{
+		Endpoints:            []string{endpoint},
+		DialTimeout:          c.DialTimeout,
+		DialKeepAliveTime:    pingAfter,
+		DialKeepAliveTimeout: pingTimeout,
+		TLS:                  c.tls(endpoint),
+		Logger:               zap.NewNop(), // a library neither prints nor logs
+		MaxUnaryRetries:      1,            // that is none: asking again is for Do
 	}
-	done := make(chan result, 1)
-	go func() {
-		c, err := srv.GetClient("etcd-client", domain, name)
-		done <- result{c, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return nil, r.err
-		}
-		for i, e := range r.c.Endpoints { // the dot that ends a name in DNS does not end one in a certificate
-			r.c.Endpoints[i] = strings.Replace(e, ".:", ":", 1)
-		}
-		return r.c.Endpoints, nil
-	case <-ctx.Done():
-		return nil, errors.New("no answer from DNS in time")
-	}
-}
-
-// withoutUsers takes away what endpoints have before an @: etcd does not read it,
-// and it is not for messages.
-func withoutUsers(endpoints []string) []string {
-	bare := slices.Clone(endpoints)
-	for i, e := range bare {
-		scheme, rest, ok := strings.Cut(e, "://")
-		if !ok {
-			scheme, rest = "", e
-		} else {
-			scheme += "://"
-		}
-		if at := strings.LastIndexByte(rest, '@'); at >= 0 && !strings.HasPrefix(scheme, "unix") {
-			bare[i] = scheme + rest[at+1:]
-		}
-	}
-	return bare
-}
-
-// checkEndpoints refuses what cannot be an endpoint, and a mix of encrypted and
-// plain ones: a plain one would get the password in clear.
-func checkEndpoints(endpoints []string) error {
-	secure := 0
-	for _, e := range endpoints {
-		scheme, rest, ok := strings.Cut(e, "://")
-		if !ok {
-			scheme, rest = "http", e
-		}
-		switch scheme {
-		case "http", "unix":
-		case "https", "unixs":
-			secure++
-		default:
-			return configErrorf("endpoint %q: unknown scheme %q; use http, https, unix or unixs", e, scheme)
-		}
-		if u, err := url.Parse(scheme + "://" + rest); err != nil || (u.Host == "" && u.Path == "") {
-			return configErrorf("endpoint %q is not a URL or host:port, as 127.0.0.1:2379 is", e)
-		}
-		if _, path, _ := strings.Cut(rest, "/"); !strings.HasPrefix(scheme, "unix") && path != "" {
-			return configErrorf("endpoint %q has a path; etcd has none", e)
-		}
-	}
-	if secure != 0 && secure != len(endpoints) {
-		return configErrorf("endpoints %s mix https and plain ones", strings.Join(endpoints, ","))
-	}
-	return nil
-}
-
-// spec is the client library's own form of c, for one endpoint.
-func (c Config) spec(endpoint string) (*clientv3.Config, error) {
-	secure := &clientv3.SecureConfig{
-		Cert: c.Cert, Key: c.Key, Cacert: c.CACert,
-		InsecureTransport:  !strings.HasPrefix(endpoint, "https:") && !strings.HasPrefix(endpoint, "unixs:"),
-		InsecureSkipVerify: c.SkipVerify,
-	}
-	cfg, err := clientv3.NewClientConfig(&clientv3.ConfigSpec{
-		Endpoints:        []string{endpoint},
-		DialTimeout:      c.DialTimeout,
-		KeepAliveTime:    pingAfter,
-		KeepAliveTimeout: pingTimeout,
-		Secure:           secure,
-		Auth:             &clientv3.AuthConfig{Username: c.User, Password: c.Password, Token: c.Token},
-	}, zap.NewNop())
-	if err != nil {
-		return nil, &ConfigError{Err: err}
-	}
-	cfg.Logger = zap.NewNop() // a library neither prints nor logs
-	cfg.MaxUnaryRetries = 2   // one more after a new token; the rest is for Do
-	return cfg, nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -21,7 +20,7 @@ func (m *Member) Date(ctx context.Context) (time.Time, error) {
 	if d, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(d)
 	}
-	if strings.HasPrefix(m.Endpoint, "https:") || strings.HasPrefix(m.Endpoint, "unixs:") {
+	if m.secure() {
 		conn = tls.Client(conn, m.tlsConfig())
 	}
 	if _, err := fmt.Fprint(conn, versionRequest); err != nil {

@@ -76,10 +76,13 @@ func (c *Client) classify(err error) (_ error, retry bool) {
 	if errors.As(err, &final) {
 		return final.Err, false
 	}
+	if errors.As(err, new(*Unfit)) {
+		return err, true
+	}
 	known := rpctypes.Error(err)
 	for _, r := range refusals {
 		if errors.Is(known, r) {
-			return &Refused{User: c.cfg.User, Cause: err}, false
+			return &Refused{User: c.cfg.User, Cause: err}, r == rpctypes.ErrAuthFailed && c.login.changing()
 		}
 	}
 	switch {

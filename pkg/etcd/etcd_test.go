@@ -327,8 +327,8 @@ func TestReleases(t *testing.T) {
 	if r, err := m.Release(ctx); err != nil || r != ReleaseOf(s.Version) {
 		t.Errorf("%+v, %v; it is %s", r, err, s.Version)
 	}
-	if ok, err := m.Verifies(ctx); err != nil || ok != ReleaseOf(s.Version).Verifies {
-		t.Errorf("%v, %v", ok, err)
+	if v, err := m.Verifies(ctx); err != nil || v.Verifies != ReleaseOf(s.Version).Verifies || v.Member != s.Header.MemberId {
+		t.Errorf("%+v, %v", v, err)
 	}
 }
 
@@ -336,11 +336,12 @@ func TestReleases(t *testing.T) {
 // one is silent and the other fails once.
 func TestDoAsksAgain(t *testing.T) {
 	srv := etcdtest.Shared(t)
-	c := open(t, Config{Endpoints: []string{"http://" + etcdtest.Road(t, srv).Addr(), "http://" + etcdtest.Road(t, srv).Addr()}})
+	endpoints := []string{"http://" + etcdtest.Road(t, srv).Addr(), "http://" + etcdtest.Road(t, srv).Addr()}
+	c := open(t, Config{Endpoints: endpoints})
 	asked := make(chan *Member, 100)
 	answered, err := Do(within(t, 20*time.Second), c, func(ctx context.Context, m *Member) (bool, error) {
 		asked <- m
-		if m.index == 0 {
+		if m.Endpoint == endpoints[0] {
 			<-ctx.Done()
 			return false, ctx.Err()
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -350,8 +351,9 @@ func TestFollowMoves(t *testing.T) {
 	f := follow(t, c, Prefix(dir))
 	f.same(admin, dir)
 	m, _ := c.Preferred()
-	watched := members[m.index]
-	admin = etcdtest.Client(t, members[(m.index+1)%3])
+	at := slices.Index(ends, m.Endpoint)
+	watched := members[at]
+	admin = etcdtest.Client(t, members[(at+1)%3])
 	watched.Kill()
 	for { // if it led, another has to be elected
 		_, err := admin.Put(within(t, 30*time.Second), dir+"a", "1")
@@ -365,7 +367,7 @@ func TestFollowMoves(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, _ = c.Preferred()
-	roads[m.index].Cut() // silent, with the connection open
+	roads[slices.Index(ends, m.Endpoint)].Cut() // silent, with the connection open
 	put(t, admin, dir+"b", "1")
 	f.same(admin, dir)
 	if resets, _ := f.count(); resets != 1 {
@@ -466,11 +468,11 @@ func TestFollowRestored(t *testing.T) {
 	fill(t, etcdtest.Client(t, old), dir, 100)
 	admin := etcdtest.Client(t, restored)
 	fill(t, admin, dir+"x", 10)
-	one, two := etcdtest.Road(t, old), etcdtest.Road(t, restored)
-	c := open(t, Config{Endpoints: []string{"http://" + one.Addr(), "http://" + two.Addr()}})
+	road := etcdtest.Road(t, old)
+	c := open(t, Config{Endpoints: []string{"http://" + road.Addr()}, Observer: true})
 	f := follow(t, c, Prefix(dir))
 	f.same(etcdtest.Client(t, old), dir)
-	down(one)
+	road.Lead(restored.Addr())
 	f.same(admin, dir)
 	if resets, _ := f.count(); resets != 2 {
 		t.Errorf("it was read %d times", resets)

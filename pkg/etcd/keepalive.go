@@ -44,8 +44,8 @@ func (m *Member) KeepAlive(ctx context.Context, id int64) (*pb.LeaseKeepAliveRes
 // is called first.
 func (m *Member) takeStream(ctx context.Context) (s *keepalive, stop func() bool, err error) {
 	m.mu.Lock()
-	s = m.stream
-	m.stream = nil
+	s = m.alive
+	m.alive = nil
 	m.mu.Unlock()
 	if s != nil {
 		return s, context.AfterFunc(ctx, s.cancel), nil
@@ -63,9 +63,9 @@ func (m *Member) takeStream(ctx context.Context) (s *keepalive, stop func() bool
 func (m *Member) putStream(s *keepalive) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.stream != nil || m.client.ctx.Err() != nil {
+	if m.alive != nil || m.client.ctx.Err() != nil {
 		s.cancel()
 		return
 	}
-	m.stream = s
+	m.alive = s
 }

@@ -2,13 +2,11 @@ package etcd
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -30,23 +28,33 @@ const (
 type Member struct {
 	Endpoint string
 
-	index  int
 	client *Client
 	spec   *clientv3.Config
 	rtt    atomic.Int64 // nanoseconds until the connection was ready
 
-	mu     sync.Mutex // guards the making of the connection and the stream
-	v3     *clientv3.Client
-	stream *keepalive
+	mu    sync.Mutex // guards the making of the connection and the stream
+	v3    *clientv3.Client
+	alive *keepalive
 
-	release atomic.Pointer[Release]
-	origin  atomic.Int32 // whether it is a proxy; see Verifies
+	loggingIn chan struct{} // one place: see login
+
+	// Who is behind the endpoint may change with each connection.
+	conns   atomic.Int64  // how many there were, which is the number of the last
+	vouched atomic.Int64  // the one over which an answer of our cluster came
+	id      atomic.Uint64 // the member that answered last, ...
+	began   atomic.Uint64 // ... and the cluster that answered first
+	who     atomic.Pointer[identity]
+	release atomic.Pointer[releaseOf]
+}
+
+func newMember(c *Client, endpoint string) *Member {
+	return &Member{Endpoint: endpoint, client: c, spec: c.cfg.spec(endpoint), loggingIn: make(chan struct{}, 1)}
 }
 
 // connect makes the connection and waits until it is up or has failed once.
 // A failure is left for the first call to report.
 func (m *Member) connect(ctx context.Context) error {
-	v3, err := m.dial(ctx)
+	v3, err := m.dial()
 	if err != nil {
 		return err
 	}
@@ -83,66 +91,45 @@ func (m *Member) lastError(ctx context.Context, conn *grpc.ClientConn) error {
 	return err
 }
 
-// dial makes the library's client once. With a user and a password that call
-// fetches a token, so it can block; it ends with ctx.
-func (m *Member) dial(ctx context.Context) (*clientv3.Client, error) {
+// dial makes the library's client once.
+func (m *Member) dial() (*clientv3.Client, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.v3 != nil {
 		return m.v3, nil
 	}
-	life, cancel := context.WithCancel(m.client.ctx)
-	stop := context.AfterFunc(ctx, cancel)
 	spec := *m.spec
-	spec.Context = life
-	spec.DialOptions = []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
-		MinConnectTimeout: time.Second,
-	})}
-	if spec.Username != "" {
-		spec.DialOptions = append(spec.DialOptions, grpc.WithChainUnaryInterceptor(tokenAnew(spec)))
+	spec.Context = m.client.ctx
+	spec.DialOptions = []grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: time.Second,
+		}),
+		grpc.WithTransportCredentials(m.transport()),
+		grpc.WithPerRPCCredentials(perCall{m}),
+		grpc.WithChainUnaryInterceptor(m.unary),
+		grpc.WithChainStreamInterceptor(m.stream),
 	}
 	v3, err := clientv3.New(spec)
-	if !stop() && err == nil {
-		v3.Close()
-		err = ctx.Err()
-	}
 	if err != nil {
-		cancel()
-		if ctx.Err() != nil {
-			return nil, errors.Join(ctx.Err(), err)
-		}
 		return nil, err
 	}
 	m.v3 = v3
 	return v3, nil
 }
 
-// tokenAnew asks for a token over a connection without one where etcd refuses to
-// give it for the sake of the last one: 3.4 does so when that is a JWT that has
-// expired, and the library, which shows it, would ask for ever.
-func tokenAnew(spec clientv3.Config) grpc.UnaryClientInterceptor {
-	spec.Username, spec.Password = "", ""
-	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		err := invoke(ctx, method, req, reply, conn, opts...)
-		if method != pb.Auth_Authenticate_FullMethodName || !errors.Is(rpctypes.Error(err), rpctypes.ErrInvalidAuthToken) {
-			return err
-		}
-		c, err := clientv3.New(spec)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return c.ActiveConnection().Invoke(ctx, method, req, reply)
-	}
+// logIn gets a token over a connection that is up, if there is none.
+func (m *Member) logIn(ctx context.Context) error {
+	_, err := m.client.login.ensure(ctx, m, m.v3.ActiveConnection())
+	return err
 }
 
 func (m *Member) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.stream != nil {
-		m.stream.cancel()
-		m.stream = nil
+	if m.alive != nil {
+		m.alive.cancel()
+		m.alive = nil
 	}
 	if m.v3 != nil {
 		m.v3.Close()

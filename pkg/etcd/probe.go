@@ -10,10 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -75,9 +73,10 @@ func (p *probe) look(ctx context.Context) {
 	if p.off || time.Since(p.looked) < probeAfter {
 		return
 	}
-	found := make([]finding, len(p.c.members))
+	members := p.c.list().members
+	found := make([]finding, len(members))
 	var wg sync.WaitGroup
-	for i, m := range p.c.members {
+	for i, m := range members {
 		wg.Go(func() {
 			found[i] = m.diagnose(ctx)
 			found[i].endpoint = m.Endpoint
@@ -112,6 +111,9 @@ func (c *Client) unreachable(ctx context.Context, last failure, p *probe) error 
 	if errors.Is(ctx.Err(), context.Canceled) || (ctx.Err() == nil && c.ctx.Err() != nil) {
 		return context.Canceled
 	}
+	if errors.As(last.err, new(*Refused)) { // for as long as that might have passed
+		return last.err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, f := range p.found {
@@ -134,7 +136,7 @@ func (c *Client) unreachable(ctx context.Context, last failure, p *probe) error 
 func (m *Member) diagnose(ctx context.Context) finding {
 	ctx, cancel := context.WithTimeout(ctx, probeAfter)
 	defer cancel()
-	secure := strings.HasPrefix(m.Endpoint, "https:") || strings.HasPrefix(m.Endpoint, "unixs:")
+	secure := m.secure()
 	conn, err := m.dialRaw(ctx)
 	if err != nil {
 		return finding{cause: dialCause(err)}
@@ -170,20 +172,8 @@ func (m *Member) diagnose(ctx context.Context) finding {
 }
 
 func (m *Member) dialRaw(ctx context.Context) (net.Conn, error) {
-	scheme, addr, ok := strings.Cut(m.Endpoint, "://")
-	if !ok {
-		scheme, addr = "http", m.Endpoint
-	}
-	network := "tcp"
-	if strings.HasPrefix(scheme, "unix") {
-		network = "unix"
-	} else if u, err := url.Parse(scheme + "://" + addr); err == nil {
-		addr = u.Host
-		if u.Port() == "" {
-			addr = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[scheme])
-		}
-	}
-	return (&net.Dialer{}).DialContext(ctx, network, addr)
+	network, address := target(m.Endpoint)
+	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 func (m *Member) tlsConfig() *tls.Config {
@@ -191,11 +181,7 @@ func (m *Member) tlsConfig() *tls.Config {
 	if m.spec.TLS != nil {
 		cfg = m.spec.TLS.Clone()
 	}
-	if cfg.ServerName == "" {
-		if u, err := url.Parse(m.Endpoint); err == nil {
-			cfg.ServerName = u.Hostname()
-		}
-	}
+	cfg.ServerName = hostOf(m.Endpoint)
 	cfg.NextProtos = nil // HTTP/1.1 will do
 	return cfg
 }
@@ -254,7 +240,7 @@ func (m *Member) leaderless(ctx context.Context) finding {
 	if err := m.connect(ctx); err != nil {
 		return finding{}
 	}
-	s, err := m.v3.Maintenance.Status(ctx, m.Endpoint)
+	s, err := m.status(ctx)
 	if err == nil && s.Leader == 0 {
 		return finding{cause: errors.New("the cluster has no leader"), hint: "etcdctl endpoint status --cluster shows which members are up"}
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 )
 
 // Release is what a member says that it runs.
@@ -34,66 +36,77 @@ func ReleaseOf(version string) Release {
 	return Release{version, v.Minor >= 7 || known && v.Patch >= first}
 }
 
-// Release asks the member what it runs, until that has once been answered.
+// releaseOf is what a member has said over one connection.
+type releaseOf struct {
+	Release
+	conn   int64
+	member uint64
+}
+
+// Release asks the member what it runs, unless it is still the one that has
+// answered that.
 func (m *Member) Release(ctx context.Context) (Release, error) {
-	if r := m.release.Load(); r != nil {
-		return *r, nil
+	if r := m.release.Load(); r != nil && r.conn == m.conns.Load() && r.member == m.id.Load() {
+		return r.Release, nil
 	}
-	// Not the library's Status, which makes a connection for each call.
-	s, err := pb.NewMaintenanceClient(m.v3.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
+	var p peer.Peer
+	s, err := m.status(ctx, grpc.Peer(&p))
 	if err != nil {
 		return Release{}, err
 	}
-	r := ReleaseOf(s.Version)
-	m.release.Store(&r)
-	return r, nil
+	r := &releaseOf{ReleaseOf(s.Version), connectionOf(&p), s.Header.GetMemberId()}
+	m.release.Store(r)
+	return r.Release, nil
 }
 
-// ErrProxy means that a member is a grpc-proxy: it answers a keepalive from one
-// that it has sent before, so that no deadline can be counted from ours.
-var ErrProxy = errors.New("it is a grpc-proxy, through which renewals cannot be verified; use etcd's own endpoints")
+// status is not the library's Status, which makes a connection for each call.
+func (m *Member) status(ctx context.Context, opts ...grpc.CallOption) (*pb.StatusResponse, error) {
+	return pb.NewMaintenanceClient(m.v3.ActiveConnection()).Status(ctx, &pb.StatusRequest{}, opts...)
+}
 
-// Verifies reports whether this member's linearizable reads may be relied on to
-// verify a renewal. It asks the member once; until that has answered, the
-// answer is no. The only error is ErrProxy.
-func (m *Member) Verifies(ctx context.Context) (bool, error) {
-	const direct, proxy = 1, 2
-	if m.origin.Load() == 0 {
-		isProxy, err := m.isProxy(ctx)
-		switch {
-		case err != nil:
-			return false, nil
-		case isProxy:
-			m.origin.Store(proxy)
-		default:
-			m.origin.Store(direct)
+// Examine asks the member at once all that Verifies wants to know, and is definite
+// that a grpc-proxy will not do.
+func (m *Member) Examine(ctx context.Context) (Release, error) {
+	direct := make(chan error, 1)
+	go func() { direct <- m.direct(ctx) }()
+	r, err := m.Release(ctx)
+	if derr := <-direct; derr != nil {
+		if errors.Is(derr, ErrProxy) {
+			return r, &Final{derr}
 		}
+		return r, derr
 	}
-	if m.origin.Load() == proxy {
-		return false, ErrProxy
+	return r, err
+}
+
+// direct returns an error if the member is a grpc-proxy.
+func (m *Member) direct(ctx context.Context) error {
+	who, err := m.identify(ctx)
+	if err == nil && who.member == 0 {
+		err = &Unfit{m.Endpoint, ErrProxy}
+	}
+	return err
+}
+
+// Verdict says what a member's linearizable reads are worth.
+type Verdict struct {
+	Verifies bool   // they may be relied on to verify a renewal
+	Member   uint64 // whose they are; 0: it has not said, and the answer is no
+}
+
+// Verifies judges this member's linearizable reads. It asks the member once, as long
+// as it is the same one. The only error is *Unfit.
+func (m *Member) Verifies(ctx context.Context) (Verdict, error) {
+	err := m.direct(ctx)
+	if errors.As(err, new(*Unfit)) {
+		return Verdict{}, err
+	}
+	if err != nil {
+		return Verdict{}, nil
 	}
 	r, err := m.Release(ctx)
-	return err == nil && r.Verifies, nil
-}
-
-// isProxy asks for a watch that cannot be: of no keys, for proxies up to 3.4,
-// and from a revision before all. Whatever the answer, etcd's own bears a
-// member's id, and a proxy's none.
-func (m *Member) isProxy(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := pb.NewWatchClient(m.v3.ActiveConnection()).Watch(ctx)
 	if err != nil {
-		return false, err
+		return Verdict{}, nil
 	}
-	err = w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
-		CreateRequest: &pb.WatchCreateRequest{Key: []byte("a"), RangeEnd: []byte("a"), StartRevision: -1}}})
-	if err != nil {
-		return false, err
-	}
-	r, err := w.Recv()
-	if err != nil {
-		return false, err
-	}
-	return r.Header.GetMemberId() == 0, nil
+	return Verdict{r.Verifies, m.release.Load().member}, nil
 }

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -177,6 +178,49 @@ func Road(tb testing.TB, s *Server) *Proxy {
 	}
 	tb.Cleanup(func() { p.Close() })
 	return p
+}
+
+// GRPCProxy runs etcd's grpc-proxy in front of s until the end of the test, and
+// returns its endpoint.
+func GRPCProxy(tb testing.TB, s *Server) string {
+	tb.Helper()
+	endpoint, stop, err := s.GRPCProxy(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(stop)
+	return endpoint
+}
+
+// GRPCProxy runs etcd's grpc-proxy in front of s, which keeps what it needs in dir,
+// and returns its endpoint, and what ends it.
+func (s *Server) GRPCProxy(dir string) (endpoint string, stop func(), _ error) {
+	etcd, err := Find()
+	if err != nil {
+		return "", nil, err
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return "", nil, err
+	}
+	addr := "127.0.0.1:" + strconv.Itoa(ports[0])
+	cmd := exec.Command(etcd, "grpc-proxy", "start", "--endpoints", s.Endpoint(), "--listen-addr", addr, "--data-dir", dir)
+	cmd.Env = environWithout("ETCD_")
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		_ = cmd.Process.Kill() // already gone is fine
+		_ = cmd.Wait()
+	}
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return "http://" + addr, stop, nil
+		}
+	}
+	stop()
+	return "", nil, fmt.Errorf("the grpc-proxy does not listen within %v", startTimeout)
 }
 
 // Client returns a client that talks straight to s, as user if that is not

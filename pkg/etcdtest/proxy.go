@@ -11,9 +11,10 @@ import (
 // partition looks like: connections stay open, and what is sent waits.
 // "In" is the direction from the server, "out" the one to it.
 type Proxy struct {
-	addr, target string
+	addr string
 
 	mu       sync.Mutex
+	target   string
 	changed  *sync.Cond // of anything below
 	listener net.Listener
 	conns    map[*road]bool
@@ -114,6 +115,13 @@ func (p *Proxy) Heal() error {
 	return nil
 }
 
+// Lead leads new connections to another address, as if another server had come to
+// lie at this one, and resets those there are.
+func (p *Proxy) Lead(target string) {
+	p.set(func() { p.target = target })
+	p.Drop()
+}
+
 // Refuse refuses new connections; those there are stay.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
@@ -174,7 +182,10 @@ func (p *Proxy) accept(l net.Listener) {
 
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.DialTimeout("tcp", target, 5*time.Second)
 	if err != nil {
 		reset(client)
 		return

@@ -100,15 +100,19 @@ func (l *Lease) attempt(ctx context.Context, key string, rev int64) error {
 	deadline, _ := l.Deadline()
 	ctx, cancel := context.WithTimeout(ctx, deadline.Sub(l.clk.Now()))
 	defer cancel()
-	r, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (renewal, error) {
+	r, err := etcd.Do(etcd.OnFailure(ctx, l.refuse), l.c, func(ctx context.Context, m *etcd.Member) (renewal, error) {
 		return l.verify(ctx, m, key, rev)
 	})
 	switch {
 	case errors.Is(err, errNotOurs):
 		l.lose(Gone)
 	case errors.Is(err, etcd.ErrProxy):
-		l.lose(Proxied)
-	case err == nil:
+		l.loseTo(Proxied, err)
+	case errors.As(err, new(*etcd.Unfit)):
+		l.loseTo(Replaced, err)
+	case err != nil:
+		l.refuse(err)
+	default:
 		l.accept(r.sent, r.deadline)
 	}
 	return err
@@ -125,9 +129,9 @@ var errMixed = errors.New("the answers came from two members")
 
 // verify reads the key through m and then renews the lease through m.
 func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int64) (renewal, error) {
-	sound, err := m.Verifies(ctx)
+	reads, err := m.Verifies(ctx)
 	if err != nil {
-		return renewal{}, &etcd.Final{Err: err}
+		return renewal{}, err
 	}
 	sent := l.clk.Now()
 	get, err := m.KV().Get(ctx, key)
@@ -139,7 +143,7 @@ func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int6
 	}
 	l.saw(get.Header.Revision)
 	l.heed(get.Kvs[0].Value)
-	if !sound { // the read proves nothing, so it need not be counted from
+	if !reads.Verifies { // the read proves nothing, so it need not be counted from
 		sent = l.clk.Now()
 	}
 	ka, err := m.KeepAlive(ctx, l.ID)
@@ -148,11 +152,11 @@ func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int6
 		return renewal{}, err
 	case ka.TTL <= 0:
 		return renewal{}, &etcd.Final{Err: errNotOurs}
-	case ka.GetHeader().GetMemberId() != get.Header.GetMemberId():
+	case ka.GetHeader().GetMemberId() != get.Header.GetMemberId(), reads.Verifies && reads.Member != get.Header.GetMemberId():
 		return renewal{}, errMixed
 	}
 	ttl := min(time.Duration(ka.TTL)*time.Second, l.ask)
-	if !sound {
+	if !reads.Verifies {
 		ttl -= unverified
 	}
 	return renewal{sent, Deadline(sent, ttl)}, nil
@@ -203,6 +207,9 @@ func (l *Lease) watchOn(ctx context.Context, m *etcd.Member, moved <-chan struct
 			return true
 		case r, ok := <-events:
 			if !ok || r.Err() != nil { // compacted, no leader: the verify reads go on
+				if errors.As(r.Err(), new(*etcd.Unfit)) { // at once, if others have taken the place of all
+					_ = l.attempt(ctx, key, rev)
+				}
 				return true
 			}
 			for _, e := range r.Events {

@@ -92,6 +92,7 @@ type Lease struct {
 	verified clock.Instant // s of the last accepted renewal
 	seen     int64         // a revision at which the key was ours
 	gone     bool
+	refused  error // the last renewal was, with this
 
 	lost chan struct{}
 	loss *Loss // set before lost is closed
@@ -165,12 +166,13 @@ func (e *TooShort) Error() string {
 }
 
 // Judge asks what etcd's reads are worth, and refuses a TTL that is too short
-// where they do not verify a renewal, with *TooShort. It may run beside Grant, so
+// where they do not verify a renewal, with *TooShort, and a grpc-proxy, through which
+// nothing does, with *etcd.Unfit. It may run beside Grant, so
 // that it costs no time. It answers for the member that it asked: should that be
 // replaced by an older one, deadlines are as much nearer from then on.
 func (l *Lease) Judge(ctx context.Context) error {
 	r, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (etcd.Release, error) {
-		return m.Release(ctx)
+		return m.Examine(ctx)
 	})
 	if err != nil {
 		return err
@@ -256,15 +258,40 @@ func (l *Lease) Loss() *Loss {
 }
 
 // lose records the first cause of loss.
-func (l *Lease) lose(k Kind) {
+func (l *Lease) lose(k Kind) { l.loseTo(k, nil) }
+
+// loseTo is lose where an error says more.
+func (l *Lease) loseTo(k Kind, cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone {
 		return
 	}
 	l.gone = true
-	l.loss = &Loss{Kind: k, Silent: l.clk.Now().Sub(l.verified)}
+	l.loss = l.lapse()
+	if k != Lapsed {
+		l.loss.Kind, l.loss.Cause = k, cause
+	}
 	close(l.lost)
+}
+
+// refuse notes that etcd refuses renewals, if that is what the error says.
+func (l *Lease) refuse(err error) {
+	if !errors.As(err, new(*etcd.Refused)) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
+}
+
+// lapse is the loss by silence, or by etcd's refusals. l.mu is held.
+func (l *Lease) lapse() *Loss {
+	loss := &Loss{Kind: Lapsed, Silent: l.clk.Now().Sub(l.verified), Cause: l.refused}
+	if loss.Cause != nil {
+		loss.Kind = Refused
+	}
+	return loss
 }
 
 // accept moves the deadline to d, for a renewal verified at s, unless the old
@@ -276,7 +303,7 @@ func (l *Lease) accept(s, d clock.Instant) bool {
 		return false
 	}
 	if l.verified.Before(s) {
-		l.verified = s
+		l.verified, l.refused = s, nil
 	}
 	if l.deadline.Before(d) {
 		l.deadline = d

@@ -3,8 +3,9 @@ package lease
 import (
 	"context"
 	"errors"
-	"net"
-	"os/exec"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -376,25 +377,10 @@ func TestRevokeTwice(t *testing.T) {
 
 // A grpc-proxy answers keepalives that it has not passed on.
 func TestProxyIsRefused(t *testing.T) {
-	bin, err := etcdtest.Find()
-	if err != nil {
-		t.Fatal(err)
-	}
 	srv := etcdtest.Shared(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	proxy := exec.Command(bin, "grpc-proxy", "start", "--endpoints", srv.Endpoint(), "--listen-addr", addr, "--data-dir", t.TempDir())
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer proxy.Wait()
-	defer proxy.Process.Kill()
+	proxy := etcdtest.GRPCProxy(t, srv)
 	ctx := within(t, 30*time.Second)
-	c, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{"http://" + addr}, DialTimeout: 20 * time.Second})
+	c, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{proxy}, DialTimeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,5 +405,68 @@ func TestProxyIsRefused(t *testing.T) {
 		}
 	case <-ctx.Done():
 		t.Error("a grpc-proxy was relied on")
+	}
+}
+
+// A loss for which etcd has given a reason is not blamed on silence, also while the
+// password could still be changed.
+func TestRefusedLoss(t *testing.T) {
+	t.Parallel()
+	srv, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	ctx := within(t, 60*time.Second)
+	if err := srv.EnableAuth(ctx, "/test"); err != nil {
+		t.Fatal(err)
+	}
+	root, err := srv.Client(etcdtest.RootUser, etcdtest.RootUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(etcdtest.AppUser), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := etcd.Open(ctx, etcd.Config{Endpoints: []string{srv.Endpoint()}, User: etcdtest.AppUser, PasswordFile: file, DialTimeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	l, err := New(c, 4*time.Second)
+	if err == nil {
+		err = l.Grant(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "/test/refused"
+	put, err := root.Put(ctx, key, "", l.With())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Keep(key, put.Header.Revision, 500*time.Millisecond)
+	t.Cleanup(l.Stop)
+	_, moved := l.Deadline()
+	<-moved
+	if _, err := root.UserChangePassword(ctx, etcdtest.AppUser, "other"); err != nil {
+		t.Fatal(err)
+	}
+	for s := l.Silence(); s.Kind != Refused; s = l.Silence() {
+		select {
+		case <-l.Lost():
+			t.Fatalf("lost: %v", l.Loss())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	select {
+	case <-l.Lost():
+	case <-ctx.Done():
+		t.Fatal("not lost")
+	}
+	if loss := l.Loss(); loss.Kind != Refused || !strings.HasPrefix(loss.Error(), `refused by etcd: user "app": authentication failed`) {
+		t.Errorf("%v", loss)
 	}
 }

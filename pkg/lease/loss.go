@@ -23,8 +23,13 @@ const (
 	Revoked
 	// Evicted: somebody asked conch for it; By says who.
 	Evicted
-	// Proxied: etcd was reached through a grpc-proxy.
+	// Proxied: etcd was reached through a grpc-proxy; Cause says at which endpoint.
 	Proxied
+	// Replaced: every endpoint is of another cluster; Cause says of which.
+	Replaced
+	// Refused: etcd did not renew it, for the user was no longer welcome; Cause says
+	// how.
+	Refused
 	// Gone: the key is not there; Explain has not yet found out why.
 	Gone
 )
@@ -34,6 +39,7 @@ type Loss struct {
 	Kind   Kind
 	By     string        // Evicted: who did it
 	Silent time.Duration // how long ago the last verified renewal was sent
+	Cause  error         // Proxied, Replaced, Refused
 }
 
 func (l *Loss) Error() string {
@@ -45,7 +51,11 @@ func (l *Loss) Error() string {
 	case Evicted:
 		return "evicted by " + l.By
 	case Proxied:
-		return "an endpoint cannot be relied on: " + etcd.ErrProxy.Error()
+		return "an endpoint cannot be relied on: " + l.Cause.Error()
+	case Replaced:
+		return "etcd is another: " + l.Cause.Error()
+	case Refused:
+		return fmt.Sprintf("%v (no renewal for %.1fs)", l.Cause, l.Silent.Seconds())
 	case Gone:
 		return "its key is gone"
 	}
@@ -56,7 +66,7 @@ func (l *Loss) Error() string {
 func (l *Lease) Silence() *Loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return &Loss{Kind: Lapsed, Silent: l.clk.Now().Sub(l.verified)}
+	return l.lapse()
 }
 
 // Explain asks etcd what became of a lease whose key is gone, and completes

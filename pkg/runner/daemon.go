@@ -147,6 +147,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		if errors.As(err, &refused) || errors.As(err, &config) || errors.As(err, &short) {
 			return err
 		}
+		if unfit := r.d.replaced(err); unfit != nil {
+			return unfit
+		}
 		if !errors.Is(err, errLost) {
 			r.d.say(Event{Event: "away", Level: Error, Reason: err.Error()})
 		}
@@ -156,6 +159,22 @@ func (r *Runner) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// replaced acts on endpoints that are unfit. Those that a runner began with are a
+// mistake, and the error is returned. Where all are of another cluster later, the one
+// before was replaced, and nothing runs any more: the runner goes over to it, and
+// stands by there; see sawRevision.
+func (d *daemon) replaced(err error) error {
+	var other *etcd.OtherCluster
+	switch {
+	case !errors.As(err, new(*etcd.Unfit)):
+		return nil
+	case !d.begun || !errors.As(err, &other):
+		return err
+	}
+	d.cfg.Etcd.Adopt(other.Cluster)
+	return nil
 }
 
 // hear ends the context at the first signal, and passes further ones on: they
@@ -183,6 +202,7 @@ type daemon struct {
 	cfg    Config
 	stats  stats
 	spool  *spool
+	begun  bool         // a session has begun, at some time
 	unsure atomic.Int32 // trees that could not be proven dead
 
 	beat   atomic.Int64 // when the planner last went round; 0: there is none

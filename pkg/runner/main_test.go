@@ -76,7 +76,7 @@ func serveTest(text string) error {
 		return err
 	}
 	ctx := context.Background()
-	c, err := etcd.Open(ctx, etcd.Config{Endpoints: s.Endpoints, DialTimeout: 20 * time.Second})
+	c, err := etcd.Open(ctx, etcd.Config{Endpoints: s.Endpoints, DialTimeout: 20 * time.Second, Survey: true})
 	if err != nil {
 		return err
 	}

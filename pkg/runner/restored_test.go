@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,5 +71,56 @@ func stopped(t *testing.T, srv *etcdtest.Server, f func() error) {
 	}
 	if err := srv.Restart(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Another cluster comes to lie at etcd's address, under a runner and what it runs:
+// that ends, and the runner goes over to the other cluster and stands by there, until
+// an operator has said that it may go on.
+func TestReplacedUnderRunner(t *testing.T) {
+	t.Parallel()
+	var servers [2]*etcdtest.Server
+	for i := range servers {
+		srv, err := etcdtest.Start(etcdtest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(srv.Close)
+		servers[i] = srv
+	}
+	road := etcdtest.Road(t, servers[0])
+	w := worldOn(t, servers[0], servers[0].Endpoint())
+	set := func(s *settings) {
+		s.Endpoints, s.Spool, s.TTL = []string{"http://" + road.Addr()}, w.path("spool"), 20*time.Second
+	}
+	p := w.start(set).ready()
+	w.add(cron.Job{Name: "long", Schedule: soon(time.Second), Script: note + "sleep 300"})
+	w.wait("it to run", func() bool { return len(w.starts()) == 1 })
+	road.Lead(servers[1].Addr())
+	w.wait("it to stand by", func() bool { return p.says("standby", "etcd is another cluster than before") })
+	pid := w.starts()[0].pid
+	w.wait("the run to have ended", func() bool { return syscall.Kill(pid, 0) != nil })
+	anew := worldOn(t, servers[1], servers[1].Endpoint())
+	anew.add(cron.Job{Name: "job", Schedule: "@every 1s", Script: "true"})
+	if err := anew.store.Restored(t.Context(), "somebody"); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("it to go on", func() bool { return len(p.events("resumed")) > 0 })
+	anew.over("job", 1)
+}
+
+// A runner that is told of two clusters does not begin.
+func TestTwoClusters(t *testing.T) {
+	t.Parallel()
+	other, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Close)
+	w := newWorld(t)
+	p := w.start(func(s *settings) { s.Endpoints = []string{w.srv.Endpoint(), other.Endpoint()} })
+	p.ends()
+	if len(p.events("ready")) > 0 {
+		t.Error("it has begun")
 	}
 }

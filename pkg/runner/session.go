@@ -59,7 +59,7 @@ var errLost = errors.New("the lease was lost")
 // asked to end and has nothing left to do (nil), or etcd refuses.
 func (d *daemon) serve(asked context.Context) error {
 	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), toTell: make(chan cron.Node, 1), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running)}
-	if err := s.open(asked); err != nil {
+	if err := s.openFit(asked); err != nil {
 		return err
 	}
 	// What runs is to end in good order, and its results are to be written, after
@@ -82,6 +82,26 @@ func (d *daemon) serve(asked context.Context) error {
 	s.wg.Wait()
 	s.ledger.Close()
 	s.close(err)
+	return err
+}
+
+// openFit opens a session, the first one only if no endpoint is found to be unfit
+// meanwhile.
+func (s *session) openFit(ctx context.Context) error {
+	if s.begun {
+		return s.open(ctx)
+	}
+	within, over := s.cfg.Etcd.Surveyed(ctx)
+	err := s.open(within)
+	unfit := over()
+	if unfit != nil && err == nil {
+		s.ctx = ctx
+		s.close(unfit)
+	}
+	if unfit != nil {
+		return unfit
+	}
+	s.begun = err == nil
 	return err
 }
 

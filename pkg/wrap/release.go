@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"conch/pkg/cli"
+	"conch/pkg/etcd"
 	"conch/pkg/guard"
 	"conch/pkg/hold"
 )
@@ -45,6 +46,9 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 // giveBack releases the turn, and says so, or that it was not.
 func (s *Session) giveBack(ctx context.Context, t *hold.Turn, after hold.After) error {
 	err := t.Release(ctx, after)
+	if errors.As(err, new(*etcd.Unfit)) { // which is said where it matters
+		err = errors.New("its etcd has been replaced")
+	}
 	if err != nil {
 		s.warn(fmt.Errorf("%s: not released, it ends with its lease: %w", s.Line.Name, err))
 		return err

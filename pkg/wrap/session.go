@@ -95,6 +95,8 @@ func (s *Session) connect(ctx context.Context) error {
 		defer cancel()
 	}
 	return s.interruptible(ctx, func(ctx context.Context) (err error) {
+		s.Settings.Survey, s.Settings.Hasty = true, s.NonBlock
+		s.Settings.Note = func(text string) { s.report.Warn("%s", text) }
 		s.Client, err = s.Settings.Open(ctx)
 		return err
 	})

@@ -34,7 +34,11 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 		if err = s.skipIfDone(ctx); err != nil {
 			return err
 		}
+		ctx, over := s.Client.Surveyed(ctx)
 		turn, err = join(ctx, s.Client, s.request(line))
+		if unfit := over(); unfit != nil {
+			return unfit
+		}
 		return err
 	})
 	if turn != nil && err != nil { // a signal came just then

@@ -118,13 +118,14 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE) // there is nothing to read again: jobs come from etcd
+	log := newLog(o, stdio)
+	defer log.close() // last of all: everything below says something
+	o.Settings.Survey, o.Settings.Note = true, log.warn
 	c, err := o.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	log := newLog(o, stdio)
-	defer log.close() // last of all: everything below says something
 	cfg.Etcd, cfg.Said, cfg.Signals = c, log.say, signals
 	var owned sync.WaitGroup
 	defer owned.Wait()
