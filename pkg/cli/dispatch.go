@@ -22,7 +22,7 @@ func Dispatch(tools []Tool, internal ...Tool) {
 	}
 	stdio := stdio()
 	t, rest := choose(tools, internal, args)
-	leave(t, stdio, t.run(context.Background(), stdio, rest))
+	leave(t, stdio, rest)
 }
 
 // choose returns the tool for argv, and the arguments after its name.

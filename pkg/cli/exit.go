@@ -1,14 +1,15 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
-	"unicode/utf8"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit is an error that knows its exit status. Any error with a method
@@ -90,22 +91,110 @@ func StatusOf(err error) int {
 	return Failed
 }
 
-// report says an error once and returns its exit status.
-func report(w io.Writer, t Tool, err error) int {
+// report says an error once, in the form of --log-format, and returns its exit
+// status. f may be nil.
+func (f *Flags) report(io *Stdio, t Tool, err error) int {
 	status := StatusOf(err)
+	if f != nil && f.failed != nil && err != nil {
+		f.failed(Failure{Status: status, Reason: reason(err), Tool: t.voice(), f: f, io: io})
+	}
 	if err == nil || silent(err) {
 		return status
 	}
-	fmt.Fprintf(w, "%s: %s\n", t.voice(), OneLine(maskURLs(err.Error())))
+	c := complaint{Event: "error", Time: time.Now().UTC().Truncate(time.Millisecond), Tool: t.voice(), Exit: status, Reason: reason(err)}
 	var hint interface{ Hint() string }
-	if errors.As(err, &hint) && hint.Hint() != "" {
-		fmt.Fprintf(w, "hint: %s\n", OneLine(hint.Hint()))
+	if errors.As(err, &hint) {
+		c.Hint = hint.Hint()
 	}
 	var usage *misused
 	if errors.As(err, &usage) {
-		fmt.Fprintf(w, "usage: %s\n", usage.synopsis)
+		c.Usage = usage.synopsis
 	}
+	_, _ = io.Err.Write([]byte(c.as(f.format(io)))) // at once, lest others write in between
 	return status
+}
+
+// reason is the text of an error as it may be shown, without its tool.
+func reason(err error) string { return JoinLines(maskURLs(err.Error())) }
+
+// complaint is an error as it is said.
+type complaint struct {
+	Event  string    `json:"event"`
+	Time   time.Time `json:"time"` // UTC
+	Tool   string    `json:"tool"`
+	Exit   int       `json:"exit"`
+	Reason string    `json:"reason"`
+	Hint   string    `json:"hint,omitempty"`
+	Usage  string    `json:"usage,omitempty"`
+}
+
+// as is the complaint in a form of --log-format.
+func (c complaint) as(format string) string {
+	if format == "json" {
+		b, err := json.Marshal(c)
+		if err != nil {
+			panic("cli: " + err.Error())
+		}
+		return string(b) + "\n"
+	}
+	var b strings.Builder
+	line := func(level, first, text string) {
+		if format == "journald" {
+			b.WriteString(level)
+		}
+		b.WriteString(first + ": " + OneLine(text) + "\n")
+	}
+	line("<3>", c.Tool, c.Reason)
+	if c.Hint != "" {
+		line("<6>", "hint", c.Hint)
+	}
+	if c.Usage != "" {
+		line("<6>", "usage", c.Usage)
+	}
+	return b.String()
+}
+
+// format is the form in which errors are said: that of --log-format, where the tool
+// has it.
+func (f *Flags) format(io *Stdio) string {
+	if f == nil || f.row("log-format") == nil {
+		return "text"
+	}
+	return io.LogFormat(f.lookup("log-format", io), unix.Stderr)
+}
+
+// Failure is how a tool has failed, for Flags.Failed.
+type Failure struct {
+	Status int
+	Reason string
+	Tool   string
+
+	f  *Flags
+	io *Stdio
+}
+
+// Setting returns what was given for a setting, or its default, even where the
+// command line could not be read: then as far as it could.
+func (f Failure) Setting(name string) string { return f.f.lookup(name, f.io) }
+
+// Failed names who else is to hear of an error, before it is said.
+func (f *Flags) Failed(tell func(Failure)) { f.failed = tell }
+
+// lookup is the text of a setting; if that was refused, its default.
+func (f *Flags) lookup(name string, io *Stdio) string {
+	r := *f.row(name)
+	if r.source == "" { // the line was not read to its end
+		r.fromEnv(io.Lookup)
+		for _, g := range f.given {
+			if g.row.Name == name {
+				r.text = []string{g.text}
+			}
+		}
+	}
+	if len(r.text) == 0 || r.set != nil && r.set(r.text) != nil {
+		return r.Default
+	}
+	return r.text[len(r.text)-1]
 }
 
 func silent(err error) bool {
@@ -114,32 +203,6 @@ func silent(err error) bool {
 		return true
 	}
 	return errors.As(err, new(Ended)) || errors.As(err, new(Signaled))
-}
-
-// OneLine makes text safe for a line on a terminal: control characters, bytes
-// that are not UTF-8 and characters that are not printable are escaped as in a
-// Go string, so that a name of someone else's choosing can neither add a line
-// nor move the cursor.
-func OneLine(text string) string {
-	clean := func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
-	if strings.IndexFunc(text, clean) < 0 {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		i += size
-	}
-	return b.String()
 }
 
 // No is the silent answer "no" to a question: status 1.

@@ -37,6 +37,8 @@ func TestExitStatus(t *testing.T) {
 		{cli.Ended{Code: 255}, 255, ""},
 		{fmt.Errorf("run: %w", cli.Signaled{Signal: syscall.SIGTERM}), 143, ""},
 		{&cli.Exit{Status: 69, Err: fact{}}, 69, "conch-elect: taken by web-3\nhint: conch-elect --wait 10s jobs\n"},
+		{errors.Join(errors.New("one"), errors.New("two: three:\n  four\n")), 1, "conch-elect: one; two: three: four\n"},
+		{errors.New("sh -c if x; then\n\trestic \\\n\t\tbackup {\r\n\n}"), 1, "conch-elect: sh -c if x; then; restic backup { }\n"},
 		{errors.New("name \"a\nb\x1b[2Jc\x7f\xff\u202e\u2028é\""), 1, `conch-elect: name "a\nb\x1b[2Jc\x7f\xff\u202e\u2028é"` + "\n"},
 	} {
 		var stderr strings.Builder

@@ -35,30 +35,36 @@ func (s Shape) words() int {
 // looked at. It is our own, and one loop, because the rule "flags end at
 // COMMAND or --" is a state of the walk; a flag package can only be run once
 // for each word, and must then be told apart from its own defaults.
-func (f *Flags) walk(args []string, words int) (line, error) {
-	var l line
+//
+// After an error it goes on for what else was given: that may say where, and in which
+// form, the error is to be told.
+func (f *Flags) walk(args []string, words int) (l line, wrong error) {
+	defer func() { f.given = l.given }()
 	for len(args) > 0 && l.action == nil {
 		arg := args[0]
 		switch {
 		case arg == "--":
 			l.dashed = true
 			l.command = args[1:]
-			return l, nil
+			return l, wrong
 		case len(arg) > 1 && arg[0] == '-':
 			rest, err := l.option(f, args)
 			if err != nil {
-				return l, err
+				rest = args[1:]
 			}
-			args = rest
+			if wrong != nil {
+				l.lacking = nil
+			}
+			wrong, args = first(wrong, err), rest
 		case len(l.words) == words:
 			l.command = args
-			return l, nil
+			return l, wrong
 		default:
 			l.words = append(l.words, arg)
 			args = args[1:]
 		}
 	}
-	return l, nil
+	return l, wrong
 }
 
 // option reads the flag, or the cluster of short ones, that args begins with,

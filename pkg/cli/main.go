@@ -23,7 +23,7 @@ func Main(t Tool, internal ...Tool) {
 		t = internal[i]
 	}
 	stdio := stdio()
-	leave(t, stdio, t.run(context.Background(), stdio, args[1:]))
+	leave(t, stdio, args[1:])
 }
 
 func stdio() *Stdio {
@@ -38,11 +38,12 @@ func find(tools []Tool, name string) int {
 // stopped, and a pipe's reader do something else.
 const lastWords = 2 * time.Second
 
-// leave reports err and exits, by the signal that the command died of if it
-// did: only so does a shell's loop stop on Ctrl-C. The kernel lets no signal
-// kill PID 1, which exits as a shell would.
-func leave(t Tool, stdio *Stdio, err error) {
-	status := report(stdio.Err, t, err)
+// leave runs the tool, reports what comes of it and exits, by the signal that the
+// command died of if it did: only so does a shell's loop stop on Ctrl-C. The kernel
+// lets no signal kill PID 1, which exits as a shell would.
+func leave(t Tool, stdio *Stdio, args []string) {
+	f, err := t.run(context.Background(), stdio, args)
+	status := f.report(stdio, t, err)
 	stream.Of(stdio.Err).Wait(lastWords)
 	var dead Signaled
 	if errors.As(err, &dead) && t.Raise != nil && os.Getpid() != 1 {
@@ -55,28 +56,31 @@ func leave(t Tool, stdio *Stdio, err error) {
 // went wrong, and returns the exit status, 128+n for a command that died of
 // signal n.
 func (t Tool) Exec(ctx context.Context, io *Stdio, args ...string) int {
-	return report(io.Err, t, t.run(ctx, io, args))
+	f, err := t.run(ctx, io, args)
+	return f.report(io, t, err)
 }
 
 // completeFlag is what the scripts of --completion call. It is a flag and not
 // a word so that it can be no one's NAME.
 const completeFlag = "--__complete"
 
-func (t Tool) run(ctx context.Context, io *Stdio, args []string) error {
+// run runs the tool, and returns the table that it has read its arguments by; nil,
+// if it has not.
+func (t Tool) run(ctx context.Context, io *Stdio, args []string) (*Flags, error) {
 	switch {
 	case len(args) > 1 && args[0] == completeFlag:
-		return completion{tool: t, io: io, shell: args[1]}.print(ctx, args[2:])
+		return nil, completion{tool: t, io: io, shell: args[1]}.print(ctx, args[2:])
 	case len(args) == 0 && (t.Shape != Plain || len(t.Commands) > 0):
-		return t.lost(io)
+		return nil, t.lost(io)
 	case len(t.Commands) > 0:
 		return t.runCommand(ctx, io, args)
 	}
 	f, run := t.flags()
 	l, err := f.walk(args, t.Shape.words())
 	if err != nil {
-		return t.said(err)
+		return f, t.said(err)
 	}
-	return t.said(t.start(ctx, io, f, l, run))
+	return f, t.said(t.start(ctx, io, f, l, run))
 }
 
 // start acts on a line that could be read.
@@ -100,20 +104,20 @@ func (t Tool) start(ctx context.Context, io *Stdio, f *Flags, l line, run Run) e
 // runCommand finds the subcommand and runs it with the flags from before its
 // word put after it: the subcommand declares them again, bound to its own
 // variables.
-func (t Tool) runCommand(ctx context.Context, io *Stdio, args []string) error {
+func (t Tool) runCommand(ctx context.Context, io *Stdio, args []string) (*Flags, error) {
 	f, _ := t.flags()
 	l, err := f.walk(args, 0)
 	switch {
 	case err != nil:
-		return t.said(err)
+		return f, t.said(err)
 	case l.action != nil || f.wantsEnv(l):
-		return t.start(ctx, io, f, l, nil)
+		return f, t.start(ctx, io, f, l, nil)
 	case len(l.command) == 0:
-		return t.lost(io)
+		return f, t.lost(io)
 	}
 	c, err := t.command(l.command[0])
 	if err != nil {
-		return t.said(err)
+		return f, t.said(err)
 	}
 	before := args[:len(args)-len(l.command)]
 	if l.dashed {

@@ -71,6 +71,8 @@ type Flags struct {
 	rows     []*Row
 	group    string
 	debugEnv bool
+	given    []given // by walk, even if it fails
+	failed   func(Failure)
 	complete func(ctx context.Context, io *Stdio, words []string, prefix string) []string
 }
 

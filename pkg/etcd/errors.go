@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -123,7 +124,25 @@ func unwrapStatus(err error) error {
 // message is what err says, without gRPC's wrapping of it.
 func message(err error) string {
 	if s, ok := status.FromError(err); ok {
-		return strings.TrimPrefix(s.Message(), "connection error: desc = ")
+		return notGRPC(strings.TrimPrefix(s.Message(), "connection error: desc = "))
 	}
 	return err.Error()
+}
+
+// notGRPC says in few words that a proxy has answered and not etcd. gRPC gives the
+// answer on a line of its own, in quotes; it is JSON, as a rule, and ends a line.
+func notGRPC(text string) string {
+	const most = 200 // bytes of it
+	code, ok := strings.CutPrefix(text, "unexpected HTTP status code received from server: ")
+	if !ok {
+		return text
+	}
+	code, quoted, _ := strings.Cut(code, "\ndata: ")
+	code, _, _ = strings.Cut(code, "; ")
+	text = "no etcd answers there, but HTTP status " + code
+	data, err := strconv.Unquote(quoted)
+	if data = strings.Join(strings.Fields(data), " "); err != nil || data == "" {
+		return text
+	}
+	return text + ": " + strings.ToValidUTF8(data[:min(len(data), most)], "")
 }

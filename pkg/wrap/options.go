@@ -24,6 +24,7 @@ import (
 type Options struct {
 	*connect.Settings
 	flags *cli.Flags
+	told  bool // how the session has ended
 
 	TTL       time.Duration
 	LockDelay time.Duration
@@ -73,6 +74,7 @@ func Flags(f *cli.Flags) *Options {
 	o.command(f)
 	o.reports(f)
 	o.Settings = connect.Flags(f)
+	f.Failed(o.failed)
 	return o
 }
 
@@ -109,8 +111,8 @@ func (o *Options) reports(f *cli.Flags) {
 	f.Group("Reports")
 	f.Bool(&o.Quiet, cli.Row{Name: "quiet", Short: "q", Help: "say nothing about a turn that was not to be had, or was lost"})
 	f.Bool(&o.Verbose, cli.Row{Name: "verbose", Short: "v", Help: "a line on standard error for each transition, and for a timing that had to be shortened"})
-	f.Enum(&o.LogFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of these lines"})
-	f.Int(&o.StatusFD, cli.Row{Name: "status-fd", Min: 0, Max: 1 << 20, Help: "a line of JSON for each transition, to this descriptor"})
+	f.Enum(&o.LogFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of these lines, and of errors"})
+	f.Int(&o.StatusFD, cli.Row{Name: "status-fd", Min: 0, Max: 1 << 20, Help: "a line of JSON for each transition, to this descriptor; the last one says how conch has ended, and whether by the command"})
 	f.String(&o.StatusFile, cli.Row{Name: "status-file", Arg: "FILE", Help: "the same, appended to a file"})
 	f.Enum(&o.CmdShown, cli.Row{Name: "cmd-shown", Inherit: true, Values: []string{"argv", "name", "none"}, Default: "argv",
 		Help: "what of the command line is written to etcd, where --who and others read it: all, up to 256 bytes; what is run, without its arguments; nothing"})

@@ -63,27 +63,35 @@ const patience = 2 * time.Second
 func (o *Options) reporter(tool, name string, stdio *cli.Stdio) (*Reporter, error) {
 	r := &Reporter{tool: tool, name: name, format: stdio.LogFormat(o.LogFormat, unix.Stderr), notifies: o.notifies(), standby: o.Notify == "standby", verbose: o.Verbose,
 		people: stream.Of(stdio.Err)}
+	var err error
+	r.status, err = openStatus(o.StatusFile, o.StatusFD)
+	return r, err
+}
+
+// openStatus opens what events are written to; without one, nil. A descriptor is
+// for us, not for the command.
+func openStatus(file string, fd int) (*stream.Stream, error) {
 	switch {
-	case o.StatusFile != "":
-		f, err := stream.Open(o.StatusFile, 0o644)
+	case file != "":
+		f, err := stream.Open(file, 0o644)
 		if err != nil {
 			return nil, cli.Errorf(cli.Config, "--status-file: %w", err)
 		}
-		r.status = stream.New(f)
-	case o.StatusFD >= 0:
-		if _, err := unix.FcntlInt(uintptr(o.StatusFD), unix.F_GETFD, 0); err != nil {
-			return nil, cli.Errorf(cli.Usage, "--status-fd: descriptor %d is not open", o.StatusFD)
-		}
-		if o.StatusFD > 2 {
-			unix.CloseOnExec(o.StatusFD) // it is for us, not for the command
-		}
-		fd, err := unix.FcntlInt(uintptr(o.StatusFD), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			return nil, cli.Errorf(cli.Config, "--status-fd: %w", err)
-		}
-		r.status = stream.New(os.NewFile(uintptr(fd), "--status-fd"))
+		return stream.New(f), nil
+	case fd < 0:
+		return nil, nil
 	}
-	return r, nil
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		return nil, cli.Errorf(cli.Usage, "--status-fd: descriptor %d is not open", fd)
+	}
+	if fd > 2 {
+		unix.CloseOnExec(fd)
+	}
+	ours, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, cli.Errorf(cli.Config, "--status-fd: %w", err)
+	}
+	return stream.New(os.NewFile(uintptr(ours), "--status-fd")), nil
 }
 
 // Close gives readers the time to take what is left. Who reads standard error gets
@@ -100,7 +108,19 @@ func (r *Reporter) Close() {
 // Warn writes a line for people to standard error, and returns when it is
 // written, or after a moment: a terminal may be stopped.
 func (r *Reporter) Warn(format string, args ...any) {
-	fmt.Fprintf(r.people, "%s: %s\n", r.tool, cli.OneLine(fmt.Sprintf(format, args...)))
+	_, _ = r.people.Write([]byte(r.warning(fmt.Sprintf(format, args...))))
+}
+
+// warning is a line for people, in the form of the log.
+func (r *Reporter) warning(text string) string {
+	text = cli.JoinLines(text)
+	switch r.format {
+	case "json":
+		return string(Event{Event: "warning", Time: now(), Tool: r.tool, Name: r.name, Reason: text}.json())
+	case "journald":
+		return "<4>" + r.tool + ": " + cli.OneLine(text) + "\n"
+	}
+	return r.tool + ": " + cli.OneLine(text) + "\n"
 }
 
 // Say reports one event.
@@ -122,7 +142,7 @@ func (r *Reporter) Say(e Event) {
 func (r *Reporter) noteFailure() {
 	if err := r.status.Err(); err != nil && !errors.Is(err, unix.EPIPE) {
 		r.failed.Do(func() {
-			r.people.Put([]byte(r.tool + ": " + cli.OneLine(fmt.Sprintf("events are lost: %v", err)) + "\n"))
+			r.people.Put([]byte(r.warning(fmt.Sprintf("events are lost: %v", err))))
 		})
 	}
 }

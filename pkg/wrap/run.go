@@ -82,7 +82,7 @@ func reason(err error) string {
 	if err == nil {
 		return ""
 	}
-	return err.Error()
+	return cli.JoinLines(err.Error())
 }
 
 // Run runs what is to be run under the turn: the on-acquire hook, the command,

@@ -131,6 +131,7 @@ func (s *Session) end(err error) error {
 	s.dog.stop()
 	s.report.Say(e)
 	s.report.Close()
+	s.told = true
 	return err
 }
 

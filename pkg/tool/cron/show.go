@@ -3,6 +3,7 @@ package cron
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,11 +80,19 @@ func (o *showOptions) showJob(ctx context.Context, stdio *cli.Stdio, s cron.Stor
 
 type pair struct{ key, value string }
 
-// printPairs prints what has a value.
+// printPairs prints what has a value. One of several lines comes as the lines that
+// it has, as in a job file.
 func printPairs(stdio *cli.Stdio, pairs []pair) error {
 	var b strings.Builder
 	for _, p := range pairs {
-		if p.value != "" {
+		switch text, err := strconv.Unquote(p.value); {
+		case p.value == "":
+		case err == nil && strings.Contains(text, "\n"):
+			fmt.Fprintf(&b, "%s: |\n", p.key)
+			for line := range strings.Lines(text) {
+				fmt.Fprintf(&b, "  %s\n", cli.OneLine(strings.TrimSuffix(line, "\n")))
+			}
+		default:
 			fmt.Fprintf(&b, "%s: %s\n", p.key, cli.OneLine(p.value))
 		}
 	}

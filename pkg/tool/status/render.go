@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"conch/pkg/cli"
 	"conch/pkg/cron"
 	"conch/pkg/hold"
 	"conch/pkg/status"
@@ -42,7 +43,7 @@ func who(c *hold.Candidate) string { return fmt.Sprintf("%s (pid %d)", c.Host, c
 
 // detail is one who holds or waits, on a line of his own.
 func (v *view) detail(what string, c *hold.Candidate) string {
-	return strings.TrimRight(fmt.Sprintf("%s %s since %s %s", what, who(c), v.at(c.Begun()), c.Cmd), " ")
+	return strings.TrimRight(fmt.Sprintf("%s %s since %s %s", what, who(c), v.at(c.Begun()), cli.JoinLines(c.Cmd)), " ")
 }
 
 // more are the details of a row, if they are wanted.
