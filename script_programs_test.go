@@ -58,6 +58,52 @@ func notifiedMain() {
 	}
 }
 
+// tunnelMain is the program tunnel LISTEN TARGET: it leads whoever connects to TARGET.
+// LISTEN is the path of a socket, or an address: there it is a proxy of HTTP, which
+// prints what it is asked for, and answers 403 if there is no TARGET.
+func tunnelMain() {
+	network := "tcp"
+	if strings.Contains(os.Args[1], "/") {
+		network = "unix"
+	}
+	l, err := net.Listen(network, os.Args[1])
+	if err != nil {
+		die(err)
+	}
+	fmt.Println("listening")
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			die(err)
+		}
+		go tunnel(c, network == "tcp", os.Args[2])
+	}
+}
+
+func tunnel(c net.Conn, proxy bool, target string) {
+	defer c.Close()
+	in := bufio.NewReader(c)
+	if proxy {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		fmt.Println(r.Method, r.Host)
+		if target == "" {
+			fmt.Fprint(c, "HTTP/1.1 403 Forbidden\r\n\r\n")
+			return
+		}
+		fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
+	}
+	to, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	go io.Copy(to, in)
+	io.Copy(c, to)
+}
+
 // postedMain is the program posted ADDRESS: it answers HTTP there, the first request
 // with 503 and all others with 200, and prints of each a line and the body.
 func postedMain() {

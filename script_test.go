@@ -83,6 +83,9 @@ import (
 //	httpget STATUS URL           prints the body; fails if the answer has another status
 //	notified SOCKET              prints what it is told as systemd would be, a line each
 //	posted ADDRESS               answers HTTP, 503 once and then 200; prints what it is told
+//	tunnel LISTEN TARGET         leads whoever connects to TARGET; LISTEN is the path of a socket,
+//	                             or an address, and then it is a proxy of HTTP, which prints what it
+//	                             is asked for, and refuses all if TARGET is empty
 //	freeport                     prints an address to listen on
 //	jsonlines FILE FIELD         checks that each line is a JSON object; prints that field of all
 //
@@ -127,7 +130,7 @@ func shortest(server etcd.Release) int {
 func TestMain(m *testing.M) {
 	testscript.Main(patient{etcdtest.M{M: m}}, map[string]func(){
 		"beat": beatMain, "httpget": httpgetMain, "notified": notifiedMain, "freeport": freeportMain,
-		"jsonlines": jsonlinesMain, "posted": postedMain,
+		"jsonlines": jsonlinesMain, "posted": postedMain, "tunnel": tunnelMain,
 	})
 }
 

@@ -107,7 +107,11 @@ func (s *Settings) Explain(err error) error {
 	case errors.As(err, &unfit):
 		return s.unfit(err)
 	case errors.As(err, &unreachable):
-		return withStatus(cli.Unreachable, err)
+		err = withStatus(cli.Unreachable, err)
+		if !s.Configured() && unreachable.Hint() == "" {
+			return cli.Hint(err, "no endpoint is set, and this is the default: set --endpoints, CONCH_ENDPOINTS or ETCDCTL_ENDPOINTS")
+		}
+		return err
 	case errors.As(err, &refused):
 		err = withStatus(cli.Refused, err)
 		if refused.PermissionMissing() {

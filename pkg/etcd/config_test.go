@@ -97,8 +97,8 @@ func TestConfigLong(t *testing.T) {
 func TestEndpoints(t *testing.T) {
 	t.Chdir("/")
 	for text, want := range map[string]string{
-		"127.0.0.1:2379": "http://127.0.0.1:2379", "http://a:1": "http://a:1", "HTTP://A:1": "http://a:1", "Https://a:1//": "https://a:1",
-		" a:1 ": "http://a:1", "http://u:secret@a:1": "http://a:1", "http://[::1]:1/": "http://[::1]:1", "[::1]:1": "http://[::1]:1",
+		"127.0.0.1:2379": "127.0.0.1:2379", "http://a:1": "http://a:1", "HTTP://A:1": "http://a:1", "Https://a:1//": "https://a:1",
+		" A:1 ": "a:1", "http://u:secret@a:1": "http://a:1", "http://[::1]:1/": "http://[::1]:1", "[::1]:1/": "[::1]:1",
 		"unix:/run/e": "unix:///run/e", "unix:///run/e/": "unix:///run/e", "unix://run/e": "unix:///run/e", "UNIXS:e": "unixs:///e",
 		"unix:@e": "unix:@e", "unix://localhost:2379": "unix:///localhost:2379",
 	} {

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// canonical brings endpoints into the one form in which they are compared, shown
-// and handed on: a scheme in lower case, a host with its port or an absolute path,
-// and nothing behind. It takes every spelling that etcdctl takes. One without a
-// scheme is encrypted if tls says that something about TLS is set, as etcdctl has
-// it. It refuses what cannot be an endpoint, and a mix of encrypted and plain ones:
+// canonical brings endpoints into the form in which they are compared, shown and
+// handed on: a scheme in lower case, a host with its port or an absolute path, and
+// nothing behind. It takes every spelling that etcdctl takes. One without a scheme
+// is encrypted if tls says that something about TLS is set, as etcdctl has it, and
+// stays as it is if not. It refuses what cannot be an endpoint, and a mix of encrypted and plain ones:
 // a plain one would get the password in clear.
 func canonical(endpoints []string, tls bool) ([]string, error) {
 	var all []string
@@ -46,11 +46,12 @@ func canonical(endpoints []string, tls bool) ([]string, error) {
 
 func canonicalOne(text string, tls bool) (string, error) {
 	scheme, rest := split(text)
+	bare := scheme == ""
 	switch scheme {
 	case "":
 		scheme = "http"
 		if tls {
-			scheme = "https"
+			scheme, bare = "https", false
 		}
 	case "http", "https":
 	case "unix", "unixs":
@@ -69,6 +70,9 @@ func canonicalOne(text string, tls bool) (string, error) {
 		return "", configErrorf("endpoint %q is not a URL or host:port, as 127.0.0.1:2379 is", text)
 	case u.Path+u.RawQuery+u.Fragment != "":
 		return "", configErrorf("endpoint %q has a path; etcd has none", text)
+	}
+	if bare {
+		return strings.ToLower(u.Host), nil
 	}
 	return scheme + "://" + strings.ToLower(u.Host), nil
 }

@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,12 +179,7 @@ func TestSRV(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dns := serveDNS(t, port)
-	old := net.DefaultResolver
-	defer func() { net.DefaultResolver = old }()
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", dns)
-	}}
+	serveDNS(t, func() string { return port })
 	c := open(t, Config{SRV: "conch.test"})
 	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
 		t.Fatal(err)
@@ -197,18 +194,66 @@ func TestSRV(t *testing.T) {
 	}
 }
 
+// SRV records are looked up again when no endpoint answers any more, whether it refuses
+// or is silent.
+func TestSRVAgain(t *testing.T) {
+	var now atomic.Pointer[etcdtest.Proxy]
+	serveDNS(t, func() string {
+		_, port, _ := net.SplitHostPort(now.Load().Addr())
+		return port
+	})
+	srv, other := etcdtest.Shared(t), another(t)
+	var roads []*etcdtest.Proxy
+	for range 3 {
+		roads = append(roads, etcdtest.Road(t, srv))
+	}
+	now.Store(roads[0])
+	c := open(t, Config{SRV: "conch.test"})
+	if _, err := Do(within(t, 10*time.Second), c, get); err != nil {
+		t.Fatal(err)
+	}
+	events := make(chan error, 1)
+	m, moved := c.Preferred()
+	go func() {
+		<-moved
+		events <- nil
+	}()
+	for i, strike := range []func(*etcdtest.Proxy){down, (*etcdtest.Proxy).Cut} {
+		now.Store(roads[i+1])
+		strike(roads[i])
+		if _, err := Do(within(t, 30*time.Second), c, get); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	select {
+	case <-events:
+	case <-time.After(10 * time.Second):
+		t.Errorf("who watches through %s was not told to move", m.Endpoint)
+	}
+	if h := handed(t, c); len(h.Endpoints) != 1 || !strings.HasSuffix(roads[2].Addr(), h.Endpoints[0][strings.LastIndex(h.Endpoints[0], ":"):]) {
+		t.Errorf("a helper is told of %q", h.Endpoints)
+	}
+	now.Store(etcdtest.Road(t, other)) // which is none of ours
+	roads[2].Cut()
+	var u *Unreachable
+	if _, err := Do(within(t, 6*time.Second), c, get); !errors.As(err, &u) && !errors.As(err, new(*OtherCluster)) {
+		t.Errorf("another cluster: %v", err)
+	}
+}
+
 // serveDNS answers SRV queries for conch.test with localhost and the port, and
-// nothing else.
-func serveDNS(t *testing.T, port string) string {
+// nothing else. Go's resolver asks it from now on.
+func serveDNS(t *testing.T, port func() string) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	n, err := net.LookupPort("tcp", port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	old := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = old })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	}}
 	go func() {
 		buf := make([]byte, 1500)
 		for {
@@ -222,6 +267,7 @@ func serveDNS(t *testing.T, port string) string {
 			}
 			q.Response, q.Authoritative, q.Additionals = true, true, nil
 			q.RCode = dnsmessage.RCodeNameError
+			n, _ := strconv.Atoi(port()) // not by the resolver that this is
 			if q.Questions[0].Name.String() == "_etcd-client._tcp.conch.test." {
 				q.RCode = dnsmessage.RCodeSuccess
 				q.Answers = []dnsmessage.Resource{{
@@ -234,7 +280,6 @@ func serveDNS(t *testing.T, port string) string {
 			}
 		}
 	}()
-	return conn.LocalAddr().String()
 }
 
 // A JWT in the place of user and password.

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -132,14 +133,26 @@ func (c *Client) unreachable(ctx context.Context, last failure, p *probe) error 
 	return u
 }
 
-// diagnose walks the road to m: TCP, TLS, HTTP, and what etcd says of itself.
+// diagnose finds what stands in the way to m, and where: the road may lead through a
+// proxy.
 func (m *Member) diagnose(ctx context.Context) finding {
 	ctx, cancel := context.WithTimeout(ctx, probeAfter)
 	defer cancel()
+	f := m.walk(ctx)
+	if proxy := m.proxy(); proxy != nil && f.cause != nil {
+		f.cause = fmt.Errorf("through the proxy %s: %w", proxy.Redacted(), f.cause)
+		f.hint = cmp.Or(f.hint, "the proxy is that of HTTPS_PROXY; NO_PROXY names the hosts that need none")
+	}
+	return f
+}
+
+// walk walks the road: TCP, TLS, HTTP, and what etcd says of itself.
+func (m *Member) walk(ctx context.Context) finding {
 	secure := m.secure()
 	conn, err := m.dialRaw(ctx)
 	if err != nil {
-		return finding{cause: dialCause(err)}
+		refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) // of a socket's path
+		return finding{cause: dialCause(err), final: refused && m.client.cfg.Hasty || errors.As(err, new(*notThrough))}
 	}
 	defer conn.Close()
 	if d, ok := ctx.Deadline(); ok {
@@ -169,11 +182,6 @@ func (m *Member) diagnose(ctx context.Context) finding {
 		return finding{cause: errors.New("connected, but no answer in time")}
 	}
 	return finding{cause: fmt.Errorf("it does not speak HTTP: %w", err)}
-}
-
-func (m *Member) dialRaw(ctx context.Context) (net.Conn, error) {
-	network, address := target(m.Endpoint)
-	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 func (m *Member) tlsConfig() *tls.Config {
