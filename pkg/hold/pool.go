@@ -27,6 +27,26 @@ type Share struct {
 	Adopt bool
 }
 
+// Exclusive is the weight of who excludes everybody else, and the capacity of a
+// semaphore of such and of those who share, who weigh 1 each: flock(1)'s -x and -s.
+// No other capacity is larger than MaxCapacity, so that this one tells that kind.
+const (
+	MaxCapacity = 10000
+	Exclusive   = MaxCapacity + 1
+)
+
+// Mode is the kind of a part of a semaphore of that capacity: "shared" or
+// "exclusive", or empty where the capacity is a number of somebody's choosing.
+func Mode(capacity, weight int) string {
+	switch {
+	case capacity != Exclusive:
+		return ""
+	case weight == Exclusive:
+		return "exclusive"
+	}
+	return "shared"
+}
+
 // InUse is the refusal of a Share whose Max is not that of those who use the
 // semaphore.
 type InUse struct {
@@ -35,11 +55,22 @@ type InUse struct {
 }
 
 func (e *InUse) Error() string {
-	s := fmt.Sprintf("in use with a capacity of %d, and not %d", e.Cap, e.Max)
+	s := fmt.Sprintf("in use with %s, and not %s", use(e.Cap), use(e.Max))
+	if e.Cap != Exclusive && e.Max != Exclusive {
+		s = fmt.Sprintf("in use with %s, and not %d", use(e.Cap), e.Max)
+	}
 	if e.By.Key != "" {
 		s += ", by " + e.By.String()
 	}
 	return s
+}
+
+// use says how a semaphore of that capacity is used.
+func use(capacity int) string {
+	if capacity == Exclusive {
+		return "--shared and --exclusive"
+	}
+	return fmt.Sprintf("a capacity of %d", capacity)
 }
 
 // JoinPool takes a place in line for a share of a semaphore and waits for it. The
@@ -336,7 +367,8 @@ func (e *TooHeavy) Error() string {
 }
 
 // Resize changes the capacity of a semaphore that is in use, and returns what it
-// was. More admits whoever waits at once; with less, holders finish. ErrVacant
+// was; one of shared and exclusive holds it leaves as it is. More admits whoever
+// waits at once; with less, holders finish. ErrVacant
 // means that nobody uses it; *TooHeavy that somebody waits for more than that.
 func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (was int, _ error) {
 	text := strconv.Itoa(capacity)
@@ -345,7 +377,7 @@ func Resize(ctx context.Context, c *etcd.Client, pool keys.Pool, capacity int) (
 		if err == nil && now.Cap == 0 {
 			err = ErrVacant
 		}
-		if err != nil || now.Cap == capacity {
+		if err != nil || now.Cap == capacity || now.Cap == Exclusive {
 			return now.Cap, err
 		}
 		for _, who := range now.waiters() {

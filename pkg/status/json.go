@@ -37,6 +37,7 @@ type shareJSON struct {
 	memberJSON
 	Slot   *int   `json:"slot"` // null: waits
 	Weight int    `json:"weight"`
+	Mode   string `json:"mode,omitempty"`   // shared or exclusive
 	Spread string `json:"spread,omitempty"` // waits for a turn of this host, or label
 }
 
@@ -48,7 +49,7 @@ type officeJSON struct {
 
 type semaphoreJSON struct {
 	Name    string      `json:"name"`
-	Max     int         `json:"max"`
+	Max     int         `json:"max"`  // 10001: shared and exclusive holds
 	Held    int         `json:"held"` // of the capacity
 	Holders []shareJSON `json:"holders"`
 	Waiters []shareJSON `json:"waiters"`
@@ -116,8 +117,11 @@ func member(c *hold.Candidate) memberJSON {
 	return m
 }
 
-func share(c *hold.Candidate) shareJSON {
-	return shareJSON{memberJSON: member(c), Slot: c.Slot, Weight: max(1, c.Weight)}
+// share returns the form of a part of a semaphore of that capacity.
+func share(capacity int) func(*hold.Candidate) shareJSON {
+	return func(c *hold.Candidate) shareJSON {
+		return shareJSON{memberJSON: member(c), Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight)}
+	}
 }
 
 // each converts a list, and gives [] for an empty one.
@@ -139,6 +143,7 @@ func (o *Office) json() officeJSON {
 }
 
 func (s *Semaphore) json() semaphoreJSON {
+	share := share(s.Max)
 	j := semaphoreJSON{s.Name, s.Max, s.Held(), each(s.Holders, share), each(s.Waiters, share)}
 	for _, c := range s.Spread {
 		w := share(c.Candidate)

@@ -35,6 +35,7 @@ type memberJSON struct {
 	Rank    int       `json:"rank"`             // among those who wait in line, from 1; else 0
 	Spread  string    `json:"spread,omitempty"` // waits for a turn of this host, or label, before it stands in line
 	Weight  int       `json:"weight"`
+	Mode    string    `json:"mode,omitempty"` // shared or exclusive
 	Rev     int64     `json:"rev"`
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
@@ -43,7 +44,7 @@ type memberJSON struct {
 // semaphoreJSON is --who --json.
 type semaphoreJSON struct {
 	Name    string       `json:"name"`
-	Max     int          `json:"max"` // 0: not in use
+	Max     int          `json:"max"` // 0: not in use; 10001: shared and exclusive holds
 	Holders []memberJSON `json:"holders"`
 	Waiters []memberJSON `json:"waiters"`
 }
@@ -57,10 +58,10 @@ type eventJSON struct {
 
 func waits(c hold.Candidate) bool { return c.State == hold.Waiting }
 
-func member(c hold.Candidate) memberJSON {
+func member(c hold.Candidate, capacity int) memberJSON {
 	m := memberJSON{
 		Host: c.Host, PID: c.PID, Started: c.Started, Cmd: c.Cmd, User: c.User, State: c.State, Since: c.Begun(),
-		Slot: c.Slot, Weight: max(1, c.Weight), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key,
+		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key,
 	}
 	if m.State == "" { // of other software
 		m.State = hold.Held
@@ -69,11 +70,11 @@ func member(c hold.Candidate) memberJSON {
 }
 
 // members are all of a line with their ranks.
-func members(l hold.Line) []memberJSON {
+func members(l hold.Line, capacity int) []memberJSON {
 	var all []memberJSON
 	rank := 0
 	for _, c := range l.Candidates {
-		m := member(c)
+		m := member(c, capacity)
 		if waits(c) {
 			rank++
 			m.Rank = rank
@@ -87,14 +88,14 @@ func members(l hold.Line) []memberJSON {
 // moved are the candidates for a host who have been in line: they are not shown
 // again where they leave it first.
 func everybody(p hold.PoolLine, before map[int64]bool) (all []memberJSON, moved map[int64]bool) {
-	all, moved = members(p.Line), map[int64]bool{}
+	all, moved = members(p.Line, p.Cap), map[int64]bool{}
 	for _, label := range slices.Sorted(maps.Keys(p.Hosts)) {
 		for _, c := range p.Hosts[label].Candidates {
 			if before[c.Rev] || p.Entered(p.Hosts[label], c) {
 				moved[c.Rev] = true
 				continue
 			}
-			m := member(c)
+			m := member(c, p.Cap)
 			m.State, m.Spread = hold.Waiting, label // with the host's turn too, until it is in line
 			all = append(all, m)
 		}
@@ -116,7 +117,10 @@ func (m memberJSON) text(name string) string {
 	if m.Slot != nil {
 		what += fmt.Sprintf(" slot=%d", *m.Slot)
 	}
-	if m.Weight > 1 {
+	switch {
+	case m.Mode != "":
+		what += " " + m.Mode
+	case m.Weight > 1:
 		what += fmt.Sprintf(" weight=%d", m.Weight)
 	}
 	return cli.OneLine(fmt.Sprintf("%s %s %s pid=%d since=%s rev=%d", name, what, m.Host, m.PID, m.Since.Format(time.RFC3339), m.Rev))
@@ -209,9 +213,11 @@ func (o *options) sayChange(stdio *cli.Stdio, name, event string, m memberJSON) 
 func (o *options) setCapacity(ctx context.Context, _ *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	_, err := hold.Resize(ctx, c, pool, o.resize)
+	was, err := hold.Resize(ctx, c, pool, o.resize)
 	var heavy *hold.TooHeavy
 	switch {
+	case was == hold.Exclusive:
+		return cli.Errorf(cli.Failed, "%s is used with --shared and --exclusive, and has no capacity to change", pool.Name)
 	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s is not in use: the first who uses it says its --max", pool.Name)
 	case errors.As(err, &heavy):
@@ -230,7 +236,7 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	evicted, err := hold.EvictAll(ctx, c, o.Space, pool, meant, !o.all && o.evict != "all", hold.Self(nil).Who())
 	for _, who := range evicted {
 		if o.json {
-			err = errors.Join(err, stdio.JSON(member(who)))
+			err = errors.Join(err, stdio.JSON(member(who, 0)))
 		} else {
 			_, perr := fmt.Fprintf(stdio.Out, "%s: evicted %s\n", pool.Name, cli.OneLine(who.String()))
 			err = errors.Join(err, perr)

@@ -18,7 +18,7 @@ import (
 const name = "conch-sema"
 
 // maxSlots is the largest capacity: a semaphore is read and compared as a whole.
-const maxSlots = 10000
+const maxSlots = hold.MaxCapacity
 
 // Tool is conch-sema.
 var Tool = cli.Tool{
@@ -27,7 +27,8 @@ var Tool = cli.Tool{
 	Usage: []string{
 		"NAME --max N [FLAGS] [--] COMMAND [ARG]...",
 		"[FLAGS] --max N NAME -c 'SHELL COMMAND'",
-		"NAME --max N --hold",
+		"NAME --shared|--exclusive [FLAGS] [--] COMMAND [ARG]...",
+		"NAME --max N|--shared|--exclusive --hold",
 		"NAME --held",
 		"NAME --who | --watch",
 		"NAME --resize N",
@@ -48,6 +49,8 @@ type options struct {
 	*wrap.Options
 	max      int
 	weight   int
+	shared   bool
+	excl     bool
 	spread   bool
 	spreadBy string
 	hold     bool
@@ -67,6 +70,8 @@ func setup(f *cli.Flags) cli.Run {
 	f.Group("The semaphore")
 	f.Int(&o.max, cli.Row{Name: "max", Min: 1, Max: maxSlots, Help: "how many may run at a time; all who use NAME must say the same"})
 	f.Int(&o.weight, cli.Row{Name: "weight", Arg: "K", Min: 1, Max: maxSlots, Default: "1", Help: "take K of the N"})
+	f.Bool(&o.shared, cli.Row{Name: "shared", Help: "in the place of --max: beside all others who share, and nobody who excludes"})
+	f.Bool(&o.excl, cli.Row{Name: "exclusive", Help: "in the place of --max: beside nobody"})
 	f.Bool(&o.spread, cli.Row{Name: "spread", Help: "at most one on each host"})
 	f.String(&o.spreadBy, cli.Row{Name: "spread-by", Arg: "LABEL", Help: "at most one for each LABEL, such as a rack or a zone, in the place of the host's name"})
 	o.Options = wrap.Flags(f)
@@ -163,7 +168,14 @@ func explain(err error, name string) error {
 	if !errors.As(err, &use) {
 		return err
 	}
-	return cli.Hint(cli.Errorf(cli.Usage, "%s: %w", name, use), "--max %d, or change it for all: conch-sema %s --resize %d", use.Cap, name, use.Max)
+	err = cli.Errorf(cli.Usage, "%s: %w", name, use)
+	switch {
+	case use.Cap == hold.Exclusive:
+		return cli.Hint(err, "--shared or --exclusive, or another NAME: one that is shared has no capacity")
+	case use.Max == hold.Exclusive:
+		return cli.Hint(err, "--max %d, or another NAME: a capacity cannot be shared in this sense", use.Cap)
+	}
+	return cli.Hint(err, "--max %d, or change it for all: conch-sema %s --resize %d", use.Cap, name, use.Max)
 }
 
 // mode finds the one thing to do instead of a command, nil for a command, and
@@ -203,8 +215,20 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 // checkTurn refuses a turn that cannot be.
 func (o *options) checkTurn() error {
 	switch {
+	case o.shared && o.excl:
+		return cli.Usagef("--shared and --exclusive exclude each other")
+	case (o.shared || o.excl) && o.max != 0:
+		return cli.Usagef("--max is a number, which --shared and --exclusive do without; use one of them")
+	case (o.shared || o.excl) && o.given("weight"):
+		return cli.Usagef("--weight is of --max; who shares takes as little as can be, and who excludes all")
+	case o.shared:
+		o.max, o.weight = hold.Exclusive, 1
+	case o.excl:
+		o.max, o.weight = hold.Exclusive, hold.Exclusive
 	case o.max == 0:
-		return cli.Usagef("--max N is missing: how many may run at a time")
+		return cli.Usagef("--max N is missing: how many may run at a time (or --shared, or --exclusive)")
+	}
+	switch {
 	case o.given("spread-by") && o.spreadBy == "":
 		return cli.Usagef("--spread-by is empty; it needs a LABEL")
 	case o.weight > o.max:

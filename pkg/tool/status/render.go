@@ -92,7 +92,7 @@ func (v *view) semaphores() {
 		for _, c := range s.Holders {
 			holders = append(holders, c.Host)
 		}
-		return []string{s.Name, fmt.Sprintf("%d/%d", s.Held(), s.Max), count(s.Waiting()), few(holders)}
+		return []string{s.Name, inUse(s), count(s.Waiting()), few(holders)}
 	}, v.more(func(i int) (lines []string) {
 		s := v.Semaphores[i]
 		for _, c := range s.Holders {
@@ -100,16 +100,28 @@ func (v *view) semaphores() {
 			if c.Slot != nil {
 				what = fmt.Sprintf("slot %d", *c.Slot)
 			}
-			lines = append(lines, v.detail(what, c))
+			lines = append(lines, v.detail(strings.TrimSpace(what+" "+hold.Mode(s.Max, c.Weight)), c))
 		}
 		for _, c := range s.Waiters {
-			lines = append(lines, v.detail("waits", c))
+			lines = append(lines, v.detail(strings.TrimSpace("waits "+hold.Mode(s.Max, c.Weight)), c))
 		}
 		for _, c := range s.Spread {
 			lines = append(lines, v.detail("waits for "+c.Host, c.Candidate))
 		}
 		return lines
 	}))
+}
+
+// inUse is how much of a semaphore is held.
+func inUse(s *status.Semaphore) string {
+	switch held := s.Held(); {
+	case s.Max != hold.Exclusive:
+		return fmt.Sprintf("%d/%d", held, s.Max)
+	case held >= hold.Exclusive:
+		return "exclusive"
+	default:
+		return fmt.Sprintf("%d shared", held)
+	}
 }
 
 // fewest is how many names a cell holds at most.
