@@ -80,6 +80,10 @@ func TestCompletionOfSubcommands(t *testing.T) {
 		{conch, "conch-cron|li", ":words"},
 		{conch, "cron|add|x|@daily|--|l", ":command 6"},
 		{conch, "install-", "install-links :words"},
+		{conch, "help|e", "elect :words"},
+		{conch, "help|cron|a", "add :words"},
+		{conch, "help|elect|a", ":words"},
+		{cron(nil), "help|l", "list :words"},
 	} {
 		args := append([]string{"--__complete", "zsh"}, strings.Split(tt.line, "|")...)
 		var got []string

@@ -23,20 +23,35 @@ func (t Tool) helpWord() Tool {
 		Name:  "help",
 		Brief: "explain all of it, or one command",
 		Usage: []string{"[COMMAND]..."},
-		Setup: func(*Flags) Run {
+		Setup: func(f *Flags) Run {
+			f.Complete(func(_ context.Context, _ *Stdio, words []string, _ string) (names []string) {
+				about, _ := t.about(words) // nothing to propose where that fails
+				for _, c := range about.commands() {
+					names = append(names, c.Name)
+				}
+				return names
+			})
 			return func(_ context.Context, io *Stdio, args Args) error {
-				about := t
-				for _, word := range append(args.Words, args.Command...) {
-					c, err := about.named(word)
-					if err != nil {
-						return err
-					}
-					about = c
+				about, err := t.about(append(args.Words, args.Command...))
+				if err != nil {
+					return err
 				}
 				return print(io.Out, about.help())
 			}
 		},
 	}
+}
+
+// about is the tool that words lead to.
+func (t Tool) about(words []string) (Tool, error) {
+	for _, word := range words {
+		c, err := t.named(word)
+		if err != nil {
+			return Tool{}, err
+		}
+		t = c
+	}
+	return t, nil
 }
 
 // named is the tool that the user means by a word after this one's name.

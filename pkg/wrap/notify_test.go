@@ -1,12 +1,16 @@
 package wrap
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"conch/pkg/clock"
+	"conch/pkg/stream"
 )
 
 // fake is a hold whose deadline and loss a test decides.
@@ -47,5 +51,33 @@ func TestLeaderIsHeldNow(t *testing.T) {
 		s.set(&fake{deadline: now.Add(time.Hour)})
 		s.take(Event{Event: end})
 		expect(end, 503)
+	}
+}
+
+// A service manager that reads no more holds up neither an event nor the end.
+func TestManagerIsStuck(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	r := &Reporter{notifies: true, standby: true, people: stream.New(io.Discard)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 3 * 10000 { // many more than a socket's queue and ours hold
+			r.Say(Event{Event: "waiting", Ahead: "somebody"})
+		}
+		r.Close()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience + 20*time.Second):
+		t.Fatal("who reports waits for the service manager")
+	}
+	if r.manager.Wait(0) {
+		t.Error("the socket has taken everything: nothing was stuck")
 	}
 }
