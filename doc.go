@@ -31,6 +31,7 @@
 //	pkg/tool/...   one value for each tool; pkg/tool lists them
 //	cmd/...        one line each; cmd/conch is all of them in one binary
 //	pkg/etcdtest   for tests: a real etcd, and a road to it that can be cut
+//	pkg/proctest   for tests: processes that nothing can kill
 //	proof/report   the table that a benchmark prints
 //	proof/bench    what conch costs, beside its peers; make bench
 //	proof/benchcron  the same of cron; make bench-cron

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"conch/pkg/proctest"
 )
 
 // transparent are the scripts about what a command behind conch must not notice.
@@ -51,6 +53,12 @@ func condition(c string) (bool, error) {
 		return canContain(), nil
 	case "root":
 		return os.Geteuid() == 0, nil
+	case "freezer":
+		f, err := proctest.Freeze()
+		if err != nil {
+			return false, nil
+		}
+		return true, f.Close()
 	case "sshd":
 		return canSSH(), nil
 	case "static": // may beat run where there are no libraries?

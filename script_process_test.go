@@ -17,6 +17,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"conch/pkg/proctest"
 )
 
 // process is a program that a script has spawned.
@@ -299,6 +301,27 @@ func (s *script) signal(args []string) error {
 		}
 	}
 	return nil
+}
+
+func (s *script) freeze(args []string) error {
+	if len(args) != 1 || s.frozen != nil {
+		return errors.New("usage: freeze FILE, and thaw before the next")
+	}
+	pids, err := s.pids(args[0])
+	if err != nil {
+		return err
+	}
+	s.frozen, err = proctest.Freeze(pids...)
+	return err
+}
+
+func (s *script) thaw(args []string) error {
+	if len(args) != 0 || s.frozen == nil {
+		return errors.New("usage: thaw, after freeze")
+	}
+	f := s.frozen
+	s.frozen = nil
+	return f.Close()
 }
 
 func (s *script) reap(args []string) error {

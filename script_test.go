@@ -19,6 +19,7 @@ import (
 
 	"conch/pkg/etcd"
 	"conch/pkg/etcdtest"
+	"conch/pkg/proctest"
 )
 
 // The scripts in testdata/script run the real binaries against a real etcd.
@@ -29,7 +30,8 @@ import (
 //   - ETCDCTL_ENDPOINTS, the server itself past the road, for etcdctl;
 //   - W, "conch-elect o --", to be put in front of a command in a shell, and empty
 //     where TestScriptBare runs the script to show that it expects of conch what
-//     is seen without it: the condition [bare]. There are [race], [root], [sshd] and [static] too;
+//     is seen without it: the condition [bare]. There are [race], [root], [freezer], [sshd] and
+//     [static] too;
 //   - TTL, the shortest that this etcd allows, in seconds: 2, or 4 if its reads do not
 //     verify a renewal, which is the condition [!verifies]; LONGER, a second more; and
 //     ETCD_VERSION;
@@ -51,6 +53,8 @@ import (
 //	await [-t D] -gone FILE      until none of its pids is alive
 //	await [-t D] [!] -cmd CMD... until a program, or one of these commands, succeeds (fails)
 //	[!] within D CMD...          one of these commands, and it took at most (more than) D
+//	freeze FILE | thaw           keep its pids, but not their children, from doing anything, dying
+//	                             included; until thaw, or the end. See the condition [freezer]
 //
 // Etcd (script_etcd_test.go); a KEY that does not begin with / is below CONCH_PREFIX
 //
@@ -184,6 +188,8 @@ type script struct {
 	auth      bool
 	roads     []*etcdtest.Proxy
 	since     int64 // the revision when the script began
+
+	frozen *proctest.Freezer // or nil
 }
 
 // key of the script in Env.Values.
@@ -200,7 +206,13 @@ func setup(env *testscript.Env, srv *etcdtest.Server, bin string) error {
 	}
 	env.Values[scriptKey{}] = s
 	env.Defer(func() {
+		if s.frozen != nil {
+			_ = s.frozen.Thaw()
+		}
 		s.killAll()
+		if s.frozen != nil {
+			_ = s.frozen.Close()
+		}
 		s.closeRoads()
 		s.closeServers()
 	})
@@ -293,7 +305,7 @@ func (n negative) Error() string { return string(n) }
 func table() map[string]func(*script, []string) error {
 	return map[string]func(*script, []string) error{
 		"exits": (*script).exits, "spawn": (*script).spawn, "type": (*script).typeIn,
-		"close": (*script).closeIn, "signal": (*script).signal, "reap": (*script).reap,
+		"close": (*script).closeIn, "signal": (*script).signal, "reap": (*script).reap, "freeze": (*script).freeze, "thaw": (*script).thaw,
 		"alive": (*script).alive, "await": (*script).await, "within": (*script).within,
 		"etcd": (*script).etcd, "server": (*script).server, "road": (*script).road,
 		"overlap": (*script).overlap,

@@ -3,8 +3,9 @@
 // Two commands under one hold can overlap only in these cases: both processes
 // of the older one's supervision were frozen past the deadline and thawed (or,
 // without proc.Cmd.Contain, killed at the same instant); one of its processes
-// is in an uninterruptible sleep, or changed its user; or the hold itself ended
-// before the deadline that it had promised, and the news has not arrived.
+// was in an uninterruptible sleep when the hold ended, or changed its user; or the
+// hold itself ended before the deadline that it had promised, and the news has not
+// arrived.
 //
 // Otherwise: when the hold is lost, everything the command started is killed at
 // once. When renewals stay out, it gets its stop signal at
@@ -61,10 +62,14 @@ type Guard struct {
 
 // Event is a step of a command's supervision.
 type Event struct {
-	Name    string // "term-sent", "kill-sent", "suspended", "resumed"; "stopped", "continued": the command alone
+	Name    string // "term-sent", "kill-sent", "unkillable", "suspended", "resumed"; "stopped", "continued": the command alone
 	Signal  syscall.Signal
 	Reached int           // term-sent: how many processes
 	Left    time.Duration // suspended: until the deadline
+
+	// unkillable: what has not ended a second after SIGKILL, or by the end of the hold
+	Survivors Survivors
+	Gone      bool // the hold cannot be kept until they have
 }
 
 // Grace returns how long before the deadline a command gets its stop signal,
@@ -97,6 +102,8 @@ type Outcome struct {
 	Began   time.Time
 	Request syscall.Signal // Stopped: what asked
 	Reached int            // processes that the last signal to the whole tree reached
+
+	Survivors Survivors // what is left of a tree that is not Empty
 
 	tree *proc.Tree
 }
@@ -146,11 +153,15 @@ func (g Guard) Run(h Hold, c proc.Cmd) (Outcome, error) {
 		g.Started(tree)
 	}
 	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now(), waitTree: c.WaitTree}
-	r.loop(deadline, moved)
-	if s := tree.Result().Status; r.cause == Finished && s.Signaled() && (s.Signal() == r.terminal || s.Signal() == r.passed) {
+	result := r.loop(deadline, moved)
+	if s := result.Status; r.cause == Finished && s.Signaled() && (s.Signal() == r.terminal || s.Signal() == r.passed) {
 		r.cause, r.request = Stopped, s.Signal() // Ctrl-C, or a hang-up, was for both of us
 	}
-	return Outcome{Result: tree.Result(), Cause: r.cause, Began: r.began, Request: r.request, Reached: r.reached, tree: tree}, nil
+	o := Outcome{Result: result, Cause: r.cause, Began: r.began, Request: r.request, Reached: r.reached, tree: tree}
+	if !result.Empty {
+		o.Survivors = r.survivors(result.Leftover)
+	}
+	return o, nil
 }
 
 // killLatency is what lies between a deadline and the earliest end of the lease.

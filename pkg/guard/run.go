@@ -21,6 +21,7 @@ type run struct {
 	passed   syscall.Signal // the last one that was passed on to the command alone
 	terminal syscall.Signal // the last one that the terminal sent to the whole group
 	reached  int
+	mourned  bool             // it has been said that something outlives the hold
 	halted   bool             // somebody has stopped the command, and not by the terminal
 	killAt   <-chan time.Time // set once it has been asked, ...
 	killBy   time.Time        // ... for this time; it only comes nearer
@@ -31,8 +32,10 @@ type run struct {
 	spared    bool
 }
 
-// loop serves until the tree is empty.
-func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
+// loop serves until the tree is empty, or until the hold has ended and it is not.
+func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) proc.Result {
+	end := newAlarm(deadline.Add(killLatency))
+	defer end.stop()
 	near := newAlarm(deadline.Add(-r.LossGrace))
 	defer near.stop()
 	var overdue <-chan time.Time
@@ -45,7 +48,7 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
 	for {
 		select {
 		case <-r.tree.Done():
-			return
+			return r.tree.Result()
 		case <-exited:
 			exited = nil
 			r.leave()
@@ -57,10 +60,17 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) {
 			r.tree.Extend(deadline)
 			_ = r.failsafe.Arm(selfKill(deadline)) // it could be armed before
 			near.set(deadline.Add(-r.LossGrace))
+			end.set(deadline.Add(killLatency))
 		case <-near.C:
 			if near.due() {
 				r.stopFor(Lost, r.stopSignal(), r.LossGrace)
 			}
+		case <-end.C:
+			if end.due() && !r.ends() {
+				return r.giveUp()
+			}
+		case n := <-r.tree.Unkilled():
+			r.unkillable(n)
 		case <-overdue:
 			r.stopFor(TimedOut, r.stopSignal(), r.KillAfter)
 		case <-r.killAt:
@@ -156,13 +166,13 @@ func (r *run) leave() {
 	}
 }
 
-// kill kills, and gives the kill the time that the lease still has: then the
-// end is reported as what it is.
+// kill kills, and gives the kill the time that the lease still has, and us a moment
+// more: then the end is reported as what it is.
 func (r *run) kill() {
 	r.killAt = nil
 	r.tree.Kill()
 	deadline, _ := r.hold.Deadline()
-	_ = r.failsafe.Arm(deadline.Add(killLatency))
+	_ = r.failsafe.Arm(deadline.Add(killLatency + lastWord))
 	r.say(Event{Name: "kill-sent", Signal: syscall.SIGKILL})
 }
 

@@ -111,7 +111,7 @@ func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer,
 		// was lost, the next glance sees that.
 		_, err = etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(who.Key), "=", kv.ModRevision)).
-				Then(clientv3.OpPut(who.Key, asking(kv.Value, by), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))).Commit()
+				Then(clientv3.OpPut(who.Key, with(kv.Value, "ask", by), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))).Commit()
 		})
 		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return a, err
@@ -119,16 +119,16 @@ func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer,
 	}
 }
 
-// asking is the value of a candidate's key with the word that somebody asks for the
-// place, and everything else as it is.
-func asking(value []byte, by string) string {
+// with is the value of a candidate's key with one field set, and everything else as
+// it is.
+func with(value []byte, field string, to any) string {
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal(value, &fields); err != nil {
 		panic("hold: " + err.Error()) // it has been parsed
 	}
-	b, err := json.Marshal(by)
+	b, err := json.Marshal(to)
 	if err == nil {
-		fields["ask"] = b
+		fields[field] = b
 		b, err = json.Marshal(fields)
 	}
 	if err != nil {

@@ -35,6 +35,10 @@ type Holder struct {
 	Slot    *int      `json:"slot,omitempty"`   // of a semaphore, while it holds one
 	Weight  int       `json:"weight,omitempty"` // how much of a semaphore it takes; 0: 1
 	Ask     string    `json:"ask,omitempty"`    // who asks for its place; others put this, see Ask
+
+	// Unkilled is how many processes of its command have been killed and do not end,
+	// for they sleep in the kernel: until they have, it keeps the hold.
+	Unkilled int `json:"unkilled,omitempty"`
 }
 
 // Self returns the Holder for this process and the command it is to run.

@@ -50,6 +50,12 @@ func (c Candidate) String() string {
 	if c.State == Lingering {
 		s += ", whose command has ended: --hold-for keeps the place"
 	}
+	switch {
+	case c.Unkilled == 1:
+		s += ", where 1 process cannot be killed"
+	case c.Unkilled > 1:
+		s += fmt.Sprintf(", where %d processes cannot be killed", c.Unkilled)
+	}
 	return s
 }
 

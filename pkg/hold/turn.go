@@ -111,6 +111,31 @@ func (t *Turn) Usable() time.Duration { return t.me.lease.Usable() }
 // of etcd cannot verify it; nothing, if it can.
 func (t *Turn) Unverified() (margin time.Duration, version string) { return t.me.lease.Unverified() }
 
+// NoteUnkilled has our key say how many processes of the command do not end though
+// they were killed, to whoever asks who holds.
+func (t *Turn) NoteUnkilled(ctx context.Context, n int) error {
+	me := t.me
+	for {
+		r, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
+			return m.KV().Get(ctx, me.key)
+		})
+		if err != nil || len(r.Kvs) == 0 || r.Kvs[0].CreateRevision != me.token.Rev {
+			return err
+		}
+		kv := r.Kvs[0]
+		if parse(kv.Value).Unkilled == n {
+			return nil
+		}
+		_, err = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(me.key), "=", kv.ModRevision)).
+				Then(clientv3.OpPut(me.key, with(kv.Value, "unkilled", n), me.lease.With())).Commit()
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // Loss says why the turn was lost, asking etcd where that is not known. Of one
 // that is not lost yet it says what it is being lost by: silence. Everything
 // under the turn must have ended before.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Survivor is a living process of a tree.
@@ -12,12 +14,16 @@ type Survivor struct {
 	Pid    int
 	Name   string // as ps shows it
 	Asleep bool   // in the kernel, which nothing interrupts: it dies when it wakes
+	Others bool   // it has changed its user, and we may not kill it
 }
 
 // String is s as messages name it.
 func (s Survivor) String() string {
 	text := fmt.Sprintf("pid %d (%s)", s.Pid, s.Name)
-	if s.Asleep {
+	switch {
+	case s.Others:
+		text += " of another user"
+	case s.Asleep:
 		text += " in uninterruptible sleep"
 	}
 	return text
@@ -39,7 +45,7 @@ func (t *Tree) Survivors() []Survivor {
 		if err != nil {
 			continue // it has ended
 		}
-		all = append(all, Survivor{p.pid, strings.TrimSuffix(string(name), "\n"), p.state == 'D'})
+		all = append(all, Survivor{p.pid, strings.TrimSuffix(string(name), "\n"), p.state == 'D', unix.Kill(p.pid, 0) == unix.EPERM})
 	}
 	return all
 }

@@ -1,51 +1,32 @@
 package proc
 
 import (
-	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"conch/pkg/proctest"
 )
 
-// freeze freezes a process, but not its children, by a cgroup of the first version:
-// until it is thawed, nothing ends it. It stands for one that waits for a disk or a
-// mount that is gone, in a sleep that nothing interrupts.
+// freeze freezes a process, but not its children, until it is thawed.
 func freeze(t *testing.T, pid int) (thaw func()) {
 	t.Helper()
 	needRoot(t)
-	root := "/sys/fs/cgroup/freezer"
-	if !exists(root + "/cgroup.procs") {
-		root = t.TempDir()
-		if err := unix.Mount("freezer", root, "cgroup", 0, "freezer"); err != nil {
-			t.Skipf("WHAT CANNOT BE KILLED IS NOT TESTED: there is no freezer cgroup: %v", err)
-		}
-		t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
-	}
-	dir, err := os.MkdirTemp(root, "conch-test-")
+	f, err := proctest.Freeze(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := func(file, text string) {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0); err != nil {
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func() {
+		if err := f.Thaw(); err != nil {
 			t.Error(err)
 		}
 	}
-	set("cgroup.procs", strconv.Itoa(pid))
-	set("freezer.state", "FROZEN")
-	t.Cleanup(func() {
-		set("freezer.state", "THAWED")
-		await(t, "an empty cgroup", func() bool { return unix.Rmdir(dir) == nil })
-	})
-	await(t, "a frozen process", func() bool {
-		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		p, ok := parseStat(line)
-		return err == nil && ok && p.state == 'D'
-	})
-	return func() { set("freezer.state", "THAWED") }
 }
 
 // parents is a command of four processes: its own has two children and a grandchild.

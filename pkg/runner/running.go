@@ -117,7 +117,7 @@ func (r *running) execute() {
 	}
 	g := guard.Guard{StopSignal: syscall.SIGTERM, KillAfter: r.cfg.KillAfter, LossGrace: guard.Grace(r.lease.Usable(), r.cfg.KillAfter),
 		MaxRun: r.spec.MaxRun(), Signals: r.signals, Several: true,
-		Started: func(t *proc.Tree) { r.started(t, out) }}
+		Started: func(t *proc.Tree) { r.started(t, out) }, Said: r.said}
 	outcome, err := g.Run(r.lease, cmd)
 	out.close(err != nil)
 	r.run.Tail = out.kept()
@@ -136,6 +136,19 @@ func (r *running) started(t *proc.Tree, out *output) {
 	r.cfg.Seam(Started)
 }
 
+// said tells of what nobody would hear of otherwise: the run that does not end.
+func (r *running) said(e guard.Event) {
+	if e.Name != "unkillable" {
+		return
+	}
+	why := "; the run is in progress until that has ended"
+	if e.Gone {
+		why = ", and may go on beside the next run"
+	}
+	r.say(Event{Event: e.Name, Level: Warning, Job: r.run.Job, Run: r.run.RunID.String(), Tick: r.run.Tick, Trace: r.run.Trace,
+		Reason: fmt.Sprintf("%v cannot be killed%s", e.Survivors, why)})
+}
+
 // finish turns how it ended into the run's record, and settles that.
 func (r *running) finish(o guard.Outcome, err error) {
 	run := r.run
@@ -145,7 +158,7 @@ func (r *running) finish(o guard.Outcome, err error) {
 	r.judge(o, err)
 	if err == nil && !o.Empty {
 		r.unsure.Add(1)
-		run.Cause = fmt.Sprintf("%d processes could not be killed: they have changed their user", max(o.Leftover, 1))
+		run.Cause = fmt.Sprintf("%v could not be killed", o.Survivors)
 	}
 	if run.State == cron.Lost && r.isLost() {
 		// The others record it; whoever has no lease cannot say how it stands.

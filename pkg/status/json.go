@@ -30,6 +30,8 @@ type memberJSON struct {
 	Rev     int64     `json:"rev"`   // the token
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
+
+	Unkilled int `json:"unkilled,omitempty"` // processes that were killed and do not end
 }
 
 // shareJSON is who holds, or waits for, a part of a semaphore.
@@ -110,7 +112,7 @@ type runnerJSON struct {
 }
 
 func member(c *hold.Candidate) memberJSON {
-	m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Rev, keys.Hex(c.Lease), c.Key}
+	m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Rev, keys.Hex(c.Lease), c.Key, c.Unkilled}
 	if m.State == "" { // of other software
 		m.State = hold.Held
 	}

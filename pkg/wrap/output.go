@@ -147,7 +147,7 @@ func (s *Session) Borrow(ctx context.Context, t fence.Token) error {
 		return err
 	}
 	g := s.guard(s.TTL)
-	g.Signals, g.Said = s.signals.C, s.said
+	g.Signals, g.Said = s.signals.C, s.said(nil)
 	g.Started = func(tree *proc.Tree) {
 		s.ran = true
 		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Rev})
@@ -163,7 +163,7 @@ func (s *Session) Borrow(ctx context.Context, t fence.Token) error {
 		err = s.ended(ctx, t, o)
 	}
 	if err == nil && !o.Empty {
-		err = cli.Errorf(cli.Lost, "%s: could not kill all that was started (left: %d, of another user)", s.Line.Name, s.left)
+		err = cli.Errorf(cli.Lost, "%s: %v could not be killed", s.Line.Name, s.left)
 	}
 	return s.result(o, err, nil)
 }

@@ -26,16 +26,19 @@ func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, er
 			after.Done, after.Value = s.onceKey, doneMarker()
 		}
 	}
-	if s.left > 0 || (err == nil && !o.Empty) { // somebody may still be alive: let the lease say when it is over
-		t.Abandon()
-		return cli.Errorf(cli.Lost, "%s: could not kill all that was started (left: %d, of another user); the hold is left to lapse", s.Line.Name, s.left)
-	}
 	var why error
 	if errors.Is(err, guard.ErrLost) || o.Cause == guard.Lost {
 		why = t.Loss(ctx, s.Space)
 		s.sayLost(o, why)
 	}
 	s.report.leave()
+	if s.left.Count > 0 { // somebody is alive: let the lease say when it is over
+		t.Abandon()
+		if why != nil {
+			return s.loud(cli.Lost, fmt.Errorf("lost %s after %s: %w; %v could not be killed", s.Line.Name, since(o.Began), why, s.left))
+		}
+		return cli.Errorf(cli.Lost, "%s: %v could not be killed; the hold is left to lapse", s.Line.Name, s.left)
+	}
 	rerr := s.giveBack(ctx, t, after)
 	if err == nil && after.Done != "" && rerr != nil {
 		return s.Explain(fmt.Errorf("%s: the command succeeded, but --once %s could not be recorded: %w", s.Line.Name, s.Once, rerr))

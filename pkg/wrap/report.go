@@ -33,7 +33,8 @@ type Event struct {
 	Signal   string    `json:"signal,omitempty"`   // term-sent, kill-sent, child-exit
 	Exit     *int      `json:"exit,omitempty"`     // child-exit, exit
 	Reached  int       `json:"reached,omitempty"`  // term-sent: processes
-	Reason   string    `json:"reason,omitempty"`   // lost, busy, error
+	Left     int       `json:"left,omitempty"`     // unkillable: processes that do not end
+	Reason   string    `json:"reason,omitempty"`   // lost, busy, error; unkillable: which
 	By       string    `json:"by,omitempty"`       // exit: "command" or "conch"
 	Duration float64   `json:"duration,omitempty"` // lost, child-exit: seconds
 }
@@ -176,7 +177,7 @@ func (r *Reporter) line(e Event) string {
 	var b strings.Builder
 	if r.format == "journald" {
 		level := 6
-		if e.Event == "lost" || e.Event == "kill-sent" || e.Event == "error" {
+		if e.Event == "lost" || e.Event == "kill-sent" || e.Event == "unkillable" || e.Event == "error" {
 			level = 4
 		}
 		fmt.Fprintf(&b, "<%d>", level)
@@ -202,6 +203,7 @@ func (r *Reporter) line(e Event) string {
 		field("exit", strconv.Itoa(*e.Exit))
 	}
 	number("reached", int64(e.Reached))
+	number("left", int64(e.Left))
 	field("reason", e.Reason)
 	field("by", e.By)
 	if e.Duration != 0 {

@@ -88,6 +88,7 @@ func reason(err error) string {
 // Run runs what is to be run under the turn: the on-acquire hook, the command,
 // the on-lose hook.
 func (s *Session) Run(ctx context.Context, t *hold.Turn) (guard.Outcome, error) {
+	s.left = guard.Survivors{}
 	if err := s.pending(); err != nil {
 		return guard.Outcome{}, err
 	}
@@ -138,7 +139,7 @@ func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, err
 	}
 	g := s.guard(t.Usable())
 	g.Signals = s.signals.C
-	g.Said = s.said
+	g.Said = s.said(t)
 	g.Started = func(tree *proc.Tree) {
 		s.ran = true
 		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Token().Rev})
@@ -162,9 +163,7 @@ func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, err
 // that.
 func (s *Session) ended(ctx context.Context, t fence.Token, o guard.Outcome) error {
 	s.stopped = o.Cause == guard.Stopped
-	if !o.Empty {
-		s.left += o.Leftover
-	}
+	s.left = s.left.And(o.Survivors)
 	e := Event{Event: "child-exit", Duration: time.Since(o.Began).Seconds()}
 	if o.Status.Signaled() {
 		e.Signal = sigName(o.Status.Signal())
@@ -224,12 +223,41 @@ func (s *Session) letGo() {
 	}
 }
 
-// said passes on what guard does.
-func (s *Session) said(e guard.Event) {
-	s.report.Say(Event{Event: e.Name, Signal: sigName(e.Signal), Reached: e.Reached})
-	if e.Name == "suspended" {
-		s.report.Warn("%s: suspended; the hold ends, and the command with it, in %v unless it goes on", s.Line.Name, e.Left.Round(100*time.Millisecond))
+// said passes on what guard does with what runs under t; nil: under another's turn.
+func (s *Session) said(t *hold.Turn) func(guard.Event) {
+	return func(e guard.Event) {
+		if e.Name == "unkillable" {
+			s.unkillable(t, e)
+			return
+		}
+		s.report.Say(Event{Event: e.Name, Signal: sigName(e.Signal), Reached: e.Reached})
+		if e.Name == "suspended" {
+			s.report.Warn("%s: suspended; the hold ends, and the command with it, in %v unless it goes on", s.Line.Name, e.Left.Round(100*time.Millisecond))
+		}
 	}
+}
+
+// unkillable tells everybody that something does not end.
+func (s *Session) unkillable(t *hold.Turn, e guard.Event) {
+	left := e.Survivors
+	s.report.Say(Event{Event: e.Name, Left: left.Count, Reason: left.String()})
+	switch {
+	case t == nil:
+		s.report.Warn("%s: %v cannot be killed", s.Line.Name, left)
+		return
+	case e.Gone:
+		s.report.Warn("%s: %v cannot be killed, and may go on beside the next holder", s.Line.Name, left)
+		return
+	case left.Count == 1:
+		s.report.Warn("%s: %v cannot be killed; the hold is kept until it has ended", s.Line.Name, left)
+	default:
+		s.report.Warn("%s: %v cannot be killed; the hold is kept until they have ended", s.Line.Name, left)
+	}
+	s.leaving.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), s.DialTimeout) // it is no part of what ends the run
+		defer cancel()
+		_ = t.NoteUnkilled(ctx, left.Count) // a comfort
+	})
 }
 
 // onLose runs the on-lose hook. The hold may be gone by then; the hook is
@@ -264,15 +292,13 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	if err != nil {
 		return guard.Outcome{}, err
 	}
-	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said, Signals: s.signals.C}
+	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said(t), Signals: s.signals.C}
 	o, err := s.guarded(g, h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
 		Env:   s.environ(t),
 		Stdio: [3]*os.File{null, os.Stderr, os.Stderr}, Epilogue: release, Ready: s.relieve,
 	})
-	if err == nil && !o.Empty {
-		s.left += o.Leftover
-	}
+	s.left = s.left.And(o.Survivors)
 	switch {
 	case err != nil:
 		return o, err

@@ -34,9 +34,10 @@ type Session struct {
 	onceKey    string
 	hangUp     func() // ends --listen
 	stopped    bool   // a signal has asked us to end
-	left       int    // processes that could not be proven dead
 	let        bool   // the caller's descriptors have been let go
 	ran        bool   // the command has been started, in this turn
+
+	left guard.Survivors // of what was started in this turn
 
 	warden   warden
 	standing *proc.Tree // whose sentinel stands by; nil: the warden

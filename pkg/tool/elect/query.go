@@ -48,6 +48,8 @@ type holderJSON struct {
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
 	Waiters int       `json:"waiters"`
+
+	Unkilled int `json:"unkilled,omitempty"`
 }
 
 func describe(office string, l hold.Line, h hold.Candidate) holderJSON {
@@ -55,7 +57,7 @@ func describe(office string, l hold.Line, h hold.Candidate) holderJSON {
 	if state == "" {
 		state = hold.Held
 	}
-	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1}
+	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1, h.Unkilled}
 }
 
 // text is a holder as one line for people.
@@ -64,7 +66,11 @@ func text(office string, h hold.Candidate) string {
 	if t := h.Begun(); !t.IsZero() {
 		since = t.Format(time.RFC3339)
 	}
-	return cli.OneLine(fmt.Sprintf("%s %s pid=%d since=%s rev=%d", office, h.Host, h.PID, since, h.Rev))
+	line := fmt.Sprintf("%s %s pid=%d since=%s rev=%d", office, h.Host, h.PID, since, h.Rev)
+	if h.Unkilled > 0 {
+		line += fmt.Sprintf(" unkilled=%d", h.Unkilled)
+	}
+	return cli.OneLine(line)
 }
 
 func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
@@ -95,10 +101,11 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		return err
 	}
 	said := int64(-1) // revision of the holder last shown; 0: vacant
+	unkilled := 0     // what was said of that with it
 	return hold.Watch(ctx, c, office, func(l hold.Line) error {
 		h, ok := l.Holder()
 		switch {
-		case h.Rev == said && ok, !ok && said == 0:
+		case h.Rev == said && ok && h.Unkilled == unkilled, !ok && said == 0:
 			return nil
 		case !ok && o.json:
 			said = 0
@@ -108,7 +115,7 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 			_, err := fmt.Fprintln(stdio.Out, office.Name, "-")
 			return err
 		}
-		said = h.Rev
+		said, unkilled = h.Rev, h.Unkilled
 		if o.json {
 			return stdio.JSON(describe(office.Name, l, h))
 		}

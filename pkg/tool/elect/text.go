@@ -47,7 +47,8 @@ var sections = []cli.Section{
 		"- both were killed at the same instant, without `--contain`\n" +
 		"- etcd is older than 3.4.42, 3.5.28 or 3.6.9, and a process of it was paused, or its election timeout is set longer than a second\n" +
 		"- an operator revoked the lease, or a leader of etcd that had been frozen dropped it, while the holder was cut off from etcd, or its conch was stopped, for longer than `--lock-delay`; `--lock-delay ttl` excludes this\n" +
-		"- a process of COMMAND is in an uninterruptible sleep; or it changed its user, and conch may not kill it: then the hold is not released but left to lapse\n" +
+		"- a process of COMMAND is in an uninterruptible sleep, so that it cannot be killed, and the hold is lost meanwhile; while it is not, it is kept until the process has ended, and `--who` shows `unkilled=`\n" +
+		"- a process of COMMAND changed its user, and conch may not kill it: then the hold is not released but left to lapse\n" +
 		"- bytes were already in socket buffers, or work had been handed to another daemon or host\n\n" +
 		"For these there is the token: have whatever COMMAND writes to compare `CONCH_REV` with the newest that it has seen, or write by `--fenced-put` and `--fenced-file`."},
 	{Title: "KEYS IN ETCD", Body: "= /conch/v1/elect/NAME/LEASE: one for each candidate, under its own lease; the lowest create-revision has the turn\n= /conch/v1/elect-run/NAME/LEASE: whose command may be alive, or is next in line and may start at any moment; deleted with the release\n= /conch/v1/evict/LEASE: who evicted that holder\n= /conch/v1/once/NAME/KEY: what `--once` has done, until it is forgotten\n= /conch/v1/once-text/NAME/KEY: the same for a KEY that no NAME could be, longer than 200 bytes or with a slash or a space in it, which are written %2F and %20, and a per cent sign %25\n\nAn etcd user needs readwrite on the prefix."},

@@ -39,6 +39,8 @@ type memberJSON struct {
 	Rev     int64     `json:"rev"`
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
+
+	Unkilled int `json:"unkilled,omitempty"`
 }
 
 // semaphoreJSON is --who --json.
@@ -61,7 +63,7 @@ func waits(c hold.Candidate) bool { return c.State == hold.Waiting }
 func member(c hold.Candidate, capacity int) memberJSON {
 	m := memberJSON{
 		Host: c.Host, PID: c.PID, Started: c.Started, Cmd: c.Cmd, User: c.User, State: c.State, Since: c.Begun(),
-		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key,
+		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key, Unkilled: c.Unkilled,
 	}
 	if m.State == "" { // of other software
 		m.State = hold.Held
@@ -123,7 +125,11 @@ func (m memberJSON) text(name string) string {
 	case m.Weight > 1:
 		what += fmt.Sprintf(" weight=%d", m.Weight)
 	}
-	return cli.OneLine(fmt.Sprintf("%s %s %s pid=%d since=%s rev=%d", name, what, m.Host, m.PID, m.Since.Format(time.RFC3339), m.Rev))
+	line := fmt.Sprintf("%s %s %s pid=%d since=%s rev=%d", name, what, m.Host, m.PID, m.Since.Format(time.RFC3339), m.Rev)
+	if m.Unkilled > 0 {
+		line += fmt.Sprintf(" unkilled=%d", m.Unkilled)
+	}
+	return cli.OneLine(line)
 }
 
 func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
@@ -185,7 +191,7 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 			}
 		}
 		for _, m := range all {
-			if old, ok := known[m.Rev]; !ok || old.State != m.State {
+			if old, ok := known[m.Rev]; !ok || old.State != m.State || old.Unkilled != m.Unkilled {
 				if err := o.sayChange(stdio, pool.Name, m.State, m); err != nil {
 					return err
 				}
