@@ -122,12 +122,12 @@ const inlineLimit = 256 << 10
 
 // Config returns the configuration as it was resolved, for a helper process that has
 // neither the files nor the names that it came from: not the pipe of a password, not
-// the answer of DNS. It is about the same cluster. Of authorities that are longer
+// the answer of DNS. Only where these do not help any more are files read again that
+// can be, and names looked up. It is about the same cluster. Of authorities that are longer
 // than inlineLimit, with certificate and key, the helper gets the file's name alone.
 func (c *Client) Config() Config {
 	cfg := c.cfg
-	cfg.Resolved, cfg.SRV, cfg.SRVName = true, "", ""
-	cfg.Endpoints = nil
+	cfg.Resolved, cfg.Endpoints = true, nil
 	for _, m := range c.list().members {
 		cfg.Endpoints = append(cfg.Endpoints, m.Endpoint)
 	}

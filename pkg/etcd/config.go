@@ -68,7 +68,7 @@ func (c Config) resolve(ctx context.Context) (Config, error) {
 	if err := c.readFiles(); err != nil {
 		return c, err
 	}
-	if c.SRV != "" {
+	if c.SRV != "" && !c.Resolved {
 		found, err := lookupSRV(ctx, c.SRV, c.SRVName)
 		if err != nil {
 			return c, &Unreachable{Endpoint: "SRV records of " + c.SRV, Cause: err}

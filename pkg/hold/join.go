@@ -168,8 +168,12 @@ func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error)
 	return me.waiting(ctx, func(ctx context.Context) (*Turn, error) { return me.wait(ctx, first) })
 }
 
-// waiting waits in line, as long as nobody asks for the place.
+// waiting waits in line, as long as nobody asks for the place. It may take long, so
+// whoever stands by is told once more, now that etcd has answered.
 func (me *candidacy) waiting(ctx context.Context, wait func(context.Context) (*Turn, error)) (*Turn, error) {
+	if err := me.standBy(); err != nil {
+		return nil, err
+	}
 	ctx, stop := me.asks.during(ctx)
 	defer stop()
 	t, err := wait(ctx)
