@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -34,6 +35,7 @@ type Holder struct {
 	Since   time.Time `json:"since,omitzero"`   // UTC, of the hold
 	Slot    *int      `json:"slot,omitempty"`   // of a semaphore, while it holds one
 	Weight  int       `json:"weight,omitempty"` // how much of a semaphore it takes; 0: 1
+	Value   string    `json:"value,omitempty"`  // what it publishes while it holds; see CheckValue
 	Ask     string    `json:"ask,omitempty"`    // who asks for its place; others put this, see Ask
 
 	// Unkilled is how many processes of its command have been killed and do not end,
@@ -74,7 +76,39 @@ func cut(s string, n int) string {
 
 func (h Holder) in(state string) Holder {
 	h.State = state
+	if state == Lingering { // nobody is there any more
+		h.Value = ""
+	}
 	return h
+}
+
+// Published is what the candidate has to say to whoever asks who holds: nothing
+// before it does.
+func (h Holder) Published() string {
+	if h.State == Waiting {
+		return ""
+	}
+	return h.Value
+}
+
+// maxValue is the longest value that a holder may publish, in bytes.
+const maxValue = 1024
+
+// CheckValue says why text cannot be published, or nil: it is a line of at most 1
+// KiB of printable UTF-8.
+func CheckValue(text string) error {
+	switch {
+	case len(text) > maxValue:
+		return fmt.Errorf("the value is %d bytes long; the limit is %d", len(text), maxValue)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("the value %+.40q is not UTF-8", text)
+	}
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("the value contains %+q; use printable characters", r)
+		}
+	}
+	return nil
 }
 
 // held is h as of now, at the head of the line.

@@ -30,6 +30,7 @@ type memberJSON struct {
 	Rev     int64     `json:"rev"`   // the token
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
+	Value   string    `json:"value,omitempty"` // what a holder publishes
 
 	Unkilled int `json:"unkilled,omitempty"` // processes that were killed and do not end
 }
@@ -112,7 +113,7 @@ type runnerJSON struct {
 }
 
 func member(c *hold.Candidate) memberJSON {
-	m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Rev, keys.Hex(c.Lease), c.Key, c.Unkilled}
+	m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Rev, keys.Hex(c.Lease), c.Key, c.Published(), c.Unkilled}
 	if m.State == "" { // of other software
 		m.State = hold.Held
 	}

@@ -54,6 +54,7 @@ type Options struct {
 	Notify     string
 	Listen     string
 	CmdShown   string // argv, name, none
+	Publish    string
 
 	// Output opens what takes the command's standard output, once the command is to
 	// be started. Nil: it is ours.
@@ -114,6 +115,7 @@ func (o *Options) reports(f *cli.Flags) {
 	f.Enum(&o.LogFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of these lines, and of errors"})
 	f.Int(&o.StatusFD, cli.Row{Name: "status-fd", Min: 0, Max: 1 << 20, Help: "a line of JSON for each transition, to this descriptor; the last one says how conch has ended, and whether by the command"})
 	f.String(&o.StatusFile, cli.Row{Name: "status-file", Arg: "FILE", Help: "the same, appended to a file"})
+	f.Func(func(text string) error { o.Publish = text; return hold.CheckValue(text) }, cli.Row{Name: "publish", Arg: "TEXT", Help: "a line that --who and others show while this holds NAME: an address, say; at most 1 KiB"})
 	f.Enum(&o.CmdShown, cli.Row{Name: "cmd-shown", Inherit: true, Values: []string{"argv", "name", "none"}, Default: "argv",
 		Help: "what of the command line is written to etcd, where --who and others read it: all, up to 256 bytes; what is run, without its arguments; nothing"})
 	f.Enum(&o.Notify, cli.Row{Name: "notify", Values: []string{"standby", "leader", "child"}, Help: "tell systemd that we are ready, once in line or once the turn is ours, and from then on its watchdog (WatchdogSec=) that we are alive; or leave both to the command"})

@@ -62,9 +62,11 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 }
 
 func (s *Session) request(line *waitingLine) hold.Request {
+	who := hold.Self(s.shown())
+	who.Value = s.Publish
 	return hold.Request{
 		Standby: s.standBy,
-		Line:    s.Line, Holder: hold.Self(s.shown()), TTL: s.TTL,
+		Line:    s.Line, Holder: who, TTL: s.TTL,
 		Renew:    func(usable time.Duration) time.Duration { return guard.Renew(usable, s.KillAfter) },
 		NonBlock: s.NonBlock, Linger: s.HoldFor > 0, LockDelay: s.LockDelay, Contact: s.DialTimeout,
 		OnWait: func(p hold.Place) {

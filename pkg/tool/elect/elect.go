@@ -56,6 +56,7 @@ type options struct {
 	fencedPut  string
 	fencedFile string
 	json       bool
+	output     string
 	markers    wrap.Markers
 	given      func(flag string) bool
 }
@@ -73,6 +74,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.evict, cli.Row{Name: "evict", Env: cli.NoEnv, Help: "take the hold away from whoever has it; the command there is killed"})
 	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write what COMMAND prints to a key of etcd, if it ends with 0 and while the hold exists; status 1 if that does not. Without COMMAND, what standard input holds"})
 	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by what COMMAND prints, in one step, if it ends with 0, while the hold exists and none newer has written it; status 1 otherwise. Without COMMAND, by standard input"})
+	wrap.OutputFlag(f, &o.output, "with --who and --watch: value prints what the holder has published and nothing else")
 	o.markers.Flags(f, &o.json)
 	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --assert, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
@@ -190,6 +192,10 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		}
 	}
 	switch {
+	case o.output != "" && !o.who && !o.watch:
+		return nil, cli.Usagef("--output goes with --who and --watch")
+	case o.output != "" && o.json:
+		return nil, cli.Usagef("--output and --json are two forms of one answer; use one of them")
 	case o.json && mode.Do == nil:
 		return nil, cli.Usagef("--json goes with --who, --watch, --assert, --evict, --once-list and --once-forget")
 	case o.minRev > 0 && !o.assert:

@@ -48,6 +48,7 @@ type holderJSON struct {
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
 	Waiters int       `json:"waiters"`
+	Value   string    `json:"value,omitempty"` // what it publishes
 
 	Unkilled int `json:"unkilled,omitempty"`
 }
@@ -57,7 +58,7 @@ func describe(office string, l hold.Line, h hold.Candidate) holderJSON {
 	if state == "" {
 		state = hold.Held
 	}
-	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1, h.Unkilled}
+	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1, h.Published(), h.Unkilled}
 }
 
 // text is a holder as one line for people.
@@ -66,11 +67,13 @@ func text(office string, h hold.Candidate) string {
 	if t := h.Begun(); !t.IsZero() {
 		since = t.Format(time.RFC3339)
 	}
-	line := fmt.Sprintf("%s %s pid=%d since=%s rev=%d", office, h.Host, h.PID, since, h.Rev)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s pid=%d since=%s rev=%d", office, h.Host, h.PID, since, h.Rev)
 	if h.Unkilled > 0 {
-		line += fmt.Sprintf(" unkilled=%d", h.Unkilled)
+		fmt.Fprintf(&b, " unkilled=%d", h.Unkilled)
 	}
-	return cli.OneLine(line)
+	cli.LogField(&b, "value", h.Published())
+	return cli.OneLine(b.String())
 }
 
 func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
@@ -82,6 +85,11 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 	switch {
 	case !ok:
 		return cli.No
+	case o.output == wrap.OutputValue && h.Published() == "":
+		return cli.No
+	case o.output == wrap.OutputValue:
+		_, err = fmt.Fprintln(stdio.Out, h.Published())
+		return err
 	case o.json:
 		return stdio.JSON(describe(office.Name, l, h))
 	}
@@ -107,6 +115,12 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		switch {
 		case h.Rev == said && ok && h.Unkilled == unkilled, !ok && said == 0:
 			return nil
+		case o.output == wrap.OutputValue && ok && h.Rev == said:
+			return nil
+		case o.output == wrap.OutputValue: // an empty line for nothing
+			said = h.Rev
+			_, err := fmt.Fprintln(stdio.Out, h.Published())
+			return err
 		case !ok && o.json:
 			said = 0
 			return stdio.JSON(vacant{Office: office.Name})

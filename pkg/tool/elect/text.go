@@ -13,6 +13,7 @@ var examples = []cli.Example{
 	{Text: "Migrate once for ever; replicas wait, then go on", Command: `conch-elect --once "$GIT_SHA" migrate ./migrate && exec app`},
 	{Text: "A guard at the top of a script", Command: `conch-elect deploy --held || exec conch-elect -n deploy -- "$0" "$@"`},
 	{Text: "Replace a file as a whole, only by a dump that succeeded, and only while the hold exists", Command: `conch-elect db-primary --fenced-file /nfs/app.sql -- pg_dump app`},
+	{Text: "A directory of leaders: the holder says where it is", Command: `conch-elect db-primary --publish "$(hostname):5432" -- postgres -D /data; conch-elect db-primary --who -o value`},
 	{Text: "Who holds it?", Command: "conch-elect db-primary --who"},
 }
 

@@ -35,7 +35,8 @@ type memberJSON struct {
 	Rank    int       `json:"rank"`             // among those who wait in line, from 1; else 0
 	Spread  string    `json:"spread,omitempty"` // waits for a turn of this host, or label, before it stands in line
 	Weight  int       `json:"weight"`
-	Mode    string    `json:"mode,omitempty"` // shared or exclusive
+	Mode    string    `json:"mode,omitempty"`  // shared or exclusive
+	Value   string    `json:"value,omitempty"` // what a holder publishes
 	Rev     int64     `json:"rev"`
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
@@ -63,7 +64,7 @@ func waits(c hold.Candidate) bool { return c.State == hold.Waiting }
 func member(c hold.Candidate, capacity int) memberJSON {
 	m := memberJSON{
 		Host: c.Host, PID: c.PID, Started: c.Started, Cmd: c.Cmd, User: c.User, State: c.State, Since: c.Begun(),
-		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key, Unkilled: c.Unkilled,
+		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Value: c.Published(), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key, Unkilled: c.Unkilled,
 	}
 	if m.State == "" { // of other software
 		m.State = hold.Held
@@ -125,11 +126,13 @@ func (m memberJSON) text(name string) string {
 	case m.Weight > 1:
 		what += fmt.Sprintf(" weight=%d", m.Weight)
 	}
-	line := fmt.Sprintf("%s %s %s pid=%d since=%s rev=%d", name, what, m.Host, m.PID, m.Since.Format(time.RFC3339), m.Rev)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s pid=%d since=%s rev=%d", name, what, m.Host, m.PID, m.Since.Format(time.RFC3339), m.Rev)
 	if m.Unkilled > 0 {
-		line += fmt.Sprintf(" unkilled=%d", m.Unkilled)
+		fmt.Fprintf(&b, " unkilled=%d", m.Unkilled)
 	}
-	return cli.OneLine(line)
+	cli.LogField(&b, "value", m.Value)
+	return cli.OneLine(b.String())
 }
 
 func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, pool keys.Pool) error {
@@ -148,7 +151,10 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 			s.Holders = append(s.Holders, m)
 		}
 	}
-	if o.json {
+	switch {
+	case o.output == wrap.OutputValue:
+		return sayValues(stdio, s.Holders)
+	case o.json:
 		if err := stdio.JSON(s); err != nil {
 			return err
 		}
@@ -163,6 +169,20 @@ func (o *options) sayWho(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, 
 		return cli.No
 	}
 	return nil
+}
+
+// sayValues prints what holders publish, in the order in which they came.
+func sayValues(stdio *cli.Stdio, holders []memberJSON) error {
+	err := error(cli.No)
+	for _, m := range holders {
+		if m.Value == "" {
+			continue
+		}
+		if _, err = fmt.Fprintln(stdio.Out, m.Value); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // sayWatch prints who is there, and then what changes: who waits, who holds, who

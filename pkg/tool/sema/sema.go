@@ -61,6 +61,7 @@ type options struct {
 	evict    string
 	all      bool
 	json     bool
+	output   string
 	markers  wrap.Markers
 	given    func(flag string) bool
 }
@@ -83,6 +84,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
 	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|rev=REV|all", Env: cli.NoEnv, Help: "take the hold, or the place in line, away from somebody; the command there is killed. Containers can share a HOST:PID: who is meant by it must be one, or named by the token that --who shows"})
 	f.Bool(&o.all, cli.Row{Name: "all", Env: cli.NoEnv, Help: "with --evict: everybody who is meant, though it is more than one"})
+	wrap.OutputFlag(f, &o.output, "with --who: value prints what the holders have published and nothing else, a line each")
 	o.markers.Flags(f, &o.json)
 	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
@@ -202,6 +204,10 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		return nil, err
 	case o.all && !o.given("evict"):
 		return nil, cli.Usagef("--all goes with --evict")
+	case o.output != "" && !o.who:
+		return nil, cli.Usagef("--output goes with --who")
+	case o.output != "" && o.json:
+		return nil, cli.Usagef("--output and --json are two forms of one answer; use one of them")
 	case mode.Do != nil:
 		return mode.Do, nil
 	case o.json:

@@ -43,7 +43,9 @@ func who(c *hold.Candidate) string { return fmt.Sprintf("%s (pid %d)", c.Host, c
 
 // detail is one who holds or waits, on a line of his own.
 func (v *view) detail(what string, c *hold.Candidate) string {
-	return strings.TrimRight(fmt.Sprintf("%s %s since %s %s", what, who(c), v.at(c.Begun()), cli.JoinLines(c.Cmd)), " ")
+	var value strings.Builder
+	cli.LogField(&value, "value", c.Published())
+	return strings.TrimRight(fmt.Sprintf("%s %s since %s%s %s", what, who(c), v.at(c.Begun()), value.String(), cli.JoinLines(c.Cmd)), " ")
 }
 
 // more are the details of a row, if they are wanted.
