@@ -53,6 +53,10 @@ type Guard struct {
 	// deadline is still to come. No answer means that the command is not guarded.
 	Pulse <-chan chan<- bool
 
+	// Asked, if not nil, is closed when somebody asks for the hold: the command is
+	// stopped as by a request.
+	Asked <-chan struct{}
+
 	// Started, if not nil, is called once the command runs.
 	Started func(*proc.Tree)
 	// Said, if not nil, is called before each step that a user may want to
@@ -62,7 +66,7 @@ type Guard struct {
 
 // Event is a step of a command's supervision.
 type Event struct {
-	Name    string // "term-sent", "kill-sent", "unkillable", "suspended", "resumed"; "stopped", "continued": the command alone
+	Name    string // "asked": for the hold; "term-sent", "kill-sent", "unkillable", "suspended", "resumed"; "stopped", "continued": the command alone
 	Signal  syscall.Signal
 	Reached int           // term-sent: how many processes
 	Left    time.Duration // suspended: until the deadline
@@ -91,6 +95,7 @@ type Cause int
 const (
 	Finished Cause = iota // by itself, or by a signal that it was sent
 	Stopped               // it was asked to, by TERM or INT to us
+	Asked                 // it was asked to, for somebody asked for the hold
 	TimedOut              // MaxRun
 	Lost                  // the hold was lost, or about to be
 )
@@ -100,7 +105,7 @@ type Outcome struct {
 	proc.Result
 	Cause   Cause
 	Began   time.Time
-	Request syscall.Signal // Stopped: what asked
+	Request syscall.Signal // what asked: of Stopped, and of others that were, too
 	Reached int            // processes that the last signal to the whole tree reached
 
 	Survivors Survivors // what is left of a tree that is not Empty

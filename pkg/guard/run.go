@@ -44,7 +44,7 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) proc.Result {
 		defer t.Stop()
 		overdue = t.C
 	}
-	lost, exited := r.hold.Lost(), r.tree.Exited()
+	lost, exited, asked := r.hold.Lost(), r.tree.Exited(), r.Asked
 	for {
 		select {
 		case <-r.tree.Done():
@@ -71,6 +71,9 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) proc.Result {
 			}
 		case n := <-r.tree.Unkilled():
 			r.unkillable(n)
+		case <-asked:
+			asked = nil
+			r.yield()
 		case <-overdue:
 			r.stopFor(TimedOut, r.stopSignal(), r.KillAfter)
 		case <-r.killAt:
@@ -116,6 +119,15 @@ func (r *run) over() bool {
 		return !r.waitTree
 	default:
 		return false
+	}
+}
+
+// yield stops the command because somebody asks for the hold, unless it is being
+// stopped, or has ended, as it is.
+func (r *run) yield() {
+	if r.cause == Finished && !r.over() {
+		r.say(Event{Name: "asked"})
+		r.stopFor(Asked, r.stopSignal(), r.KillAfter)
 	}
 }
 

@@ -43,13 +43,23 @@ func Ask(ctx context.Context, c *etcd.Client, line keys.Line, by string) (Candid
 // and returns who they were. Of one, nobody is asked if that does not say which: then
 // the error is *Ambiguous.
 func AskAll(ctx context.Context, c *etcd.Client, pool keys.Pool, meant func(Candidate) bool, one bool, by string) ([]Candidate, error) {
-	_, all, err := pick(ctx, c, pool, meant, one)
-	for i, who := range all {
-		if _, err := ask(ctx, c, who, by); err != nil {
-			return all[:i], err
+	p, all, err := pick(ctx, c, pool, meant, one)
+	if err != nil {
+		return nil, err
+	}
+	var asked []Candidate
+	var deaf error
+	for _, who := range all {
+		switch _, err := ask(ctx, c, who, by); {
+		case errors.Is(err, ErrDeaf):
+			deaf = err
+		case err != nil:
+			return asked, err
+		default:
+			asked = append(asked, who)
 		}
 	}
-	return all, err
+	return asked, errors.Join(deaf, p.clearAfter(ctx, c, pool, asked))
 }
 
 // errGone ends the watch of AwaitGone.
@@ -59,8 +69,29 @@ var errGone = errors.New("gone")
 // released, or lost. Where the word that was left has been written over, or only the
 // place is kept, it sees to that.
 func AwaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) error {
+	_, err := awaitGone(ctx, c, who, by)
+	return err
+}
+
+// AwaitGoneFrom is AwaitGone for a semaphore.
+func AwaitGoneFrom(ctx context.Context, c *etcd.Client, pool keys.Pool, who Candidate, by string) error {
+	kept, err := awaitGone(ctx, c, who, by)
+	if err != nil || !kept {
+		return err
+	}
+	p, err := ReadPool(ctx, c, pool)
+	if err != nil {
+		return err
+	}
+	who.State = Lingering
+	return p.clearAfter(ctx, c, pool, []Candidate{who})
+}
+
+// awaitGone reports whether in the end the place was only kept.
+func awaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) (kept bool, _ error) {
 	w := watcher{c: c, dirs: []string{who.Key}, read: func(ctx context.Context, _ int64) seen {
 		a, err := ask(ctx, c, who, by)
+		kept = a.kept
 		if err == nil && a.gone {
 			err = errGone
 		}
@@ -69,16 +100,17 @@ func AwaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) er
 	err := w.run(ctx)
 	switch {
 	case errors.Is(err, errGone):
-		return nil
+		return kept, nil
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return false, ctx.Err()
 	}
-	return err
+	return false, err
 }
 
 // answer is what became of a question.
 type answer struct {
 	gone bool
+	kept bool  // it was only kept, and ended for that
 	rev  int64 // that this was seen at
 }
 
@@ -102,7 +134,7 @@ func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer,
 		case h.Ask != "":
 			return a, nil
 		case h.State == Lingering:
-			a.gone = true
+			a.gone, a.kept = true, true
 			return a, lease.Revoke(ctx, c, kv.Lease)
 		case h.State == "":
 			return a, ErrDeaf

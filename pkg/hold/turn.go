@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/clock"
@@ -60,7 +61,7 @@ func (me *candidacy) markHeld(ctx context.Context) {
 		return m.KV().Txn(ctx).If(me.token.Compare()).
 			Then(clientv3.OpGet(me.runAt),
 				clientv3.OpTxn([]clientv3.Cmp{there}, []clientv3.Op{clientv3.OpPut(me.runAt, me.run)}, nil),
-				clientv3.OpTxn([]clientv3.Cmp{waits}, []clientv3.Op{clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With())}, nil)).Commit()
+				clientv3.OpTxn([]clientv3.Cmp{waits}, []clientv3.Op{clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With())}, []clientv3.Op{clientv3.OpGet(me.key)})).Commit()
 	})
 	if err != nil || !t.Succeeded {
 		return
@@ -68,6 +69,23 @@ func (me *candidacy) markHeld(ctx context.Context) {
 	if record := rangeOf(t, 0).Kvs; len(record) > 0 && record[0].Lease != 0 {
 		_ = lease.Revoke(ctx, me.c, record[0].Lease)
 	}
+	if now := t.Responses[2].GetResponseTxn(); !now.Succeeded {
+		me.markAsked(ctx, now.Responses[0].GetResponseRange().Kvs[0])
+	}
+}
+
+// markAsked says it in our key where that has, meanwhile, the word that somebody asks
+// for the place, and keeps the word.
+func (me *candidacy) markAsked(ctx context.Context, now *mvccpb.KeyValue) {
+	by := parse(now.Value).Ask
+	if by == "" || string(now.Value) != with([]byte(me.holder(Waiting).line()), "ask", by) {
+		return
+	}
+	same := clientv3.Compare(clientv3.ModRevision(me.key), "=", now.ModRevision)
+	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(same).
+			Then(clientv3.OpPut(me.key, with([]byte(me.holder(Held).line()), "ask", by), me.lease.With())).Commit()
+	})
 }
 
 // stop ends what is done for the turn in this process.

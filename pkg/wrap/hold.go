@@ -41,7 +41,11 @@ func (s *Session) Hold(ctx context.Context, t *hold.Turn) error {
 		err = cli.Signaled{Signal: end}
 	}
 	s.report.leave()
-	rerr := s.giveBack(ctx, t, hold.After{Linger: s.HoldFor - time.Since(began)})
+	after := hold.After{}
+	if !asked(t) {
+		after.Linger = s.HoldFor - time.Since(began)
+	}
+	rerr := s.giveBack(ctx, t, after)
 	if err != nil {
 		return err
 	}
@@ -89,6 +93,9 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 			return 0, failsafe.Close()
 		case <-t.Lost():
 			return 0, guard.ErrLost
+		case <-t.Asked():
+			s.sayAsked(t)
+			return syscall.SIGTERM, failsafe.Close()
 		case sig := <-s.signals.C:
 			if sig == syscall.SIGTSTP {
 				proc.StopSelf(syscall.SIGTSTP)

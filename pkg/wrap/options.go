@@ -32,6 +32,7 @@ type Options struct {
 	NonBlock  bool
 	Conflict  int // -1: the usual status
 	HoldFor   time.Duration
+	Asks      bool // --ask, of a tool that has it
 	Once      string
 
 	Shell       string // -c
@@ -59,6 +60,8 @@ type Options struct {
 	// Output opens what takes the command's standard output, once the command is to
 	// be started. Nil: it is ours.
 	Output func() (Sink, error)
+
+	began time.Time
 }
 
 // Environment opens the manual's section on what a command finds.
@@ -70,7 +73,7 @@ const Watching = "When etcd has not answered for 13 s, a line `NAME ? etcd has n
 
 // Flags declares the flags.
 func Flags(f *cli.Flags) *Options {
-	o := &Options{flags: f, Wait: -1, Conflict: -1, StatusFD: -1}
+	o := &Options{flags: f, Wait: -1, Conflict: -1, StatusFD: -1, began: time.Now()}
 	o.turn(f)
 	o.command(f)
 	o.reports(f)

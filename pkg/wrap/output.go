@@ -125,6 +125,8 @@ func (s *Session) keepOutput(ctx context.Context, t fence.Token, o guard.Outcome
 		return nil
 	case o.Cause == guard.Stopped:
 		err = fmt.Errorf("the command was asked to end by %s, and may not have been done", sigName(o.Request))
+	case o.Cause == guard.Asked:
+		err = errors.New("the command was asked to end, for somebody asked for the turn, and may not have been done")
 	}
 	if err != nil {
 		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", s.Line.Name, err)

@@ -18,7 +18,7 @@ import (
 func (s *Session) Release(ctx context.Context, t *hold.Turn, o guard.Outcome, err error) error {
 	defer s.standDown()
 	after := hold.After{}
-	if s.ran && s.HoldFor > 0 && o.Cause != guard.Lost {
+	if s.ran && s.HoldFor > 0 && o.Cause != guard.Lost && !asked(t) {
 		after.Linger = s.HoldFor - time.Since(o.Began)
 	}
 	if err == nil && o.Cause == guard.Finished {

@@ -35,7 +35,7 @@ type Event struct {
 	Reached  int       `json:"reached,omitempty"`  // term-sent: processes
 	Left     int       `json:"left,omitempty"`     // unkillable: processes that do not end
 	Reason   string    `json:"reason,omitempty"`   // lost, busy, error; unkillable: which
-	By       string    `json:"by,omitempty"`       // exit: "command" or "conch"
+	By       string    `json:"by,omitempty"`       // exit: "command" or "conch"; asked: who
 	Duration float64   `json:"duration,omitempty"` // lost, child-exit: seconds
 }
 
@@ -104,6 +104,11 @@ func (r *Reporter) Close() {
 		r.noteFailure()
 	}
 	r.manager.Wait(patience - time.Since(began))
+}
+
+// Mention is Warn that waits for nothing.
+func (r *Reporter) Mention(format string, args ...any) {
+	r.people.Put([]byte(r.tool + ": " + cli.OneLine(fmt.Sprintf(format, args...)) + "\n"))
 }
 
 // Warn writes a line for people to standard error, and returns when it is

@@ -92,6 +92,9 @@ func (s *Session) Run(ctx context.Context, t *hold.Turn) (guard.Outcome, error) 
 	if err := s.pending(); err != nil {
 		return guard.Outcome{}, err
 	}
+	if err := s.yield(t); err != nil {
+		return guard.Outcome{}, err
+	}
 	o, err := s.hook("on-acquire", s.OnAcquire, t, t)
 	if serr := s.stand(t); err == nil {
 		err = serr
@@ -129,6 +132,34 @@ func (s *Session) pending() error {
 	}
 }
 
+// yield returns, if somebody asks for the turn, the signal that the command would have
+// got for that, as what the session ends by.
+func (s *Session) yield(t *hold.Turn) error {
+	if !asked(t) {
+		return nil
+	}
+	s.sayAsked(t)
+	return cli.Signaled{Signal: s.StopSignal}
+}
+
+// asked reports whether somebody has asked for the turn.
+func asked(t *hold.Turn) bool {
+	select {
+	case <-t.Asked():
+		return true
+	default:
+		return false
+	}
+}
+
+// sayAsked says who has asked for the turn.
+func (s *Session) sayAsked(t *hold.Turn) {
+	s.report.Say(Event{Event: "asked", By: t.AskedBy()})
+	if !s.Quiet && !s.Verbose {
+		s.report.Mention("%s: asked by %s to give up the turn", s.Line.Name, t.AskedBy())
+	}
+}
+
 func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, error) {
 	release, err := s.epilogue(s.kept(t))
 	if err == nil {
@@ -138,7 +169,7 @@ func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, err
 		return guard.Outcome{}, err
 	}
 	g := s.guard(t.Usable())
-	g.Signals = s.signals.C
+	g.Signals, g.Asked = s.signals.C, t.Asked()
 	g.Said = s.said(t)
 	g.Started = func(tree *proc.Tree) {
 		s.ran = true
@@ -162,7 +193,7 @@ func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, err
 // ended notes how the command has ended, and keeps its output where somebody wants
 // that.
 func (s *Session) ended(ctx context.Context, t fence.Token, o guard.Outcome) error {
-	s.stopped = o.Cause == guard.Stopped
+	s.stopped = o.Cause == guard.Stopped || o.Request != 0
 	s.left = s.left.And(o.Survivors)
 	e := Event{Event: "child-exit", Duration: time.Since(o.Began).Seconds()}
 	if o.Status.Signaled() {
@@ -226,8 +257,12 @@ func (s *Session) letGo() {
 // said passes on what guard does with what runs under t; nil: under another's turn.
 func (s *Session) said(t *hold.Turn) func(guard.Event) {
 	return func(e guard.Event) {
-		if e.Name == "unkillable" {
+		switch e.Name {
+		case "unkillable":
 			s.unkillable(t, e)
+			return
+		case "asked":
+			s.sayAsked(t)
 			return
 		}
 		s.report.Say(Event{Event: e.Name, Signal: sigName(e.Signal), Reached: e.Reached})
@@ -293,6 +328,9 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 		return guard.Outcome{}, err
 	}
 	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said(t), Signals: s.signals.C}
+	if name == "on-acquire" { // the other comes with the end of the turn
+		g.Asked, g.StopSignal = t.Asked(), s.StopSignal
+	}
 	o, err := s.guarded(g, h, proc.Cmd{
 		Args: []string{"/bin/sh", "-c", script}, Paths: []string{"/bin/sh"},
 		Env:   s.environ(t),
@@ -307,6 +345,9 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	case o.Cause == guard.Stopped:
 		s.stopped = true
 		return o, cli.Signaled{Signal: o.Request}
+	case o.Cause == guard.Asked:
+		s.stopped = o.Request != 0
+		return o, cli.Signaled{Signal: s.StopSignal}
 	case o.Cause == guard.TimedOut:
 		return o, cli.Errorf(cli.Busy, "%s: --%s was killed after --hook-timeout %v", s.Line.Name, name, s.HookTimeout)
 	case o.Status.Signaled():

@@ -105,11 +105,15 @@ func (s *Session) skipIfDone(ctx context.Context) error {
 func (s *Session) refusal(err error, line *waitingLine) error {
 	var busy *hold.Busy
 	var short *lease.TooShort
+	var asked *hold.Asked
 	switch {
 	case errors.Is(err, errDone):
 		return err
 	case errors.As(err, &busy):
 		s.report.Say(Event{Event: "busy", Reason: busy.Error()})
+		return s.conflict("%s: %w", s.Line.Name, err)
+	case errors.As(err, &asked):
+		s.report.Say(Event{Event: "asked", By: asked.By})
 		return s.conflict("%s: %w", s.Line.Name, err)
 	case errors.As(err, &short):
 		return cli.Errorf(cli.Config, "--%w", short)

@@ -27,7 +27,8 @@ var Tool = cli.Tool{
 		"[FLAGS] -- COMMAND [ARG]...",
 		"NAME --hold",
 		"NAME --held",
-		"NAME --who | --watch | --assert | --evict",
+		"NAME --who | --watch | --assert",
+		"NAME --evict [--ask [--wait DURATION]]",
 		"NAME --once-list | --once-forget KEY",
 		"--held | --who | --watch | --assert | --evict | --once-list | --once-forget KEY -- COMMAND [ARG]...",
 		"NAME --fenced-file PATH | --fenced-put KEY -- COMMAND [ARG]...",
@@ -71,7 +72,8 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.assert, cli.Row{Name: "assert", Env: cli.NoEnv, Help: "status 0 if this host holds NAME, 1 if not"})
 	f.Uint64(&o.minRev, cli.Row{Name: "min-rev", Arg: "REV", Env: cli.NoEnv, Help: "with --assert: and its token is at least this"})
 	f.Uint64(&o.token, cli.Row{Name: "token", Arg: "REV", Env: cli.NoEnv, Help: "with --assert: whether the hold with this very token exists, on whichever host; with --fenced-put and --fenced-file: write under it"})
-	f.Bool(&o.evict, cli.Row{Name: "evict", Env: cli.NoEnv, Help: "take the hold away from whoever has it; the command there is killed"})
+	f.Bool(&o.evict, cli.Row{Name: "evict", Env: cli.NoEnv, Help: "kill the command of whoever has the hold, at once and without its --kill-after, and take the hold away; with --ask, let it end first"})
+	o.AskFlag(f)
 	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write what COMMAND prints to a key of etcd, if it ends with 0 and while the hold exists; status 1 if that does not. Without COMMAND, what standard input holds"})
 	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by what COMMAND prints, in one step, if it ends with 0, while the hold exists and none newer has written it; status 1 otherwise. Without COMMAND, by standard input"})
 	wrap.OutputFlag(f, &o.output, "with --who and --watch: value prints what the holder has published and nothing else")
@@ -198,6 +200,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		return nil, cli.Usagef("--output and --json are two forms of one answer; use one of them")
 	case o.json && mode.Do == nil:
 		return nil, cli.Usagef("--json goes with --who, --watch, --assert, --evict, --once-list and --once-forget")
+	case o.Asks && !o.evict:
+		return nil, cli.Usagef("--ask goes with --evict")
 	case o.minRev > 0 && !o.assert:
 		return nil, cli.Usagef("--min-rev goes with --assert")
 	case o.token > 0 && !o.assert && !o.fenced():

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -176,21 +177,40 @@ func (o *options) sayAssert(ctx context.Context, stdio *cli.Stdio, c *etcd.Clien
 }
 
 func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {
-	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	by := hold.Self(nil).Who()
+	short, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	who, err := hold.Evict(ctx, c, o.Space, office, hold.Self(nil).Who())
+	var who hold.Candidate
+	var err error
+	done := "evicted"
+	if o.Asks {
+		done = "asked"
+		who, err = hold.Ask(short, c, office, by)
+	} else {
+		who, err = hold.Evict(short, c, o.Space, office, by)
+	}
+	var out io.Writer = stdio.Out
 	switch {
 	case errors.Is(err, hold.ErrVacant) && o.json:
 		return stdio.JSON(vacant{Office: office.Name})
 	case errors.Is(err, hold.ErrVacant):
 		return o.SayUnheld(stdio, office.Name)
+	case errors.Is(err, hold.ErrDeaf):
+		return wrap.Deaf(office.Name, err)
 	case err != nil:
 		return err
 	case o.json:
-		return stdio.JSON(describe(office.Name, hold.Line{Candidates: []hold.Candidate{who}}, who))
+		out = io.Discard
+		err = stdio.JSON(describe(office.Name, hold.Line{Candidates: []hold.Candidate{who}}, who))
+	default:
+		_, err = fmt.Fprintf(out, "%s: %s %s\n", office.Name, done, cli.OneLine(who.String()))
 	}
-	_, err = fmt.Fprintf(stdio.Out, "%s: evicted %s\n", office.Name, cli.OneLine(who.String()))
-	return err
+	if err != nil || !o.Asks {
+		return err
+	}
+	return o.AwaitGone(ctx, out, office.Name, []hold.Candidate{who}, func(ctx context.Context, who hold.Candidate) error {
+		return hold.AwaitGone(ctx, c, who, by)
+	})
 }
 
 func (o *options) sayOnce(ctx context.Context, stdio *cli.Stdio, c *etcd.Client, office keys.Line) error {

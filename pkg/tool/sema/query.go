@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -257,14 +258,24 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	one, by := !o.all && o.evict != "all", hold.Self(nil).Who()
+	short, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	evicted, err := hold.EvictAll(ctx, c, o.Space, pool, meant, !o.all && o.evict != "all", hold.Self(nil).Who())
-	for _, who := range evicted {
+	var them []hold.Candidate
+	done := "evicted"
+	if o.Asks {
+		done = "asked"
+		them, err = hold.AskAll(short, c, pool, meant, one, by)
+	} else {
+		them, err = hold.EvictAll(short, c, o.Space, pool, meant, one, by)
+	}
+	var out io.Writer = stdio.Out
+	for _, who := range them {
 		if o.json {
+			out = io.Discard
 			err = errors.Join(err, stdio.JSON(member(who, 0)))
 		} else {
-			_, perr := fmt.Fprintf(stdio.Out, "%s: evicted %s\n", pool.Name, cli.OneLine(who.String()))
+			_, perr := fmt.Fprintf(out, "%s: %s %s\n", pool.Name, done, cli.OneLine(who.String()))
 			err = errors.Join(err, perr)
 		}
 	}
@@ -276,11 +287,17 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		return o.SayUnheld(stdio, pool.Name)
 	case errors.Is(err, hold.ErrVacant):
 		return cli.Errorf(cli.Failed, "%s: there is nobody like %s", pool.Name, o.evict)
+	case errors.Is(err, hold.ErrDeaf):
+		return wrap.Deaf(pool.Name, err)
 	case errors.As(err, &several):
-		return cli.Hint(cli.Errorf(cli.Failed, "%s: %s is %d of them: %s; nobody was evicted", pool.Name, o.evict, len(several.Meant), addresses(several.Meant)),
+		return cli.Hint(cli.Errorf(cli.Failed, "%s: %s is %d of them: %s; nobody was %s", pool.Name, o.evict, len(several.Meant), addresses(several.Meant), done),
 			"--evict rev=%d for one of them, or --all for all", several.Meant[0].Rev)
+	case err != nil || !o.Asks:
+		return err
 	}
-	return err
+	return o.AwaitGone(ctx, out, pool.Name, them, func(ctx context.Context, who hold.Candidate) error {
+		return hold.AwaitGoneFrom(ctx, c, pool, who, by)
+	})
 }
 
 // addresses says how each of several is named that look the same.

@@ -33,7 +33,7 @@ var Tool = cli.Tool{
 		"NAME --who | --watch",
 		"NAME --resize N",
 		"NAME --once-list | --once-forget KEY",
-		"NAME --evict HOST:PID|SLOT|rev=REV|all",
+		"NAME --evict HOST:PID|SLOT|rev=REV|all [--ask [--wait DURATION]]",
 	},
 	Examples: examples,
 	Sections: sections,
@@ -82,9 +82,10 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.who, cli.Row{Name: "who", Env: cli.NoEnv, Help: "say who holds, and who waits; status 1 if nobody does"})
 	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "the same, and then a line for each change"})
 	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
-	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|rev=REV|all", Env: cli.NoEnv, Help: "take the hold, or the place in line, away from somebody; the command there is killed. Containers can share a HOST:PID: who is meant by it must be one, or named by the token that --who shows"})
+	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|rev=REV|all", Env: cli.NoEnv, Help: "kill somebody's command, at once and without its --kill-after, and take the hold, or the place in line, away; with --ask, let it end first. Containers can share a HOST:PID: who is meant by it must be one, or named by the token that --who shows"})
 	f.Bool(&o.all, cli.Row{Name: "all", Env: cli.NoEnv, Help: "with --evict: everybody who is meant, though it is more than one"})
 	wrap.OutputFlag(f, &o.output, "with --who: value prints what the holders have published and nothing else, a line each")
+	o.AskFlag(f)
 	o.markers.Flags(f, &o.json)
 	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
@@ -208,6 +209,8 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 		return nil, cli.Usagef("--output goes with --who")
 	case o.output != "" && o.json:
 		return nil, cli.Usagef("--output and --json are two forms of one answer; use one of them")
+	case o.Asks && !o.given("evict"):
+		return nil, cli.Usagef("--ask goes with --evict")
 	case mode.Do != nil:
 		return mode.Do, nil
 	case o.json:
