@@ -101,7 +101,7 @@ func (t Tool) manCommands() string {
 // cmRest ends the name of a command and gives the rest of its synopsis, which
 // brings its own fonts.
 func cmRest(usage string) string {
-	if usage == "" {
+	if strings.TrimSpace(usage) == "" {
 		return ""
 	}
 	return " No" + usage
