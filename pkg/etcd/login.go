@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type login struct {
 	mu       sync.Mutex
 	password string
 	token    string
+	changes  int  // of the token
 	off      bool // etcd has told that it knows no users
 	worked   bool // etcd has taken a password of ours
 
@@ -69,12 +71,20 @@ func (l *login) current() string {
 	return l.token
 }
 
+// count says which token it is, without telling it.
+func (l *login) count() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strconv.Itoa(l.changes)
+}
+
 // drop forgets a token, so that the next request gets another.
 func (l *login) drop(token string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.user != "" && l.token == token {
 		l.token = ""
+		l.changes++
 	}
 }
 
@@ -129,6 +139,7 @@ func (l *login) ask(ctx context.Context, conn *grpc.ClientConn, password string)
 	defer l.mu.Unlock()
 	switch {
 	case err == nil:
+		l.changes++
 		l.password, l.token, l.off, l.worked, l.bad, l.badFrom = password, r.Token, false, true, "", time.Time{}
 	case errors.Is(known, rpctypes.ErrAuthNotEnabled):
 		l.token, l.off = "", true

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"conch/pkg/etcdtest"
 )
 
@@ -118,4 +120,32 @@ func TestSessionHandedOn(t *testing.T) {
 	if _, err := Do(within(t, 10*time.Second), open(t, helper), get); err != nil {
 		t.Error(err)
 	}
+}
+
+// A watch that is begun when the token has expired gets another, also while an older
+// watch of the same member lives on.
+func TestWatchAfterExpiry(t *testing.T) {
+	t.Parallel()
+	srv, file := withUsers(t, etcdtest.Options{JWT: true, TokenTTL: 3 * time.Second})
+	c := open(t, Config{Endpoints: []string{srv.Endpoint()}, User: etcdtest.AppUser, PasswordFile: file})
+	ctx := within(t, 60*time.Second)
+	if _, err := Do(ctx, c, get); err != nil {
+		t.Fatal(err)
+	}
+	m, _ := c.Preferred()
+	if r := <-m.Watch(ctx, "/test/a", clientv3.WithCreatedNotify()); r.Err() != nil {
+		t.Fatal(r.Err())
+	}
+	time.Sleep(4 * time.Second) // the life of a token, and more
+	for range 3 {
+		if _, err := Do(ctx, c, get); err != nil {
+			t.Fatal(err)
+		}
+		r := <-m.Watch(ctx, "/test/b", clientv3.WithCreatedNotify())
+		if r.Err() == nil && r.Created {
+			return
+		}
+		t.Log(r.Err())
+	}
+	t.Error("no watch is taken on any more")
 }

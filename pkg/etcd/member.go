@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/metadata"
 )
 
 const (
@@ -153,6 +154,9 @@ func (m *Member) Watch(ctx context.Context, key string, opts ...clientv3.OpOptio
 		defer cancel()
 		stop := context.AfterFunc(m.client.ctx, cancel)
 		defer stop()
+		// The library puts watches on one stream that have the same metadata, and a
+		// stream has the token that it began with.
+		ctx = metadata.AppendToOutgoingContext(ctx, "conch-login", m.client.login.count())
 		for r := range m.v3.Watch(clientv3.WithRequireLeader(ctx), key, opts...) {
 			select {
 			case events <- r:
