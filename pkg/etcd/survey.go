@@ -12,10 +12,12 @@ const (
 	// need the processor for itself, or only time.
 	apart = 1500 * time.Microsecond
 
-	// An endpoint that has taken a connection is given a part of a round trip more
-	// to answer, when the start is ready and it is not.
+	// When the start is ready, an endpoint that has not answered is given a moment
+	// more: one that has taken a connection, a part of a round trip; one that has
+	// not, until this long after it was called.
 	graceMin = 2 * time.Millisecond
 	graceMax = 20 * time.Millisecond
+	graceNew = 5 * time.Millisecond
 )
 
 // survey is the question who is behind each endpoint, put beside the start of
@@ -25,16 +27,21 @@ type survey struct {
 	found     chan struct{} // closed with err
 
 	mu       sync.Mutex
-	starting int              // how many want to know, ...
-	begun    bool             // ... of whom the first does so from the begin on
-	seen     map[*Member]bool // that are looked at
-	asked    map[*Member]bool // that owe an answer, ...
-	settled  chan struct{}    // ... closed when there are none any more
+	starting int  // how many want to know, ...
+	begun    bool // ... of whom the first does so from the begin on
+	called   map[*Member]*call
+	changed  chan struct{} // closed when any call's state does
 	err      *Unfit
 }
 
+// call is how far an endpoint is asked.
+type call struct {
+	at              time.Time
+	connected, over bool
+}
+
 func newSurvey() *survey {
-	return &survey{connected: make(chan struct{}), found: make(chan struct{}), seen: map[*Member]bool{}, asked: map[*Member]bool{}, settled: make(chan struct{})}
+	return &survey{connected: make(chan struct{}), found: make(chan struct{}), called: map[*Member]*call{}, changed: make(chan struct{})}
 }
 
 // begin looks at each endpoint but the first, beside the first connection.
@@ -57,9 +64,12 @@ func (s *survey) lookAtOthers(c *Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range c.list().members {
-		if m != first && !s.seen[m] {
-			s.seen[m] = true
-			c.wg.Go(func() { s.inspect(c, m) })
+		if m != first && s.called[m] == nil {
+			s.called[m] = &call{at: time.Now()}
+			c.wg.Go(func() {
+				s.inspect(c, m)
+				s.note(m, func(k *call) { k.over = true })
+			})
 		}
 	}
 }
@@ -69,8 +79,7 @@ func (s *survey) lookAtOthers(c *Client) {
 func (s *survey) inspect(c *Client, m *Member) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.DialTimeout)
 	defer cancel()
-	defer s.owes(m, false)
-	h, err := m.greet(ctx, func() { s.owes(m, true) })
+	h, err := m.greet(ctx, func() { s.note(m, func(k *call) { k.connected = true }) })
 	switch {
 	case err != nil:
 		return
@@ -85,35 +94,43 @@ func (s *survey) inspect(c *Client, m *Member) {
 	}
 }
 
-// owes notes whether an endpoint owes an answer.
-func (s *survey) owes(m *Member, does bool) {
+// note notes how far an endpoint is asked.
+func (s *survey) note(m *Member, what func(*call)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case does:
-		s.asked[m] = true
-	case s.asked[m]:
-		if delete(s.asked, m); len(s.asked) == 0 {
-			close(s.settled)
-			s.settled = make(chan struct{})
-		}
-	}
+	what(s.called[m])
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
-// await gives those that are connected the grace to answer.
+// await gives those that have not answered their moment.
 func (s *survey) await(grace time.Duration) {
-	s.mu.Lock()
-	settled, none := s.settled, len(s.asked) == 0
-	s.mu.Unlock()
-	if none {
-		return
-	}
-	t := time.NewTimer(grace)
-	defer t.Stop()
-	select {
-	case <-settled:
-	case <-s.found:
-	case <-t.C:
+	for since := time.Now(); ; {
+		s.mu.Lock()
+		changed, end := s.changed, time.Time{}
+		for _, k := range s.called {
+			until := k.at.Add(graceNew)
+			if k.connected {
+				until = since.Add(grace)
+			}
+			if !k.over && until.After(end) {
+				end = until
+			}
+		}
+		s.mu.Unlock()
+		left := time.Until(end)
+		if left <= 0 {
+			return
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-changed:
+		case <-s.found:
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		t.Stop()
 	}
 }
 

@@ -93,12 +93,11 @@ func (s *session) openFit(ctx context.Context) error {
 	}
 	within, over := s.cfg.Etcd.Surveyed(ctx)
 	err := s.open(within)
-	unfit := over()
-	if unfit != nil && err == nil {
-		s.ctx = ctx
-		s.close(unfit)
-	}
-	if unfit != nil {
+	if unfit := over(); unfit != nil {
+		if s.lease != nil { // it may have been granted
+			s.ctx = ctx
+			s.close(unfit)
+		}
 		return unfit
 	}
 	s.begun = err == nil
@@ -111,6 +110,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.lease = l
 	judged := make(chan error, 1)
 	go func() { judged <- l.Judge(ctx) }()
 	err = l.Grant(ctx)
@@ -120,7 +120,6 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.lease = l
 	labels := map[string]string{"host": s.cfg.Host}
 	for k, v := range s.cfg.Labels {
 		labels[k] = v
