@@ -34,7 +34,7 @@ func Flags(f *cli.Flags) *Settings {
 	s := &Settings{flags: f}
 	f.Group("Connection")
 	f.Strings(&s.Endpoints, cli.Row{Name: "endpoints", Default: "127.0.0.1:2379", Alias: etcdctl("ENDPOINTS"),
-		Help: "where etcd answers: URLs or host:port, separated by commas; members of one cluster, and no grpc-proxy"})
+		Help: "where etcd answers: URLs (http, https, unix, unixs) or host:port, separated by commas; members of one cluster, and no grpc-proxy. The way there is through the proxy of HTTPS_PROXY, if that is set"})
 	f.Duration(&s.DialTimeout, cli.Row{Name: "dial-timeout", Default: "5s", Alias: etcdctl("DIAL_TIMEOUT"),
 		Help: "how long etcd may take for its first answer"})
 	f.String(&s.CACert, cli.Row{Name: "cacert", Arg: "FILE", Alias: etcdctl("CACERT"), Help: "authorities that etcd's certificate may be signed by"})

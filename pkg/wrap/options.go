@@ -88,7 +88,7 @@ func (o *Options) turn(f *cli.Flags) {
 	f.Func(func(text string) error { return o.setLockDelay(text) }, cli.Row{Name: "lock-delay", Arg: "DURATION|ttl", Default: "1s",
 		Help: "how long to wait after a holder that did not release; ttl waits for its whole TTL, which excludes overlap even if etcd dropped its lease early"})
 	f.Duration(&o.Wait, cli.Row{Name: "wait", Short: "w", Help: "give up after this, connecting included, with status 75, or 69 if etcd has not even answered; 0 is --nonblock"})
-	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn; only a --lock-delay that is due is waited for"})
+	f.Bool(&o.NonBlock, cli.Row{Name: "nonblock", Short: "n", Help: "do not wait: status 75 if somebody else has or awaits the turn; only a --lock-delay that is due is waited for, and no etcd of which every endpoint refuses the connection"})
 	f.Int(&o.Conflict, cli.Row{Name: "conflict-exit-code", Short: "E", Min: 0, Max: 255, Help: "exit with this, and not 75, when there was no turn; with 0 nothing is said"})
 	f.Duration(&o.HoldFor, cli.Row{Name: "hold-for", Help: "keep the hold at least this long after acquiring it, however the command has ended and though conch has exited; a year at most"})
 	f.Func(func(text string) error { o.Once = text; return keys.CheckOnce(text) }, cli.Row{Name: "once", Arg: "KEY",
