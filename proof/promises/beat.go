@@ -31,8 +31,12 @@ const runEnv = "PROMISES_RUN"
 
 // beat is the program that runs under a turn: beat [--stubborn] LEDGER. It
 // leaves a daemon behind and says, until it is killed, that it is alive. TERM
-// ends it, unless it is stubborn; USR2 always does.
+// ends it once it has tidied up, unless it is stubborn; USR2 does at once.
 type beat struct{ stubborn, daemon, orphan bool }
+
+// tidying is how long a command takes to end that is asked to, far less than
+// conch gives it.
+const tidying = killAfter / 5
 
 func (b *beat) run(_ context.Context, _ *cli.Stdio, args cli.Args) error {
 	if len(args.Words) != 1 {
@@ -49,7 +53,7 @@ func (b *beat) run(_ context.Context, _ *cli.Stdio, args cli.Args) error {
 		}
 	}
 	signal.Ignore(syscall.SIGTERM)
-	ends := make(chan os.Signal, 1)
+	ends := make(chan os.Signal, 8)
 	if role == roleCommand {
 		signal.Notify(ends, unix.SIGUSR2)
 		if !b.stubborn {
@@ -60,13 +64,28 @@ func (b *beat) run(_ context.Context, _ *cli.Stdio, args cli.Args) error {
 	if err != nil {
 		return err
 	}
-	atomic.StoreInt64(&life.from, boottime())
+	life.live(ends)
+	return nil
+}
+
+// live writes down that it is alive until it ends.
+func (l *life) live(ends <-chan os.Signal) {
+	atomic.StoreInt64(&l.from, boottime())
+	defer func() { atomic.StoreInt64(&l.ended, boottime()) }()
+	var tidy <-chan time.Time
 	for tick := time.NewTicker(2 * time.Millisecond); ; {
-		atomic.StoreInt64(&life.to, boottime())
+		atomic.StoreInt64(&l.to, boottime())
 		select {
 		case <-tick.C:
-		case <-ends:
-			return nil
+		case s := <-ends:
+			if s != syscall.SIGTERM {
+				return
+			}
+			if tidy == nil {
+				tidy = time.After(tidying)
+			}
+		case <-tidy:
+			return
 		}
 	}
 }
@@ -83,10 +102,11 @@ func leave(wait bool, args ...string) error {
 	return err
 }
 
-// life is what a process writes down: when it was first and last alive, in
-// nanoseconds of CLOCK_BOOTTIME. It is memory that is shared with a file, so
-// that it outlives a process which is killed between two instructions.
-type life struct{ from, to int64 }
+// life is what a process writes down: when it was first and last alive, and when
+// it ended by itself, in nanoseconds of CLOCK_BOOTTIME. It is memory that is
+// shared with a file, so that it outlives a process which is killed between two
+// instructions.
+type life struct{ from, to, ended int64 }
 
 // openLife makes the file of this process. Its name says all but the times.
 func openLife(ledger, role string) (*life, error) {

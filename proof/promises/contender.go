@@ -24,6 +24,7 @@ type contender struct {
 	log  string
 
 	contained bool // the command is in a pid namespace
+	holds     bool // it is conch --hold, without a command
 
 	mu       sync.Mutex
 	runs     []supervisor // the last one may still be running
@@ -51,12 +52,31 @@ func (c *contender) contend() {
 		if cmd == nil {
 			return
 		}
-		_ = cmd.Wait() // how it ended is in its log
-		c.mu.Lock()
-		c.runs[len(c.runs)-1].to = boottime()
-		c.mu.Unlock()
+		c.see(cmd)
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// appear starts conch once.
+func (c *contender) appear() error {
+	cmd, err := c.launch(0)
+	if err != nil {
+		close(c.done)
+		return err
+	}
+	go func() {
+		defer close(c.done)
+		c.see(cmd)
+	}()
+	return nil
+}
+
+// see waits for the end of a start of conch, and notes it.
+func (c *contender) see(cmd *exec.Cmd) {
+	_ = cmd.Wait() // how it ended is in its log
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.runs[len(c.runs)-1].to = boottime()
 }
 
 // launch starts conch once more, or returns nil when that is over.
@@ -75,6 +95,13 @@ func (c *contender) launch(n int) (*exec.Cmd, error) {
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
 	cmd.Env = append(c.env, runEnv+"="+run)
 	cmd.Stdout, cmd.Stderr = log, log
+	if c.holds {
+		token, err := c.hold(cmd)
+		if err != nil {
+			return nil, err
+		}
+		defer token.Close()
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	from := boottime()
 	if err := c.host.start(cmd); err != nil {
@@ -82,6 +109,28 @@ func (c *contender) launch(n int) (*exec.Cmd, error) {
 	}
 	c.runs = append(c.runs, supervisor{run: run, pid: cmd.Process.Pid, from: from})
 	return cmd, nil
+}
+
+// hold gives cmd a standard input that does not end, and a file for the token.
+func (c *contender) hold(cmd *exec.Cmd) (token *os.File, err error) {
+	if token, err = os.Create(c.tokenFile()); err != nil {
+		return nil, err
+	}
+	cmd.Stdout = token
+	_, err = cmd.StdinPipe() // until it has been waited for
+	return token, err
+}
+
+func (c *contender) tokenFile() string { return c.log + ".token" }
+
+// token returns what a --hold has printed once it has its turn.
+func (c *contender) token() (token int64, err error) {
+	b, err := os.ReadFile(c.tokenFile())
+	if err != nil {
+		return 0, err
+	}
+	_, err = fmt.Sscanln(string(b), &token)
+	return token, err
 }
 
 // noise returns the lines on standard error that conch has not said.

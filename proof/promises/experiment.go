@@ -30,14 +30,17 @@ type experiment struct {
 	dir     string
 	admin   *clientv3.Client
 	offices []*office
+	deck    []*fault // those that strike contenders
 
 	// A fault of etcd has the cluster to itself; the others share it.
 	cluster sync.RWMutex
 
 	mu     sync.Mutex
+	aside  []*office // see aside.go
 	blows  []blow
 	stuck  []string
-	broken error // of the experiment itself
+	left   []leftover // by what was killed aside
+	broken error      // of the experiment itself
 
 	stalls []stall // known when all is over
 }
@@ -48,12 +51,9 @@ type office struct {
 	kind         string // of key: elect, sema
 	ttl          time.Duration
 	lockDelayTTL bool
+	spread       bool // each contender has a label of its own
 	ledger       string
 	contenders   []*contender
-
-	// Until then somebody who was killed in line may stand there: nanoseconds of
-	// CLOCK_BOOTTIME. Of the goroutine that strikes the office.
-	deadWaiter int64
 }
 
 func (o *office) dir() string { return prefix + "/" + o.kind + "/" + o.name + "/" }
@@ -81,6 +81,11 @@ func newExperiment(c config, w world, dir string) (*experiment, error) {
 	for i := range c.offices {
 		e.offices = append(e.offices, e.newOffice(i))
 	}
+	for i := range contenderFaults {
+		if f := &contenderFaults[i]; e.selects(f) {
+			e.deck = append(e.deck, f)
+		}
+	}
 	return e, nil
 }
 
@@ -99,47 +104,55 @@ func (e *experiment) suit(endpoint string) error {
 }
 
 // newOffice makes an office and its contenders. Every third office is careful:
-// it waits for the whole TTL of a holder that was lost.
+// it waits for the whole TTL of a holder that was lost. Every other semaphore is
+// spread, so that there is a line before its line.
 func (e *experiment) newOffice(i int) *office {
 	o := &office{name: "office" + strconv.Itoa(i), kind: "elect", ttl: e.ttl, lockDelayTTL: i%3 == 2, ledger: filepath.Join(e.dir, "ledger")}
 	if e.max > 1 {
-		o.kind = "sema"
+		o.kind, o.spread = "sema", i%2 == 1
 	}
 	draw := random(e.seed, o.name+" contenders")
 	for j := range e.contenders {
-		o.contenders = append(o.contenders, e.newContender(o, i, j, draw))
+		c := &contender{name: fmt.Sprintf("c%d.%d", i, j), host: e.world.host(i*e.contenders + j)}
+		e.equip(c, o, draw)
+		o.contenders = append(o.contenders, c)
 	}
 	return o
 }
 
-func (e *experiment) newContender(o *office, i, j int, draw *rand.Rand) *contender {
-	c := &contender{
-		name: fmt.Sprintf("c%d.%d", i, j),
-		host: e.world.host(i*e.contenders + j),
-		log:  filepath.Join(e.dir, fmt.Sprintf("log%d.%d", i, j)),
-		done: make(chan struct{}),
-		// As root a third of the commands run in a pid namespace.
-		contained: draw.IntN(3) == 0 && os.Getuid() == 0,
-	}
+// equip gives a contender for an office its command line, partly drawn.
+func (e *experiment) equip(c *contender, o *office, draw *rand.Rand) {
+	c.log = filepath.Join(e.dir, "log-"+c.name)
+	c.done = make(chan struct{})
+	// As root a third of the commands run in a pid namespace.
+	c.contained = draw.IntN(3) == 0 && os.Getuid() == 0 && !c.holds
 	tool := []string{filepath.Join(e.bin, "conch-elect")}
 	if e.max > 1 {
 		tool = []string{filepath.Join(e.bin, "conch-sema"), "--max", strconv.Itoa(e.max)}
 	}
-	tool = append(tool, "--ttl", e.ttl.String(), "--kill-after", killAfter.String(), "--status-file", c.log+".json")
+	tool = append(tool, "--ttl", o.ttl.String(), "--kill-after", killAfter.String(), "--status-file", c.log+".json")
 	if o.lockDelayTTL {
 		tool = append(tool, "--lock-delay", "ttl")
 	}
 	if c.contained {
 		tool = append(tool, "--contain")
 	}
-	tool = append(tool, o.name, "--", filepath.Join(e.dir, beatName))
-	if draw.IntN(2) == 0 {
-		tool = append(tool, "--stubborn")
+	if o.spread {
+		tool = append(tool, "--spread-by", c.name)
 	}
-	c.argv = append(tool, o.ledger)
+	tool = append(tool, o.name)
+	if c.holds {
+		tool = append(tool, "--hold")
+	} else {
+		tool = append(tool, "--", filepath.Join(e.dir, beatName))
+		if draw.IntN(2) == 0 {
+			tool = append(tool, "--stubborn")
+		}
+		tool = append(tool, o.ledger)
+	}
+	c.argv = tool
 	c.env = []string{"PATH=" + os.Getenv("PATH"), "CONCH_PREFIX=" + prefix,
 		"CONCH_ENDPOINTS=" + strings.Join(c.host.endpoints(), ","), "GORACE=atexit_sleep_ms=10"}
-	return c
 }
 
 func (o *office) turns() ([]turn, error) { return readTurns(filepath.Join(o.ledger, o.name)) }
@@ -158,8 +171,8 @@ func (e *experiment) run(ctx context.Context) (*report, error) {
 	striking, cancel := context.WithTimeout(ctx, e.length)
 	defer cancel()
 	var offices, cluster sync.WaitGroup
-	for _, o := range e.offices {
-		offices.Go(func() { e.strikeOffice(ctx, striking, o) })
+	for i := range e.offices {
+		offices.Go(func() { e.strikeOffice(ctx, striking, i) })
 	}
 	cluster.Go(func() { e.strikeCluster(ctx, striking) })
 	offices.Wait()
@@ -175,127 +188,7 @@ func (e *experiment) run(ctx context.Context) (*report, error) {
 	if err := errors.Join(e.broken, ctx.Err()); err != nil {
 		return nil, err
 	}
-	return e.judge()
-}
-
-// strikeOffice strikes one office until it is time.
-func (e *experiment) strikeOffice(ctx, striking context.Context, o *office) {
-	draw := random(e.seed, o.name+" faults")
-	for n := 0; striking.Err() == nil && (e.strikes == 0 || n < e.strikes); {
-		for _, i := range draw.Perm(len(contenderFaults)) {
-			if striking.Err() != nil || (e.strikes > 0 && n >= e.strikes) {
-				return
-			}
-			if f := &contenderFaults[i]; e.selects(f) {
-				e.strike(ctx, draw, o, f)
-				n++
-			}
-		}
-	}
-}
-
-// strikeCluster strikes etcd until it is time, with a while in between for the
-// offices' own faults.
-func (e *experiment) strikeCluster(ctx, striking context.Context) {
-	draw := random(e.seed, "cluster faults")
-	for struck := true; struck && striking.Err() == nil; {
-		struck = false
-		for _, i := range draw.Perm(len(clusterFaults)) {
-			f := &clusterFaults[i]
-			if !e.selects(f) || f.pauses && e.noPause {
-				continue
-			}
-			struck = true
-			select {
-			case <-time.After(between(draw, 2*time.Second, 6*time.Second)):
-			case <-striking.Done():
-				return
-			}
-			e.strikeAll(ctx, draw, f)
-		}
-	}
-}
-
-// strike waits until an office is in good order, strikes its holder, and notes
-// what came of it. No fault of etcd comes in between.
-func (e *experiment) strike(ctx context.Context, draw *rand.Rand, o *office, f *fault) {
-	if f.soon { // nobody can take a turn while somebody dead is the next in line
-		select {
-		case <-time.After(time.Duration(o.deadWaiter - boottime())):
-		case <-ctx.Done():
-		}
-	}
-	e.cluster.RLock()
-	defer e.cluster.RUnlock()
-	who, t, sup, err := e.settled(ctx, o)
-	if err != nil {
-		e.note(ctx, o, "before "+f.name, err)
-		return
-	}
-	b := blow{fault: f, office: o, token: t.token, contained: who.contained, lockDelayTTL: o.lockDelayTTL, struck: boottime()}
-	err = f.strike(&scene{ctx: ctx, e: e, rand: draw, office: o, who: who, turn: t, pid: sup.pid, blow: &b})
-	b.healed = boottime()
-	if errors.Is(err, errNoSentinel) { // the turn ended by itself just then
-		return
-	}
-	e.finish(ctx, b, err)
-}
-
-// strikeAll does the same to etcd.
-func (e *experiment) strikeAll(ctx context.Context, draw *rand.Rand, f *fault) {
-	e.cluster.Lock()
-	defer e.cluster.Unlock()
-	before := map[*office]int64{}
-	for _, o := range e.offices {
-		if _, t, _, err := e.settled(ctx, o); err == nil {
-			before[o] = t.token
-		}
-	}
-	b := blow{fault: f, struck: boottime()}
-	err := f.strike(&scene{ctx: ctx, e: e, rand: draw, blow: &b})
-	if errors.Is(err, errNoPartition) {
-		return
-	}
-	b.healed = boottime()
-	for _, o := range e.offices { // one blow for each office, for the table
-		b.office, b.token = o, before[o]
-		e.finish(ctx, b, err)
-	}
-}
-
-// finish notes a blow and whether the turn that was struck is still there.
-func (e *experiment) finish(ctx context.Context, b blow, err error) {
-	var now turn
-	serr := until(ctx, e.patience, func() (err error) {
-		_, now, _, err = e.settled(ctx, b.office)
-		if err == nil && b.fault.ends && now.token == b.token && boottime() < b.healed+int64(10*time.Second) {
-			err = errors.New("the turn is slow to end")
-		}
-		return err
-	})
-	if serr != nil {
-		e.note(ctx, b.office, "after "+b.fault.name, serr)
-	}
-	b.kept = serr == nil && now.token == b.token
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err != nil && ctx.Err() == nil {
-		e.broken = errors.Join(e.broken, fmt.Errorf("%s: %w", b.fault.name, err))
-	}
-	e.blows = append(e.blows, b)
-	if e.verbose {
-		fmt.Printf("%s: %-30s %v, kept: %v\n", b.office.name, b.fault.name, time.Duration(b.healed-b.struck).Round(time.Millisecond), b.kept)
-	}
-}
-
-// note notes that an office did not come to order.
-func (e *experiment) note(ctx context.Context, o *office, when string, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.stuck = append(e.stuck, fmt.Sprintf("%s %s: %v", o.name, when, err))
+	return e.judge(ctx)
 }
 
 // settled waits until every slot of an office is held, commands and daemons are at
@@ -377,20 +270,25 @@ func (e *experiment) serveAll(ctx context.Context, o *office) {
 
 // stopAll stops what is left.
 func (e *experiment) stopAll() {
+	var all []*contender
 	for _, o := range e.offices {
-		for _, c := range o.contenders {
-			c.stop(syscall.SIGTERM)
-		}
+		all = append(all, o.contenders...)
+	}
+	stop(all)
+}
+
+// stop stops contenders, by force those that take too long.
+func stop(all []*contender) {
+	for _, c := range all {
+		c.stop(syscall.SIGTERM)
 	}
 	end := time.After(10 * time.Second)
-	for _, o := range e.offices {
-		for _, c := range o.contenders {
-			select {
-			case <-c.done:
-			case <-end:
-				c.stop(syscall.SIGKILL)
-				<-c.done
-			}
+	for _, c := range all {
+		select {
+		case <-c.done:
+		case <-end:
+			c.stop(syscall.SIGKILL)
+			<-c.done
 		}
 	}
 }

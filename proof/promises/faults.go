@@ -20,12 +20,22 @@ type fault struct {
 	ends   bool // no hold survives it; one that does shows that the fault was none
 	pauses bool // a process of etcd
 	soon   bool // etcd is well and hears of the end, so the next turn begins within soonest
+	grace  bool // the command is asked to end, and has the time to
+	aside  bool // it strikes no holder; see aside.go
 
 	// within, if not nil, makes this one of the faults that conch names as the
 	// limits of what it promises. It reports whether a process of the turn that
 	// was struck may have been alive beside the next, or after its supervisor,
 	// until that instant.
 	within func(b blow, p process) bool
+}
+
+// length is 0 for a fault that does not take long, 1 for others.
+func (f *fault) length() int {
+	if f.soon || f.grace || f.aside {
+		return 0
+	}
+	return 1
 }
 
 // scene is where a fault strikes: the holder of an office or, for the faults of
@@ -38,6 +48,9 @@ type scene struct {
 	who    *contender
 	turn   turn
 	pid    int // of the supervisor
+
+	beside *office // of a fault that is struck aside: its hosts are used
+	when   string  // it was struck, in words
 
 	blow *blow
 }
@@ -52,7 +65,11 @@ type blow struct {
 	healed       int64
 	kept         bool
 	lockDelayTTL bool
+	passed       []pass // nil: the turn that was struck, then
 }
+
+// pass is when a turn was given up, or lost its holder: another may begin.
+type pass struct{ token, at int64 }
 
 // slack is what a busy machine may add to a bound.
 const slack = time.Second
@@ -60,7 +77,7 @@ const slack = time.Second
 // contenderFaults strike the holder of an office.
 var contenderFaults = []fault{
 	{name: "command ends", ends: true, soon: true, strike: (*scene).endCommand},
-	{name: "TERM", ends: true, strike: func(s *scene) error { return s.kill(unix.SIGTERM) }},
+	{name: "TERM", ends: true, grace: true, strike: func(s *scene) error { return s.kill(unix.SIGTERM) }},
 	{name: "supervisor killed", ends: true, soon: true, strike: func(s *scene) error { return s.kill(unix.SIGKILL) }},
 	{name: "supervisor stopped, short", strike: func(s *scene) error { return s.stopFor(s.short(), s.pid) }},
 	{name: "supervisor stopped, long", ends: true, strike: func(s *scene) error { return s.stopFor(s.long(), s.pid) }},
@@ -78,7 +95,12 @@ var contenderFaults = []fault{
 	{name: "key deleted", ends: true, strike: (*scene).deleteKey},
 	{name: "lease revoked, host cut off", ends: true, strike: (*scene).revokeCutOff, within: untilDeadline},
 	{name: "lease revoked, supervisor stopped", ends: true, strike: (*scene).revokeStopped, within: untilDeadline},
-	{name: "waiter killed", strike: (*scene).killWaiter},
+	{name: "waiter killed, first", soon: true, strike: func(s *scene) error { return s.killWaiter(0) }},
+	{name: "waiter killed, second", soon: true, strike: func(s *scene) error { return s.killWaiter(1) }},
+	{name: "waiter killed, third", soon: true, strike: func(s *scene) error { return s.killWaiter(2) }},
+	{name: "killed as it starts, alone", aside: true, strike: (*scene).killYoung},
+	{name: "killed as it starts, in line", aside: true, soon: true, strike: (*scene).killYoungInLine},
+	{name: "--hold killed", aside: true, soon: true, strike: (*scene).killHold},
 }
 
 // clusterFaults strike etcd, and every office feels them.
@@ -113,10 +135,15 @@ func (s *scene) kill(sig syscall.Signal) error {
 }
 
 func (s *scene) endCommand() error {
-	for _, pid := range beats(s.office.ledger, s.turn.run, true) {
+	endCommand(s.office, s.turn)
+	return nil
+}
+
+// endCommand has the command of a turn end by itself.
+func endCommand(o *office, t turn) {
+	for _, pid := range beats(o.ledger, t.run, true) {
 		_ = unix.Kill(pid, unix.SIGUSR2)
 	}
-	return nil
 }
 
 // stopFor stops processes as SIGSTOP does. What ends them meanwhile is the
@@ -245,20 +272,6 @@ func (s *scene) revokeStopped() error {
 	s.wait(s.long())
 	_ = unix.Kill(s.pid, unix.SIGCONT) // it has been killed by its timer
 	return err
-}
-
-// killWaiter kills somebody who stands in line.
-func (s *scene) killWaiter() error {
-	for _, i := range s.rand.Perm(len(s.office.contenders)) {
-		if c := s.office.contenders[i]; c != s.who {
-			c.mu.Lock()
-			c.send(syscall.SIGKILL)
-			c.mu.Unlock()
-			s.office.deadWaiter = boottime() + int64(s.e.ttl+slack)
-			return nil
-		}
-	}
-	return nil
 }
 
 func (s *scene) leader(f func(i int) error) error {

@@ -8,14 +8,22 @@ import (
 )
 
 // judge reads what everybody has written down.
-func (e *experiment) judge() (*report, error) {
+func (e *experiment) judge(ctx context.Context) (*report, error) {
 	time.Sleep(2 * slack) // whatever is alive after this has survived
 	r := newReport()
 	r.stuck = e.stuck
+	for _, l := range e.left {
+		r.leave(l)
+	}
+	left, err := e.remains(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.left = left
 	for _, b := range e.blows {
 		r.row(b.fault.name).struck++
 	}
-	for _, o := range e.offices {
+	for _, o := range slices.Concat(e.offices, e.aside) {
 		turns, err := o.turns()
 		if err != nil {
 			return nil, err
@@ -23,7 +31,7 @@ func (e *experiment) judge() (*report, error) {
 		for _, c := range o.contenders {
 			r.noise = append(r.noise, c.noise()...)
 		}
-		trial{turns: turns, runs: o.runs(), blows: e.blowsOn(o), max: e.max, stalls: e.stalls}.judge(r)
+		trial{turns: turns, runs: o.runs(), blows: e.blowsOn(o), max: e.max, stalls: e.stalls, soonest: e.soonest}.judge(r)
 	}
 	return r, nil
 }
@@ -60,7 +68,8 @@ type trial struct {
 	blows []blow // by the instant they were struck
 	max   int
 
-	stalls []stall
+	stalls  []stall
+	soonest time.Duration // see config
 }
 
 // stall is when the machine did not run this process though it was ready to, nor,
@@ -218,13 +227,12 @@ func (t trial) lastBlow(at int64) string {
 	return "no fault"
 }
 
-// soonest is far more than a hand-over takes, and less than any timeout of conch's
-// or etcd's: a lost wake-up does not pass for one, and where stalls may have made a
-// hand-over take as long that is said, and may not be often.
-const soonest = 2 * time.Second
-
-// outcome notes when the next turn began after a blow, if one did.
+// outcome notes when the next turn began after a blow, if one did, and whether the
+// command had the time that it is to have.
 func (t trial) outcome(r *report, b blow) {
+	if b.fault.grace {
+		t.grace(r, b)
+	}
 	row := r.row(b.fault.name)
 	if b.kept {
 		row.kept++
@@ -233,18 +241,54 @@ func (t trial) outcome(r *report, b blow) {
 		}
 		return
 	}
-	for _, turn := range t.turns {
-		if turn.token > b.token && turn.from() > b.struck {
-			took := time.Duration(turn.from() - b.struck)
+	passed := b.passed
+	if passed == nil && b.token != 0 {
+		passed = []pass{{b.token, b.struck}}
+	}
+	for _, p := range passed {
+		if turn, ok := next(t.turns, p); ok {
+			took := time.Duration(turn.from() - p.at)
 			row.next = append(row.next, took)
-			switch stalled := t.stalled(b.struck, turn.from()); {
-			case !b.fault.soon || took <= soonest:
-			case took-stalled > soonest:
-				r.stuck = append(r.stuck, fmt.Sprintf("%s: the next turn began only after %v", b.fault.name, took))
-			default: // a lost wake-up would look the same
-				r.unsure = append(r.unsure, fmt.Sprintf("%s: the next turn began only after %v, in which the machine stalled for %v", b.fault.name, took, stalled))
+			if b.fault.soon {
+				t.idle(r, b.fault.name, took, t.stalled(p.at, turn.from()))
 			}
-			return
+		}
+	}
+}
+
+// idle notes for how long a turn was nobody's after an end, or a single kill, while
+// somebody stood in line. A lost wake-up does not pass for a slow hand-over, and
+// where stalls may have made one take as long that is said, and may not be often.
+func (t trial) idle(r *report, fault string, took, stalled time.Duration) {
+	if took > r.idle {
+		r.idle, r.idleAfter = took, fault
+	}
+	switch {
+	case took <= t.soonest:
+	case took-stalled > t.soonest:
+		r.stuck = append(r.stuck, fmt.Sprintf("%s: the next turn began only after %v", fault, took))
+	default: // a lost wake-up would look the same
+		r.unsure = append(r.unsure, fmt.Sprintf("%s: the next turn began only after %v, in which the machine stalled for %v", fault, took, stalled))
+	}
+}
+
+// grace looks whether a command that was asked to end did so by itself, or was
+// killed only when its time was over.
+func (t trial) grace(r *report, b blow) {
+	for _, turn := range t.turns {
+		for _, p := range turn.processes {
+			if turn.token != b.token || p.role != roleCommand || p.ended {
+				continue
+			}
+			had := time.Duration(p.to - b.struck)
+			switch short := killAfter - had; {
+			case short <= lately:
+			case short-t.stalled(p.to, b.struck+int64(killAfter)) > lately:
+				r.row(b.fault.name).hasty++
+				r.details = append(r.details, fmt.Sprintf("%s: the command of token %d (%s) was killed after %v", b.fault.name, b.token, turn.run, had.Round(time.Millisecond)))
+			default:
+				r.unsure = append(r.unsure, fmt.Sprintf("%s: the command of token %d is not seen for longer than %v, but then the machine stalled", b.fault.name, b.token, had))
+			}
 		}
 	}
 }

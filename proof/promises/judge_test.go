@@ -16,9 +16,15 @@ func under(token, from, commandTo, daemonTo int64) turn {
 	}}
 }
 
+// asked makes a turn of a command that ends by itself, or else is killed.
+func asked(token, from, to int64, ended bool) turn {
+	return turn{token: token, processes: []process{{role: roleCommand, from: from * second, to: to * second, ended: ended}}}
+}
+
 func TestJudge(t *testing.T) {
 	honest := &fault{name: "honest"}
 	named := &fault{name: "named", within: func(b blow, p process) bool { return p.to <= b.healed+int64(slack) }}
+	request := &fault{name: "request", ends: true, grace: true}
 	firm := &fault{name: "firm", ends: true}
 	heard := &fault{name: "heard", ends: true, soon: true}
 	for _, c := range []struct {
@@ -48,15 +54,25 @@ func TestJudge(t *testing.T) {
 			turns: []turn{under(1, 1, 2, 2), under(2, 3, 4, 4)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "the next late", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
-		{name: "the next late, on a machine that stalled", kept: true, unsure: 1, trial: trial{max: 1, stalls: []stall{{0, 3 * second / 2}, {5 * second / 2, 4 * second}},
+		{name: "the next late, on a machine that stalled", kept: true, unsure: 1, trial: trial{max: 1, stalls: []stall{{0, 3 * second / 2}, {5 * second / 2, 9 * second / 2}},
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
 		{name: "the next late, and stalls before and after", trial: trial{max: 1, stalls: []stall{{0, 2 * second}, {5 * second, 9 * second}},
 			turns: []turn{under(1, 1, 2, 2), under(2, 5, 6, 6)}, blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 2 * second}}}},
+		{name: "after one who was killed in line", kept: true, trial: trial{max: 1,
+			turns: []turn{under(1, 1, 4, 4), under(2, 5, 8, 8), under(4, 9, 10, 10)},
+			blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 9 * second, passed: []pass{{1, 4 * second}, {2, 8 * second}}}}}},
+		{name: "late after one who was killed in line", trial: trial{max: 1,
+			turns: []turn{under(1, 1, 4, 4), under(2, 5, 8, 8), under(4, 11, 12, 12)},
+			blows: []blow{{fault: heard, token: 1, struck: 2 * second, healed: 9 * second, passed: []pass{{1, 4 * second}, {2, 8 * second}}}}}},
+		{name: "ended by itself", kept: true, trial: trial{max: 1, turns: []turn{asked(1, 1, 2, true)}, blows: []blow{{fault: request, token: 1, struck: 2 * second}}}},
+		{name: "killed when its time was over", kept: true, trial: trial{max: 1, turns: []turn{asked(1, 1, 3, false)}, blows: []blow{{fault: request, token: 1, struck: 2 * second}}}},
+		{name: "killed at once", trial: trial{max: 1, turns: []turn{asked(1, 1, 2, false)}, blows: []blow{{fault: request, token: 1, struck: 2 * second}}}},
 		{name: "a fault that did nothing", trial: trial{max: 1,
 			turns: []turn{under(1, 1, 4, 4)}, blows: []blow{{fault: firm, token: 1, struck: 2 * second, healed: 2 * second, kept: true}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newReport()
+			c.trial.soonest = soonest
 			c.trial.judge(r)
 			if r.kept() != c.kept {
 				r.print(t.Output())

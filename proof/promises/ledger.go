@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // process is one process that ran under a turn. Its times are nanoseconds of
@@ -18,6 +19,7 @@ type process struct {
 	role     string
 	pid      int // in its own pid namespace
 	from, to int64
+	ended    bool // by itself; else it was killed, or has not ended yet
 }
 
 // turn is what ran under one token.
@@ -77,10 +79,11 @@ func readTurns(dir string) ([]turn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(b) < 16 {
+		if len(b) < int(unsafe.Sizeof(life{})) {
 			continue // killed before it had begun
 		}
 		p.from, p.to = int64(binary.NativeEndian.Uint64(b)), int64(binary.NativeEndian.Uint64(b[8:]))
+		p.ended = binary.NativeEndian.Uint64(b[16:]) != 0
 		if p.from == 0 || p.to == 0 {
 			continue
 		}

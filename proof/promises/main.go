@@ -44,6 +44,7 @@ type config struct {
 	only       *regexp.Regexp // faults whose names match this; nil: all
 	rootless   bool
 	patience   time.Duration // with what must come, before it is said not to
+	soonest    time.Duration // within which a turn passes on when etcd is well and hears of its end
 	verbose    bool
 	keep       bool // what was written, ...
 	discard    bool // ... or not even when a promise was broken
@@ -53,6 +54,10 @@ const (
 	killAfter = 500 * time.Millisecond
 	lockDelay = time.Second // conch's default
 )
+
+// soonest is far more than a hand-over takes, and less than any timeout of conch's
+// or etcd's.
+const soonest = time.Second
 
 func main() { cli.Main(tool, insideTool, beatTool) }
 
@@ -78,7 +83,7 @@ var beatTool = cli.Tool{
 // setup declares the flags, of the program as it was started or inside.
 func setup(isInside bool) func(*cli.Flags) cli.Run {
 	return func(f *cli.Flags) cli.Run {
-		c := &config{patience: time.Minute}
+		c := &config{patience: time.Minute, soonest: soonest}
 		var seeds int
 		f.String(&c.bin, cli.Row{Name: "bin", Arg: "DIR", Default: "bin", Env: cli.NoEnv, Help: "where the tools are"})
 		f.Int(&seeds, cli.Row{Name: "seeds", Default: "1", Env: cli.NoEnv, Help: "how many runs, each with the next seed"})
