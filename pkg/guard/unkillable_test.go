@@ -3,6 +3,7 @@ package guard
 import (
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,14 +20,19 @@ func frozen(t *testing.T) (freeze func(*proc.Tree), thaw func()) {
 	if os.Geteuid() != 0 {
 		t.Skip("WHAT CANNOT BE KILLED IS NOT TESTED: a freezer cgroup needs root")
 	}
+	var mu sync.Mutex
 	var f *proctest.Freezer
 	freeze = func(tree *proc.Tree) {
+		mu.Lock()
+		defer mu.Unlock()
 		var err error
 		if f, err = proctest.Freeze(tree.Pid()); err != nil {
 			t.Error(err)
 		}
 	}
 	thaw = func() {
+		mu.Lock()
+		defer mu.Unlock()
 		if f == nil {
 			return
 		}
