@@ -67,7 +67,7 @@ var layers = []layer{
 	{"proof/bench/stamp", ""},
 	{"proof/benchcron", "proof/report pkg/cli pkg/cron pkg/etcd pkg/etcdtest pkg/keys"},
 	{"proof/model", ""}, // the protocol, not the code
-	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest"},
+	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold"},
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +
