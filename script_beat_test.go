@@ -36,18 +36,18 @@ func beatMain() {
 		fmt.Fprintln(os.Stderr, "beat:", err)
 		os.Exit(1)
 	}
+	term := make(chan os.Signal, 1)
+	if *ignore { // before anybody writes to LOG: that is what scripts wait for
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		signal.Notify(term, syscall.SIGTERM)
+	}
 	switch {
 	case *orphan:
 		leave(false, "-ignore", flag.Arg(0))
 		return
 	case *daemon:
 		leave(true, "-orphan", flag.Arg(0))
-	}
-	term := make(chan os.Signal, 1)
-	if *ignore {
-		signal.Ignore(syscall.SIGTERM)
-	} else {
-		signal.Notify(term, syscall.SIGTERM)
 	}
 	end := time.After(*length)
 	for tick := time.NewTicker(3 * time.Millisecond); ; {
