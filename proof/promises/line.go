@@ -70,7 +70,7 @@ func (s *scene) pass() error {
 			err = errors.New("nobody waits in line")
 		}
 		if err == nil {
-			_, old, _, err = s.office.holder(s.e.max)
+			old, err = s.office.newest(s.e.max)
 		}
 		return err
 	})
@@ -82,6 +82,19 @@ func (s *scene) pass() error {
 	endCommand(s.office, old)
 	s.follows(pass{old.token, at})
 	return nil
+}
+
+// newest returns the newest turn, once so many are at work and it is one of them.
+func (o *office) newest(slots int) (turn, error) {
+	_, t, _, err := o.holder(slots)
+	if err != nil {
+		return turn{}, err
+	}
+	turns, err := o.turns()
+	if later, ok := next(turns, pass{t.token, t.from()}); err == nil && ok {
+		err = fmt.Errorf("token %d is not at work yet", later.token)
+	}
+	return t, err
 }
 
 // patience is how long something is waited for; aside, where nothing lapses, less.
