@@ -25,8 +25,8 @@ func (e *Unfit) Error() string { return e.Path + " cannot be replaced in one ste
 // The newest token that has replaced it is kept beside it, in .NAME.conch, under
 // whose lock tokens are compared and the file is renamed: a holder of before cannot
 // undo what a later one wrote, though its last look at etcd was in time. That is
-// found from where symlinks lead, so a file has one, whatever it is called. Of its
-// other hard links nothing is known: they keep what they have.
+// found from where symlinks lead, so a file has one, whatever it is called. A file
+// with several hard links would have several: it is refused.
 type File struct {
 	dir  *os.File // that it is in
 	base string   // its name there
@@ -36,8 +36,8 @@ type File struct {
 
 // OpenFile opens a file to replace, which need not exist. Owner, group, permissions,
 // access list and user's attributes of one that does are kept. The error is an
-// *Unfit if it is not a regular file, if those cannot be kept, or if nothing can be
-// made beside it.
+// *Unfit if it is not a regular file or has other hard links, if those cannot be
+// kept, or if nothing can be made beside it.
 func OpenFile(path string) (*File, error) { return open(path, true) }
 
 // open is OpenFile. Where a file can be made that has no name, there is none to be

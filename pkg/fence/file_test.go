@@ -123,6 +123,7 @@ func TestFileUnfit(t *testing.T) {
 			os.Symlink("/dev/null", "null"), os.Symlink("loop", "loop"), os.Symlink("d", "dlink"),
 			os.WriteFile("record", nil, 0o600), os.Symlink("/etc/passwd", ".record.conch"),
 			os.WriteFile("record2", nil, 0o600), os.Mkdir(".record2.conch", 0o700),
+			os.WriteFile("one", nil, 0o600), os.Link("one", "two"), os.Symlink("two", "second"),
 		} {
 			if err != nil {
 				t.Fatal(err)
@@ -139,6 +140,8 @@ func TestFileUnfit(t *testing.T) {
 			"new/":        "is a directory",
 			"pipe":        "it is a pipe",
 			"socket":      "it is a socket",
+			"one":         "one cannot be replaced in one step: it has 2 hard links",
+			"second":      "two cannot be replaced in one step: it has 2 hard links",
 			"loop":        "too many levels of symbolic links",
 			"none/file":   "no such file or directory",
 			"record/file": "not a directory",
@@ -307,6 +310,22 @@ func TestFileRefused(t *testing.T) {
 			t.Errorf("what has become a symlink: %v", err)
 		}
 		f.Close()
+		// or got another name
+		if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("better"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if f, err = open(path, unnamed); err != nil {
+			t.Fatal(err)
+		}
+		second := filepath.Join(t.TempDir(), "second")
+		if err := os.Link(path, second); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Replace(context.Background(), Token{Rev: 12, Cluster: cluster}, sure); !errors.As(err, &unfit) {
+			t.Errorf("what has got another name: %v", err)
+		}
+		f.Close()
+		want(t, second, "better")
 		entries(t, dir, ".file.conch", "file")
 	})
 }

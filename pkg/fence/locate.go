@@ -75,6 +75,8 @@ func (f *File) old() (*unix.Stat_t, error) {
 		return nil, f.unfit("%v", err)
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return nil, f.unfit("it is not a regular file any more")
+	case st.Nlink > 1: // each with a record of its own, and a fence that knows nothing of the others
+		return nil, f.unfit("it has %d hard links, and the others would keep what they have", st.Nlink)
 	}
 	var x unix.Statx_t // before Linux 5.8 it is the rename that says so
 	err = unix.Statx(f.dirFD(), f.base, unix.AT_SYMLINK_NOFOLLOW, 0, &x)
