@@ -29,12 +29,7 @@ func (o *Options) Held(ctx context.Context, stdio *cli.Stdio, line keys.Line) er
 	if o.Plain && !o.Configured() {
 		return nil
 	}
-	var mine []fence.Token
-	for _, t := range fence.Enclosing(stdio.Lookup) {
-		if strings.HasPrefix(t.Key, line.Dir) {
-			mine = append(mine, t)
-		}
-	}
+	mine := enclosing(stdio, line)
 	if len(mine) == 0 {
 		return cli.No // without asking: a script begins with this
 	}
@@ -59,6 +54,45 @@ func (o *Options) Held(ctx context.Context, stdio *cli.Stdio, line keys.Line) er
 		}
 		return cli.Errorf(cli.Failed, "%s: %w", line.Name, stray)
 	})
+}
+
+// enclosing returns the tokens of the holds in a line that this process runs under,
+// as far as its environment says.
+func enclosing(stdio *cli.Stdio, line keys.Line) (mine []fence.Token) {
+	for _, t := range fence.Enclosing(stdio.Lookup) {
+		if strings.HasPrefix(t.Key, line.Dir) {
+			mine = append(mine, t)
+		}
+	}
+	return mine
+}
+
+// endless refuses to wait for a hold that this process runs under, for that lasts
+// until this process has ended. It is asked before the first turn only: nobody runs
+// under another one of the line later.
+func (s *Session) endless(ctx context.Context) error {
+	if s.NonBlock { // which is told who has it
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
+	defer cancel()
+	room := s.Room
+	for _, t := range enclosing(s.stdio, s.Line) {
+		h, err := hold.HolderOf(ctx, s.Client, t)
+		switch {
+		case errors.Is(err, hold.ErrFenced):
+			continue
+		case err != nil:
+			return err
+		case ours(h) != nil: // nor does it wait for us
+			continue
+		}
+		if room -= max(1, h.Weight); room < 0 {
+			err := cli.Errorf(cli.Config, "%s: would wait for ever: it runs under the hold that it waits for, of %s", s.Line.Name, h)
+			return cli.Hint(err, "%s %s --held says whether it is held already", s.tool, s.Line.Name)
+		}
+	}
+	return nil
 }
 
 // ours says why this process does not die with the hold of h, or nil.

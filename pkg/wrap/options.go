@@ -57,6 +57,10 @@ type Options struct {
 	CmdShown   string // argv, name, none
 	Publish    string
 
+	// Room is how much of NAME there is besides what a turn takes, of a tool that has
+	// turns beside each other.
+	Room int
+
 	// Output opens what takes the command's standard output, once the command is to
 	// be started. Nil: it is ours.
 	Output func() (Sink, error)

@@ -35,6 +35,7 @@ type Session struct {
 	hangUp     func() // ends --listen
 	stopped    bool   // a signal has asked us to end
 	let        bool   // the caller's descriptors have been let go
+	joined     bool   // a turn has been asked for
 	ran        bool   // the command has been started, in this turn
 
 	left guard.Survivors // of what was started in this turn

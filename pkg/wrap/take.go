@@ -34,6 +34,12 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 		if err = s.skipIfDone(ctx); err != nil {
 			return err
 		}
+		if !s.joined {
+			if err = s.endless(ctx); err != nil {
+				return err
+			}
+			s.joined = true
+		}
 		ctx, over := s.Client.Surveyed(ctx)
 		turn, err = join(ctx, s.Client, s.request(line))
 		if unfit := over(); unfit != nil {

@@ -237,6 +237,7 @@ func (o *options) checkTurn() error {
 	case o.max == 0:
 		return cli.Usagef("--max N is missing: how many may run at a time (or --shared, or --exclusive)")
 	}
+	o.Room = o.max - o.weight
 	switch {
 	case o.given("spread-by") && o.spreadBy == "":
 		return cli.Usagef("--spread-by is empty; it needs a LABEL")
