@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -90,6 +91,46 @@ func TestForeignProc(t *testing.T) {
 	end := s.next().End
 	if end == nil || end.Cause != SentinelDied || !end.Empty {
 		t.Errorf("%+v", end)
+	}
+}
+
+// TestForeignProcContained is a supervisor that is contained itself, and an ordinary
+// user: what it writes in /proc is about its own sentinel.
+func TestForeignProcContained(t *testing.T) {
+	needRoot(t)
+	exe := copyOfTest(t)
+	s := supervised(t, plan{Script: "(setsid sleep 1000 >/dev/null 2>&1 &); id -u; exit 3", Contain: true}, func(c *exec.Cmd) {
+		asNobody(c, exe)
+		c.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
+	})
+	if e := s.next(); e.Pid == 0 {
+		t.Fatal(e.Err)
+	}
+	if end := s.next().End; end == nil || end.Status != 3<<8 || !end.Empty {
+		t.Errorf("%+v", end)
+	}
+	s.empty()
+	if text, err := os.ReadFile(filepath.Join(filepath.Dir(s.Journal), "out")); string(text) != "65534\n" {
+		t.Errorf("user %q, %v", text, err)
+	}
+}
+
+// TestNoProcContained is an ordinary user without a /proc, in which to say who the
+// command is to be: it is refused, and nobody waits.
+func TestNoProcContained(t *testing.T) {
+	needRoot(t)
+	exe := copyOfTest(t)
+	s := supervised(t, plan{Script: "exit 3", Contain: true}, func(c *exec.Cmd) {
+		path, err := exec.LookPath("unshare")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Path = path
+		c.Args = []string{"unshare", "--mount", "sh", "-c",
+			`mount -t tmpfs none /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$0"`, exe}
+	})
+	if e := s.next(); e.Pid != 0 || !strings.Contains(e.Err, "cannot be contained: ") {
+		t.Errorf("%+v", e)
 	}
 }
 

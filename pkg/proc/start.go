@@ -285,6 +285,7 @@ func (p *Prepared) fork(c *Cmd) error {
 	t.begin()
 	if userSpaced {
 		if err := mapUser(pid); err != nil {
+			p.close() // while its ends are open here, its end is not seen
 			p.Drop()
 			return &StartError{c.Args[0], fmt.Errorf("cannot be contained: %w", err)}
 		}
