@@ -402,3 +402,50 @@ func TestFileRace(t *testing.T) {
 		entries(t, dir, ".file.conch", "file")
 	})
 }
+
+// A directory that is renamed meanwhile is the same one: what is in it is replaced,
+// with what it has, and nothing is waited for. What has come to lie at its name is
+// let alone.
+func TestFileDirectoryMoves(t *testing.T) {
+	both(t, func(t *testing.T, dir string, unnamed bool) {
+		t.Chdir(dir)
+		for _, err := range []error{
+			os.Mkdir("here", 0o755), os.WriteFile("here/file", []byte("old"), 0o640), os.Chmod("here/file", 0o640),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := open("here/file", unnamed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Write([]byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range []error{
+			os.Rename("here", "there"), os.Mkdir("here", 0o755), os.WriteFile("here/file", []byte("another"), 0o600),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		done := make(chan error, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		go func() { done <- f.Replace(ctx, Token{Key: "/k", Rev: 1, Cluster: cluster}, sure) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("it waits for ever")
+		}
+		want(t, "there/file", "new")
+		want(t, "here/file", "another")
+		entries(t, "there", ".file.conch", "file")
+		entries(t, "here", "file")
+	})
+}

@@ -78,12 +78,18 @@ func (f *File) lockRecord(ctx context.Context) (record, error) {
 			return record{}, err
 		}
 		// Somebody may have removed it meanwhile, and somebody else made another.
-		now, err := os.Lstat(r.Name())
-		if st, serr := r.Stat(); err == nil && serr == nil && os.SameFile(st, now) {
+		if r.lies(f) {
 			return r, nil
 		}
 		r.Close()
 	}
+}
+
+// lies reports whether the record is what has its name still.
+func (r record) lies(f *File) bool {
+	var ours, now unix.Stat_t
+	err := errors.Join(unix.Fstat(int(r.Fd()), &ours), unix.Fstatat(f.dirFD(), f.hidden(), &now, unix.AT_SYMLINK_NOFOLLOW))
+	return err == nil && ours.Dev == now.Dev && ours.Ino == now.Ino
 }
 
 func (r record) lock(ctx context.Context) error {

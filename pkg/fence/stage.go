@@ -81,10 +81,11 @@ func (f *File) link() error {
 // sweep removes what those have left who were killed before they were done. It is
 // a comfort, so nothing is said where it fails.
 func (f *File) sweep() {
-	dir, err := os.Open(f.dir.Name())
+	fd, err := unix.Openat(f.dirFD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
+	dir := os.NewFile(uintptr(fd), f.dir.Name())
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
@@ -142,7 +143,8 @@ func (f *File) adopt(old *unix.Stat_t) error {
 }
 
 func (f *File) adoptAttributes(fd int) error {
-	names, err := attributes(f.path())
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", f.dirFD(), f.base) // the directory may have another name by now
+	names, err := attributes(path)
 	if err != nil {
 		return f.unfit("its attributes cannot be read: %v", err)
 	}
@@ -154,7 +156,7 @@ func (f *File) adoptAttributes(fd int) error {
 			continue
 		}
 		value := make([]byte, 64<<10) // the longest that Linux allows
-		n, err := unix.Lgetxattr(f.path(), name, value)
+		n, err := unix.Lgetxattr(path, name, value)
 		if err == nil {
 			err = unix.Fsetxattr(fd, name, value[:n], 0)
 		}
