@@ -331,11 +331,11 @@ func TestFileRefused(t *testing.T) {
 }
 
 // What somebody has left who was killed is removed by the next one; what somebody
-// is still writing is not.
+// is still writing is not, nor the record of file.conch-aa.
 func TestFileLeftovers(t *testing.T) {
 	both(t, func(t *testing.T, dir string, unnamed bool) {
 		path := filepath.Join(dir, "file")
-		for _, name := range []string{".file.conch-new", ".file.conch-abcdefgh", ".file.conchX", ".other.conch-abcdefgh"} {
+		for _, name := range []string{".file.conch-new", ".file.conch-abcdefgh", ".file.conchX", ".other.conch-abcdefgh", ".file.conch-aa.conch", ".file.conch-mine"} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte("left"), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -353,10 +353,11 @@ func TestFileLeftovers(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, path, "slow")
-		rest := []string{".file.conch"}
+		rest := []string{".file.conch", ".file.conch-aa.conch"}
 		if unnamed { // where files need no name, none are left with one of that kind
 			rest = append(rest, ".file.conch-abcdefgh")
 		}
+		rest = append(rest, ".file.conch-mine")
 		entries(t, dir, append(rest, ".file.conchX", ".other.conch-abcdefgh", "file")...)
 	})
 }

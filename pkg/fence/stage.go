@@ -41,7 +41,7 @@ func (f *File) make(old *unix.Stat_t, unnamed bool) error {
 		}
 	}
 	for {
-		name := fmt.Sprintf("%s-%s", f.hidden(), strings.ToLower(rand.Text()[:8]))
+		name := f.hidden() + "-" + strings.ToLower(rand.Text()[:drawn])
 		fd, err := unix.Openat(f.dirFD(), name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, mode)
 		switch {
 		case err == unix.EEXIST:
@@ -59,6 +59,13 @@ func (f *File) make(old *unix.Stat_t, unnamed bool) error {
 		return nil
 	}
 }
+
+// drawn is how many letters and digits make the name of what is to take a file's place.
+const drawn = 8
+
+// isDrawn reports whether they can be these: the record of another file, whose name
+// begins like ours, can lie there too.
+func isDrawn(suffix string) bool { return len(suffix) == drawn && !strings.Contains(suffix, ".") }
 
 // link gives what has no name one. The record's lock is held: what has that name was
 // left by somebody who was killed right here.
@@ -92,7 +99,7 @@ func (f *File) sweep() {
 		return
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, f.hidden()+"-") {
+		if suffix, ok := strings.CutPrefix(name, f.hidden()+"-"); !ok || suffix != "new" && !isDrawn(suffix) {
 			continue
 		}
 		fd, err := unix.Openat(f.dirFD(), name, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
