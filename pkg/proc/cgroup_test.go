@@ -192,6 +192,20 @@ func TestCgroupEpilogue(t *testing.T) {
 	}
 }
 
+// TestCgroupWaiting has the supervisor killed before there is a command.
+func TestCgroupWaiting(t *testing.T) {
+	dir := delegation(t)
+	for _, epilogue := range []string{"", "true"} {
+		s := supervised(t, plan{Script: "exit", Await: "new", Epilogue: epilogue}, inGroup(t, dir))
+		s.next()
+		if len(directories(dir)) != 1 {
+			t.Fatal("it has no subgroup")
+		}
+		s.signal(syscall.SIGKILL)
+		await(t, "end of the subgroup", func() bool { return len(directories(dir)) == 0 })
+	}
+}
+
 func TestCgroupForkStorm(t *testing.T) {
 	dir := delegation(t)
 	s := storm(t, inGroup(t, dir))

@@ -89,6 +89,11 @@ func supervise(text string) int {
 		if err := prepared.fork(c); err != nil {
 			panic(err)
 		}
+		if c.Epilogue != nil {
+			if err := prepared.Arm(c.Epilogue); err != nil {
+				panic(err)
+			}
+		}
 		say(event{Sentinel: prepared.tree.sentinel})
 		select {}
 	}

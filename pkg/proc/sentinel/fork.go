@@ -217,6 +217,7 @@ func admit(a *Arena) {
 		// child of its may keep the pipe from saying.
 		if e == 0 || a.polls[1].Revents != 0 {
 			closeRest(a)
+			ungroup(a)
 			epilogue(a)
 			refuse(a)
 		}
@@ -238,9 +239,7 @@ func admit(a *Arena) {
 //go:nocheckptr
 func refuse(a *Arena) {
 	fail(a, AtLate, 0)
-	if a.group != 0 {
-		sys(unix.SYS_UNLINKAT, ^uintptr(99), a.group, unix.AT_REMOVEDIR, 0)
-	}
+	ungroup(a)
 	exit(1)
 }
 

@@ -74,9 +74,18 @@ func childless(a *Arena) {
 		tire(a)
 		return
 	}
+	ungroup(a)
+	a.Phase = Empty
+	ping(a)
+}
+
+// ungroup removes the tree's cgroup, which is empty.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func ungroup(a *Arena) {
 	if a.group != 0 {
 		sys(unix.SYS_UNLINKAT, ^uintptr(99), a.group, unix.AT_REMOVEDIR, 0)
 	}
-	a.Phase = Empty
-	ping(a)
 }
