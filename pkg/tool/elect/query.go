@@ -137,6 +137,11 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		_, err := fmt.Fprintln(stdio.Out, text(office.Name, h))
 		return err
 	}, func(h hold.Contact) error {
+		if o.output == wrap.OutputValue { // nothing else stands among the values
+			aside := *stdio
+			aside.Out = stdio.Err
+			return wrap.SayContact(&aside, false, wrap.Contact{Office: office.Name}, h)
+		}
 		said = -1 // who holds is said again
 		return wrap.SayContact(stdio, o.json, wrap.Contact{Office: office.Name}, h)
 	})
