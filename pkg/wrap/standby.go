@@ -3,7 +3,6 @@ package wrap
 import (
 	"context"
 	"encoding/json"
-
 	"strings"
 	"sync"
 	"time"
@@ -149,6 +148,7 @@ func (w *warden) watch(p *proc.Prepared) {
 	defer w.mu.Unlock()
 	if w.now == p {
 		w.now = nil
+		p.Drop()
 		_ = w.renew()
 	}
 }
