@@ -76,8 +76,9 @@ func (w waiting) Write(b []byte) (int, error) {
 // it has been written, and Wait does not wait for it.
 func (s *Stream) Try(b []byte) bool { return s.queue.Try(func() { _ = s.write(b) }) }
 
-// Settle returns when nothing is being written, or after a moment.
-func (s *Stream) Settle() { s.queue.Idle(moment) }
+// Settle returns when nothing is being written, or after a moment; and whether it is
+// so.
+func (s *Stream) Settle() bool { return s.queue.Idle(moment) }
 
 // Write has b written, and returns when that has been done, or after a moment. It
 // does not fail: whether somebody reads what is said is no concern of who says it.

@@ -167,8 +167,7 @@ func (l *waitingLine) clear() {
 	l.mu.Unlock()
 	l.cancel()
 	l.wg.Wait()
-	if l.text != "" {
-		l.w.Settle()
+	if l.text != "" && l.w.Settle() {
 		l.w.Try([]byte("\r\x1b[K"))
 		l.w.Settle() // before the command has the terminal
 	}
