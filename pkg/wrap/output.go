@@ -30,6 +30,12 @@ type Sink interface {
 // are dead: a disk may be slow. Only somebody who was handed the pipe makes it last.
 const lastWords = 30 * time.Second
 
+// answers is how long a Sink may take for one thing: its mount may be dead, and a hold
+// is not kept for that.
+const answers = 5 * time.Second
+
+var errStuck = errors.New("what takes the command's output does not answer")
+
 // output is the pipe between a command and a Sink. It is a pipe, and not the Sink's
 // file itself, for many commands do not say when a write has failed: the disk being
 // full is ours to see.
@@ -39,6 +45,8 @@ type output struct {
 	sink Sink
 	done chan struct{} // closed when all has been read, or cannot be kept
 	err  error         // why it cannot
+
+	answers time.Duration
 }
 
 func newOutput(open func() (Sink, error)) (*output, error) {
@@ -47,20 +55,33 @@ func newOutput(open func() (Sink, error)) (*output, error) {
 		return nil, err
 	}
 	w.Fd() // makes it blocking, as commands want it
-	return &output{open: open, r: r, w: w, done: make(chan struct{})}, nil
+	return &output{open: open, r: r, w: w, done: make(chan struct{}), answers: answers}, nil
 }
 
 // start opens the sink, which is filled from then on.
-func (o *output) start() (err error) {
+func (o *output) start() error {
 	if o == nil {
 		return nil
 	}
-	if o.sink, err = o.open(); err != nil {
-		return err
+	opened := make(chan error, 1)
+	var sink Sink
+	go func() { // ends when the file system answers
+		var err error
+		sink, err = o.open()
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		if err != nil {
+			return err
+		}
+	case <-time.After(o.answers):
+		return cli.Errorf(cli.Config, "%w", errStuck)
 	}
-	go func() {
+	o.sink = sink
+	go func() { // likewise
 		defer close(o.done)
-		if _, o.err = io.Copy(o.sink, o.r); o.err != nil {
+		if _, o.err = io.Copy(sink, o.r); o.err != nil {
 			o.r.Close() // the command learns of it as of any reader that goes away
 		}
 	}()
@@ -84,10 +105,15 @@ func (o *output) stdio() (files [3]*os.File) {
 }
 
 // end returns when all has been read that comes within a time, and why that is not
-// all, or could not be kept. The writers are dead.
+// all, or could not be kept. The writers are dead. The Sink of which it says that it
+// does not answer is in use still.
 func (o *output) end(within time.Duration) error {
 	_ = o.r.SetReadDeadline(time.Now().Add(within))
-	<-o.done
+	select {
+	case <-o.done:
+	case <-time.After(within + o.answers):
+		return errStuck
+	}
 	if errors.Is(o.err, os.ErrDeadlineExceeded) {
 		return errors.New("somebody outside of the command holds its output open")
 	}
@@ -100,11 +126,10 @@ func (o *output) close() {
 		return
 	}
 	o.started()
-	if o.sink != nil {
-		_ = o.end(0)
+	if o.sink != nil && o.end(0) != errStuck {
 		o.sink.Close()
-		o.sink = nil
 	}
+	o.sink = nil
 	o.r.Close()
 }
 
