@@ -268,6 +268,52 @@ func TestLinger(t *testing.T) {
 	w.empty()
 }
 
+// Where there is no place to keep any more, no lease is left that was to keep it: it
+// may be one of many hours.
+func TestLingerInVain(t *testing.T) {
+	w := newWorld(t)
+	before := w.leases()
+	r := w.request()
+	r.Linger = true
+	for _, gone := range []string{"key", "record"} {
+		now := w.join(r)
+		at := map[string]string{"key": now.Token().Key, "record": now.Remains()[0].RunKey}[gone]
+		if _, err := w.admin.Delete(within(t, 10*time.Second), at); err != nil {
+			t.Fatal(err)
+		}
+		if err := now.Release(context.Background(), After{Linger: time.Hour}); err != nil {
+			t.Error(err)
+		}
+		w.empty()
+		for id, ttl := range w.leases() {
+			if _, had := before[id]; !had {
+				t.Errorf("without its %s a lease of %d s is left", gone, ttl)
+			}
+		}
+	}
+}
+
+// leases returns the leases that there are, with their TTL.
+func (w *world) leases() map[clientv3.LeaseID]int64 {
+	w.t.Helper()
+	ctx := within(w.t, 10*time.Second)
+	r, err := w.admin.Leases(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all := make(map[clientv3.LeaseID]int64)
+	for _, l := range r.Leases {
+		ttl, err := w.admin.TimeToLive(ctx, l.ID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if ttl.TTL > 0 {
+			all[l.ID] = ttl.GrantedTTL
+		}
+	}
+	return all
+}
+
 func TestEvict(t *testing.T) {
 	w := newWorld(t)
 	if _, err := Evict(within(t, 10*time.Second), w.c, space, w.line, "me"); !errors.Is(err, ErrVacant) {

@@ -188,9 +188,23 @@ func (r Remains) release(ctx context.Context, c *etcd.Client, after After) (err,
 	return r.clear(ctx, c, stay, after), unlinger
 }
 
-// linger returns the operations with which the place is kept for d, or none where
-// it is given up.
-func (r Remains) linger(ctx context.Context, c *etcd.Client, d time.Duration) (stay []clientv3.Op, _ error) {
+// keeping is how a place is kept: these operations put it under a lease of its own.
+type keeping struct {
+	lease *lease.Lease
+	ops   []clientv3.Op
+}
+
+// done reports whether the release has kept the place. It has not where there was
+// none any more.
+func (k *keeping) done(t *clientv3.TxnResponse) bool {
+	if t.Succeeded {
+		return t.Responses[1].GetResponseTxn().Succeeded
+	}
+	return underLease(rangeOf(t, 0), k.lease.ID) // by an attempt before
+}
+
+// linger returns how the place is to be kept for d, or nil where it is given up.
+func (r Remains) linger(ctx context.Context, c *etcd.Client, d time.Duration) (*keeping, error) {
 	switch {
 	case d <= 0:
 		return nil, nil
@@ -201,11 +215,11 @@ func (r Remains) linger(ctx context.Context, c *etcd.Client, d time.Duration) (s
 	if err := l.Grant(ctx); err != nil {
 		return nil, fmt.Errorf("the place could not be kept: %w", err)
 	}
-	stay = []clientv3.Op{clientv3.OpPut(r.Key, r.Lingering, l.With())}
+	ops := []clientv3.Op{clientv3.OpPut(r.Key, r.Lingering, l.With())}
 	if r.SlotKey != "" {
-		stay = append(stay, clientv3.OpPut(r.SlotKey, r.Run, l.With()))
+		ops = append(ops, clientv3.OpPut(r.SlotKey, r.Run, l.With()))
 	}
-	return stay, nil
+	return &keeping{l, ops}, nil
 }
 
 // errPassed means that somebody else has taken over, so that a done-marker is no
@@ -218,8 +232,8 @@ var errPassed = errors.New("the turn has passed on")
 // makes sure only that the key is gone. The revoke comes after that, so that key
 // and record go in one revision and the next in line need not wait for the
 // record; where etcd is far it is sent close behind. A key that is to stay must
-// have its new lease first.
-func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, after After) error {
+// have its new lease first; if there is none to stay, that is revoked, too.
+func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after After) error {
 	then, orElse := r.going(stay)
 	if after.Done != "" {
 		then = append(then, clientv3.OpPut(after.Done, after.Value))
@@ -246,6 +260,9 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay []clientv3.Op, 
 	}
 	if t.Succeeded {
 		r.unentrust(ctx, c, t.Responses[0])
+	}
+	if stay != nil && !stay.done(t) {
+		err = errors.Join(err, stay.lease.Revoke(ctx))
 	}
 	others := t.Succeeded && rangeOf(t, len(then)-1).Count > 0
 	if far {
@@ -318,7 +335,7 @@ func makeWay(ctx context.Context) {
 }
 
 // going returns what a release does if the record is ours, and else.
-func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
+func (r Remains) going(stay *keeping) (then, orElse []clientv3.Op) {
 	exists := []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.Key), ">", 0)}
 	then = []clientv3.Op{clientv3.OpDelete(r.RunKey, clientv3.WithPrevKV())}
 	last := clientv3.Compare(clientv3.CreateRevision(r.Dir), "=", r.Rev).WithPrefix()
@@ -326,11 +343,11 @@ func (r Remains) going(stay []clientv3.Op) (then, orElse []clientv3.Op) {
 		return clientv3.OpTxn([]clientv3.Cmp{last}, []clientv3.Op{op}, []clientv3.Op{ifVacant(r.Dir, op)})
 	}
 	if stay != nil { // else this may be the second time of asking, and the key shall stay
-		then = append(then, clientv3.OpTxn(exists, stay, nil))
+		then = append(then, clientv3.OpTxn(exists, stay.ops, nil))
 		if r.SlotKey != "" { // nobody will be there to take it away; who comes puts it again
 			then = append(then, asLast(clientv3.OpDelete(r.CapKey)))
 		}
-		return then, nil
+		return then, []clientv3.Op{clientv3.OpGet(r.Key)}
 	}
 	gone := clientv3.OpDelete(r.Key)
 	then = append(then, clientv3.OpTxn(exists, []clientv3.Op{gone}, nil))
