@@ -264,6 +264,35 @@ func releaseBeforeTheSlow(t *testing.T, before bool) {
 	w.empty()
 }
 
+// A record that goes with a lease says nothing of its holder's turn. No conch leaves it
+// there that says that it has the turn, but others may, as one from before it was ever
+// put there does.
+func TestReadyBehindLease(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	g, err := w.admin.Grant(within(t, 10*time.Second), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.admin.Put(within(t, 10*time.Second), now.Remains()[0].RunKey, now.me.run, clientv3.WithLease(g.ID)); err != nil {
+		t.Fatal(err)
+	}
+	next := w.later(w.request())
+	w.recorded(2)
+	if _, err := w.admin.Revoke(within(t, 10*time.Second), g.ID); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case turn := <-next:
+		w.release(turn)
+		t.Fatal("both have a turn")
+	case <-time.After(time.Second): // it would have seen that
+	}
+	w.release(now)
+	w.release(<-next)
+	w.empty()
+}
+
 // unleased checks that a key has that value, and no lease.
 func (w *world) unleased(key, value string) {
 	w.t.Helper()

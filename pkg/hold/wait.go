@@ -193,7 +193,8 @@ func (me *candidacy) recordOf(c Candidate) string {
 // the dead: whoever stood between us and ahead has had no turn, or has lost its
 // place and will see that its record has gone; and whoever had one before was seen
 // off by ahead. It reports whether the turn is ours when ahead's record goes: not so
-// if ahead may stay in line after its turn, or something could not be done.
+// if ahead may stay in line after its turn, if the record may go by itself, or if
+// something could not be done.
 func (me *candidacy) record(ctx context.Context, ahead Candidate) (ready bool, _ error) {
 	front := clientv3.Compare(clientv3.CreateRevision(ahead.Key), "=", ahead.Rev)
 	r, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
@@ -217,7 +218,7 @@ func (me *candidacy) record(ctx context.Context, ahead Candidate) (ready bool, _
 		switch {
 		case owner == me.key:
 		case owner == ahead.Key:
-			ready = !parseRunning(kv.Value).Stays
+			ready = kv.Lease == 0 && !parseRunning(kv.Value).Stays
 		case len(then) < maxSweep:
 			cond = append(cond, clientv3.Compare(clientv3.CreateRevision(owner), "=", 0))
 			then = append(then, clientv3.OpDelete(string(kv.Key)))
