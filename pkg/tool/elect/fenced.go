@@ -15,6 +15,7 @@ import (
 	"conch/pkg/guard"
 	"conch/pkg/hold"
 	"conch/pkg/keys"
+	"conch/pkg/proc"
 	"conch/pkg/wrap"
 )
 
@@ -57,6 +58,7 @@ func (o *options) runFenced(ctx context.Context, stdio *cli.Stdio, office keys.L
 	if o.Once != "" {
 		return cli.Usagef("--once records with a turn of its own, and there is one already: put it there")
 	}
+	defer proc.BuryStrays()()
 	s, err := wrap.Open(ctx, o.Options, name, "elect", office, argv, stdio)
 	if err != nil {
 		return err
