@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"conch/pkg/cli"
@@ -67,32 +68,45 @@ func enclosing(stdio *cli.Stdio, line keys.Line) (mine []fence.Token) {
 	return mine
 }
 
-// endless refuses to wait for a hold that this process runs under, for that lasts
-// until this process has ended. It is asked before the first turn only: nobody runs
+// endless refuses to wait without --wait for a hold that this process runs under, for
+// that lasts until this process has ended. It is asked before the first turn only: nobody runs
 // under another one of the line later.
 func (s *Session) endless(ctx context.Context) error {
-	if s.NonBlock { // which is told who has it
+	if s.NonBlock || s.Wait >= 0 { // which is told who has it
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
 	defer cancel()
+	var mine []hold.Candidate
 	room := s.Room
 	for _, t := range enclosing(s.stdio, s.Line) {
 		h, err := hold.HolderOf(ctx, s.Client, t)
 		switch {
 		case errors.Is(err, hold.ErrFenced):
-			continue
 		case err != nil:
 			return err
-		case ours(h) != nil: // nor does it wait for us
-			continue
-		}
-		if room -= max(1, h.Weight); room < 0 {
-			err := cli.Errorf(cli.Config, "%s: would wait for ever: it runs under the hold that it waits for, of %s", s.Line.Name, h)
-			return cli.Hint(err, "%s %s --held says whether it is held already", s.tool, s.Line.Name)
+		case ours(h) == nil: // others do not wait for us
+			mine = append(mine, h)
+			room -= max(1, h.Weight)
 		}
 	}
-	return nil
+	if len(mine) == 0 {
+		return nil
+	}
+	alone := false
+	if s.Alone.Dir != "" {
+		l, err := hold.List(ctx, s.Client, s.Alone)
+		if err != nil {
+			return err
+		}
+		has, ok := l.Holder()
+		alone = ok && slices.ContainsFunc(mine, func(h hold.Candidate) bool { return h.Host == has.Host && h.PID == has.PID })
+	}
+	if room >= 0 && !alone {
+		return nil
+	}
+	err := cli.Errorf(cli.Config, "%s: would wait for ever: it runs under the hold that it waits for, of %s", s.Line.Name, mine[0])
+	return cli.Hint(err, "%s %s --held says whether it is held already", s.tool, s.Line.Name)
 }
 
 // ours says why this process does not die with the hold of h, or nil.

@@ -57,9 +57,10 @@ type Options struct {
 	CmdShown   string // argv, name, none
 	Publish    string
 
-	// Room is how much of NAME there is besides what a turn takes, of a tool that has
-	// turns beside each other.
-	Room int
+	// Of a tool that has turns beside each other: how much of NAME there is besides
+	// what one takes, and the line, if any, of which it needs the turn as well.
+	Room  int
+	Alone keys.Line
 
 	// Output opens what takes the command's standard output, once the command is to
 	// be started. Nil: it is ours.

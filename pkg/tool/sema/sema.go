@@ -157,9 +157,9 @@ func (o *options) join(pool keys.Pool) (wrap.Join, error) {
 	if err := keys.CheckName(label); err != nil {
 		return nil, cli.Usagef("--spread-by: %w", err)
 	}
-	line := o.Space.PoolHost(pool.Name, label)
+	o.Alone = o.Space.PoolHost(pool.Name, label)
 	return func(ctx context.Context, c *etcd.Client, r hold.Request) (*hold.Turn, error) {
-		t, err := hold.JoinSpread(ctx, c, r, share, line)
+		t, err := hold.JoinSpread(ctx, c, r, share, o.Alone)
 		share.Adopt = share.Adopt || err == nil
 		return t, explain(err, pool.Name)
 	}, nil
