@@ -35,7 +35,7 @@
 //	proof/report   the table that a benchmark prints
 //	proof/bench    what conch costs, beside its peers; make bench
 //	proof/benchcron  the same of cron; make bench-cron
-//	proof/model    the protocol, explored exhaustively
+//	proof/model    the protocol, explored exhaustively; below it, what a SIGKILL leaves
 //	proof/promises contenders, faults, and a judge who counts overlaps
 //
 // Tests that run the real binaries are scripts in testdata/script; the head of

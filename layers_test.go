@@ -67,6 +67,7 @@ var layers = []layer{
 	{"proof/bench/stamp", ""},
 	{"proof/benchcron", "proof/report pkg/cli pkg/cron pkg/etcd pkg/etcdtest pkg/keys"},
 	{"proof/model", ""}, // the protocol, not the code
+	{"proof/model/death", ""},
 	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold"},
 }
 

@@ -36,6 +36,9 @@
 //	elect, notice, extendByOld     lessor.Promote; a deposed leader, which acknowledges until it knows
 //	revokeByOld                    a resumed leader's revocation of leases that others have renewed
 //
+// What becomes of what an end leaves, step by step, when processes are killed, is
+// explored by package death.
+//
 // The margin covers a clock that misses a tick or counts one twice (Slip). Not
 // modelled: semaphores, lingering places, etcd of versions whose reads prove
 // nothing, a running record deleted by hand, a machine that freezes both

@@ -1,0 +1,5 @@
+//go:build race
+
+package death
+
+func init() { slow = true }
