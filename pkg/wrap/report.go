@@ -108,7 +108,7 @@ func (r *Reporter) Close() {
 
 // Mention is Warn that waits for nothing.
 func (r *Reporter) Mention(format string, args ...any) {
-	r.people.Put([]byte(r.tool + ": " + cli.OneLine(fmt.Sprintf(format, args...)) + "\n"))
+	r.people.Put([]byte(r.warning(fmt.Sprintf(format, args...))))
 }
 
 // Warn writes a line for people to standard error, and returns when it is
