@@ -15,6 +15,7 @@
 //	pkg/keys       where things lie in etcd; what a name may be
 //	pkg/fence      the token that proves a hold, and a file that obeys it
 //	pkg/schedule   when a job is due
+//	pkg/proc/hear  the signals that this process gets, and who sent them
 //	pkg/proc       a command and everything it started, stopped as one
 //	pkg/stream     writing that waits for no reader, and outlives one
 //	pkg/cli        argv, environment, streams, exit statuses, help, manual, completion

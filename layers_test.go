@@ -24,25 +24,26 @@ var layers = []layer{
 	{"pkg/schedule", "pkg/clock"},
 	{"pkg/proc/entry", ""},
 	{"pkg/proc/sentinel", ""},
-	{"pkg/proc", "pkg/clock pkg/proc/entry pkg/proc/sentinel"},
+	{"pkg/proc/hear", "pkg/proc/entry"},
+	{"pkg/proc", "pkg/clock pkg/proc/entry pkg/proc/hear pkg/proc/sentinel"},
 	{"pkg/stream", ""},
-	{"pkg/cli", "pkg/clock pkg/nearest pkg/stream"},
+	{"pkg/cli", "pkg/clock pkg/nearest pkg/proc/hear pkg/stream"},
 
 	// guard sees a hold through an interface of its own, so that its one rule,
 	// dead before the deadline, can be tested with neither etcd nor patience.
-	{"pkg/guard", "pkg/clock pkg/proc"},
+	{"pkg/guard", "pkg/clock pkg/proc pkg/proc/hear"},
 
 	{"pkg/etcd", "pkg/clock"},
 	{"pkg/lease", "pkg/clock pkg/etcd"},
 	{"pkg/hold", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease"},
 	{"pkg/cron", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease pkg/nearest pkg/schedule"},
-	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/proc pkg/schedule pkg/stream"},
+	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/proc pkg/proc/hear pkg/schedule pkg/stream"},
 	{"pkg/jobfile", "pkg/cron pkg/keys pkg/schedule"},
 	{"pkg/status", "pkg/cron pkg/etcd pkg/fence pkg/hold pkg/keys pkg/schedule"},
 
 	// What tools share of their command lines.
 	{"pkg/connect", "pkg/cli pkg/etcd pkg/keys"},
-	{"pkg/wrap", "pkg/cli pkg/clock pkg/connect pkg/etcd pkg/fence pkg/guard pkg/hold pkg/keys pkg/lease pkg/proc pkg/stream"},
+	{"pkg/wrap", "pkg/cli pkg/clock pkg/connect pkg/etcd pkg/fence pkg/guard pkg/hold pkg/keys pkg/lease pkg/proc pkg/proc/hear pkg/stream"},
 
 	// No tool imports another; pkg/tool lists them all.
 	{"pkg/tool/elect", everythingBelowTools},
@@ -72,7 +73,7 @@ var layers = []layer{
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +
-	"pkg/jobfile pkg/keys pkg/lease pkg/proc pkg/runner pkg/schedule pkg/status pkg/stream pkg/wrap"
+	"pkg/jobfile pkg/keys pkg/lease pkg/proc pkg/proc/hear pkg/runner pkg/schedule pkg/status pkg/stream pkg/wrap"
 
 type layer struct{ pkg, mayImport string }
 

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"conch/pkg/proc/hear"
 )
 
 // Dispatch runs the multi-call binary as this process, and exits. The tool is
@@ -16,6 +18,7 @@ import (
 // else by the first argument, in which "conch-" may be left out. Entries of
 // internal are found by the process's name only; see Main.
 func Dispatch(tools []Tool, internal ...Tool) {
+	hear.Default()
 	args := os.Args
 	if len(args) == 0 {
 		args = []string{"conch"}

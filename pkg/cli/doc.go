@@ -2,9 +2,9 @@
 // streams, exit statuses, help, manual page and completion.
 //
 // It does not promise that a tool runs: a command that cannot be understood is
-// refused before anything is touched, with status 64 and nothing on stdout. It
-// installs no signal handler: a query dies of SIGINT as any program does, and
-// what guards a command handles signals itself. It reads os.Args, os.Environ
+// refused before anything is touched, with status 64 and nothing on stdout. A
+// query dies of a signal as any program does, without a word of Go's runtime; what
+// guards a command handles signals itself. It reads os.Args, os.Environ
 // and the three standard streams in Main and Dispatch only; everything below
 // gets them in a Stdio. os.Exit is called here and nowhere else in the tree.
 //

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"conch/pkg/proc/hear"
 	"conch/pkg/stream"
 )
 
@@ -15,6 +16,7 @@ import (
 // instead when the process was started under their name; that is how a helper
 // process of our own is made, and no user finds them.
 func Main(t Tool, internal ...Tool) {
+	hear.Default()
 	args := os.Args
 	if len(args) == 0 {
 		args = []string{t.Name} // execve(2) allows it

@@ -18,12 +18,12 @@ package guard
 
 import (
 	"errors"
-	"os"
 	"syscall"
 	"time"
 
 	"conch/pkg/clock"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 )
 
 // Hold is what a command runs under.
@@ -42,9 +42,12 @@ type Guard struct {
 	LossGrace  time.Duration  // the same, when the deadline comes near; see Grace
 	MaxRun     time.Duration  // the command is stopped after this; 0: never
 
-	// Signals are those that this process gets; see Listen. Nil: none, and
-	// job control is not followed.
-	Signals <-chan os.Signal
+	// Signals are those that this process gets; nil: none, and job control is not
+	// followed.
+	Signals <-chan hear.Signal
+	// Mark, if not nil, is that of a hear.Listener whose signals these are: what came
+	// before the command was there, the terminal has not sent to it.
+	Mark func() int32
 	// Several says that this process runs other commands too: what Signals gives
 	// is for this one alone, and job control is not followed.
 	Several bool
@@ -154,10 +157,14 @@ func (g Guard) Run(h Hold, c proc.Cmd) (Outcome, error) {
 		}
 		return Outcome{}, err
 	}
+	mark := int32(0)
+	if g.Mark != nil {
+		mark = g.Mark()
+	}
 	if g.Started != nil {
 		g.Started(tree)
 	}
-	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now(), waitTree: c.WaitTree}
+	r := run{Guard: g, hold: h, tree: tree, failsafe: failsafe, began: time.Now(), waitTree: c.WaitTree, mark: mark, marked: g.Mark == nil}
 	result := r.loop(deadline, moved)
 	if s := result.Status; r.cause == Finished && s.Signaled() && (s.Signal() == r.terminal || s.Signal() == r.passed) {
 		r.cause, r.request = Stopped, s.Signal() // Ctrl-C, or a hang-up, was for both of us

@@ -13,6 +13,7 @@ import (
 	"conch/pkg/clock"
 	"conch/pkg/lease"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 )
 
 // fake is a hold whose deadline and loss a test decides. No etcd is needed to
@@ -187,20 +188,28 @@ func TestMaxRun(t *testing.T) {
 	}
 }
 
-// The first TERM asks, the second kills.
+// The first TERM asks, one that comes within a second is the same again, and one that
+// comes later kills.
 func TestSecondSignalKills(t *testing.T) {
 	dir := t.TempDir()
-	signals := make(chan os.Signal)
+	signals := make(chan hear.Signal)
 	go func() {
 		await(t, dir+"/ready")
-		signals <- syscall.SIGTERM
+		now := time.Now()
+		signals <- hear.Signal{Sig: syscall.SIGTERM, At: now}
 		await(t, dir+"/term")
-		signals <- syscall.SIGTERM
+		signals <- hear.Signal{Sig: syscall.SIGTERM, At: now.Add(Insist - 1)}
+		signals <- hear.Signal{Sig: syscall.SIGHUP}
+		await(t, dir+"/hup")
+		signals <- hear.Signal{Sig: syscall.SIGINT, At: now.Add(Insist)}
 	}()
 	o, err := Guard{KillAfter: time.Hour, Signals: signals}.Run(held(time.Hour),
-		shell(t, `trap '>"`+dir+`/term"' TERM; >"`+dir+`/ready"; while :; do sleep 0.05; done`))
+		shell(t, `trap '>>"`+dir+`/term"; echo >>"`+dir+`/terms"' TERM; trap '>"`+dir+`/hup"' HUP; >"`+dir+`/ready"; while :; do sleep 0.05; done`))
 	if err != nil || o.Cause != Stopped || o.Request != syscall.SIGTERM || o.Status.Signal() != syscall.SIGKILL {
 		t.Errorf("%+v, %v", o, err)
+	}
+	if terms, err := os.ReadFile(dir + "/terms"); string(terms) != "\n" {
+		t.Errorf("the command got TERM %d times, %v", len(terms), err)
 	}
 }
 

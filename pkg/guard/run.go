@@ -6,6 +6,9 @@ import (
 
 	"conch/pkg/clock"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
+
+	"golang.org/x/sys/unix"
 )
 
 // run is one command under guard. All of it belongs to one goroutine.
@@ -18,9 +21,12 @@ type run struct {
 
 	cause    Cause
 	request  syscall.Signal
+	asked    time.Time      // when that came
 	passed   syscall.Signal // the last one that was passed on to the command alone
 	terminal syscall.Signal // the last one that the terminal sent to the whole group
 	reached  int
+	mark     int32            // behind the signals that came before the command was there
+	marked   bool             // they have all been seen
 	mourned  bool             // it has been said that something outlives the hold
 	halted   bool             // somebody has stopped the command, and not by the terminal
 	killAt   <-chan time.Time // set once it has been asked, ...
@@ -84,7 +90,7 @@ func (r *run) loop(deadline clock.Instant, moved <-chan struct{}) proc.Result {
 		case answer := <-r.Pulse:
 			answer <- clock.System{}.Now().Before(deadline)
 		case s := <-r.Signals:
-			r.signal(s.(syscall.Signal))
+			r.signal(s)
 		case c := <-r.tree.Changes():
 			r.follow(c, deadline)
 		}
@@ -195,25 +201,45 @@ func (r *run) say(e Event) {
 }
 
 // signal acts on a signal that this process got.
-func (r *run) signal(s syscall.Signal) {
-	if fromTerminal(s) && !r.Several && proc.ForegroundTTY() {
-		r.terminal = s
-		return // the terminal has sent it to the command too
-	}
+func (r *run) signal(s hear.Signal) {
 	switch {
-	case s == syscall.SIGTSTP:
-		r.tree.Signal(s)
-	case (s == syscall.SIGTERM || s == syscall.SIGINT) && r.request != 0:
-		r.kill()
-	case s == syscall.SIGTERM || s == syscall.SIGINT:
-		r.request = s
-		r.stopFor(Stopped, s, r.KillAfter)
+	case s.Sig == 0:
+		r.marked = r.marked || s.Marked(r.mark)
+	case s.FromTerminal() && r.marked && !r.Several:
+		r.terminal = s.Sig // the terminal has sent it to the command too
+	case s.Sig == unix.SIGTSTP:
+		r.tree.Signal(s.Sig)
+	case r.ignored(s.Sig):
+		r.pass(s.Sig) // by us alone: it may have a handler by now
+	case s.Sig == unix.SIGTERM || s.Sig == unix.SIGINT:
+		r.ask(s)
 	default:
-		if IsRequest(s) {
-			r.spare()
-		}
-		r.passed = s
-		r.tree.Signal(s)
+		r.passed = s.Sig
+		r.pass(s.Sig)
+	}
+}
+
+// ignored reports whether sig was ignored when this process was started, and is not
+// from somebody who has started the command by it.
+func (r *run) ignored(sig syscall.Signal) bool { return !r.Several && proc.Ignored(sig) }
+
+// pass passes a signal on to the command alone.
+func (r *run) pass(sig syscall.Signal) {
+	if requests().Has(sig) {
+		r.spare()
+	}
+	r.tree.Signal(sig)
+}
+
+// ask asks everything to end, and kills it when somebody insists.
+func (r *run) ask(s hear.Signal) {
+	switch {
+	case r.request == 0:
+		r.request, r.asked = s.Sig, s.At
+		r.stopFor(Stopped, s.Sig, r.KillAfter)
+	case s.FromOuter(): // who sees to the end of all
+	case r.Several, s.At.Sub(r.asked) >= Insist:
+		r.kill()
 	}
 }
 
@@ -247,8 +273,8 @@ func (r *run) drain() {
 	for {
 		select {
 		case s := <-r.Signals:
-			if s != syscall.SIGTSTP {
-				r.signal(s.(syscall.Signal))
+			if s.Sig != syscall.SIGTSTP {
+				r.signal(s)
 			}
 		case <-r.tree.Changes(): // stops and continues of before
 		case <-t.C:

@@ -10,6 +10,7 @@ import (
 
 	"conch/pkg/clock"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 	"conch/pkg/proctest"
 )
 
@@ -49,10 +50,10 @@ func frozen(t *testing.T) (freeze func(*proc.Tree), thaw func()) {
 func TestUnkillable(t *testing.T) {
 	freeze, thaw := frozen(t)
 	said := make(chan Event, 8)
-	signals := make(chan os.Signal, 1)
+	signals := make(chan hear.Signal, 1)
 	g := Guard{KillAfter: 100 * time.Millisecond, Signals: signals, Started: func(tree *proc.Tree) {
 		freeze(tree)
-		signals <- syscall.SIGTERM
+		signals <- hear.Signal{Sig: syscall.SIGTERM}
 	}, Said: func(e Event) {
 		if e.Name == "unkillable" {
 			said <- e

@@ -128,7 +128,7 @@ func (n *nursery) pass(born uint64, spare, deep bool, o *orphaned) (found, denie
 	}
 	if deep && nativeProc() {
 		for _, p := range descendants(orphans...) {
-			if !(spare && isSentinel(p.pid)) && signalExactly(p, unix.SIGKILL) {
+			if !(spare && isSentinel(p.pid)) && signalExactly(p, unix.SIGKILL, nil) {
 				found++
 			}
 		}

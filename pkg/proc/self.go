@@ -44,19 +44,6 @@ func deliver(sig syscall.Signal) {
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 }
 
-// ForegroundTTY reports whether this process is in the foreground group of its
-// controlling terminal, which then sends INT, QUIT, TSTP and WINCH to the whole
-// group itself.
-func ForegroundTTY() bool {
-	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
-}
-
 // LetGo gives up what this process holds only for the command: standard input
 // and output, and every descriptor that the command has inherited, except keep.
 // Else a command that closes its output would not give `| cat` its end of file.

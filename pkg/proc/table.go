@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 
+	"conch/pkg/proc/hear"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -35,11 +37,12 @@ func (p process) identity() identity { return identity{p.pid, p.born} }
 // look; but not one that was forked by a process which has got sig, and may be
 // clearing up for that.
 func (t *Tree) SignalAll(sig syscall.Signal) int {
-	return t.signalAll(sig, make(map[identity]int))
+	return t.signalAll(sig, nil, make(map[identity]int))
 }
 
-// Ask does the same, but reaches no process that it has sent sig to before. It
-// returns how many it has in all.
+// Ask does the same, but reaches no process that it has sent sig to before, and lets
+// a conch know whom it is from (hear.Signal.FromOuter). It returns how many it has
+// reached in all.
 func (t *Tree) Ask(sig syscall.Signal) int {
 	t.askMu.Lock()
 	defer t.askMu.Unlock()
@@ -49,12 +52,12 @@ func (t *Tree) Ask(sig syscall.Signal) int {
 	if t.asked[sig] == nil {
 		t.asked[sig] = make(map[identity]int)
 	}
-	return t.signalAll(sig, t.asked[sig])
+	return t.signalAll(sig, hear.Outer(sig), t.asked[sig])
 }
 
-// signalAll sends sig to whoever is not in sent, and puts them there with the pid
-// that was the newest then.
-func (t *Tree) signalAll(sig syscall.Signal, sent map[identity]int) int {
+// signalAll sends sig, and what goes with it, to whoever is not in sent, and puts them
+// there with the pid that was the newest then.
+func (t *Tree) signalAll(sig syscall.Signal, with *unix.Siginfo, sent map[identity]int) int {
 	if !nativeProc() {
 		if id := (identity{pid: t.pid}); sent[id] == 0 {
 			sent[id] = t.pid
@@ -70,7 +73,7 @@ func (t *Tree) signalAll(sig syscall.Signal, sent map[identity]int) int {
 			if _, ok := sent[d.identity()]; ok || d.heir(sent, limit) {
 				continue
 			}
-			if signalExactly(d.process, sig) {
+			if signalExactly(d.process, sig, with) {
 				sent[d.identity()] = lastPid()
 				news = true
 			}
@@ -168,7 +171,7 @@ func descendants(of ...process) []process {
 // signalExactly sends sig to p, and to no process that has come to its pid
 // since: the directory in /proc, once open, stands for the process, and what is
 // read through it says whether it is the one that was listed.
-func signalExactly(p process, sig syscall.Signal) bool {
+func signalExactly(p process, sig syscall.Signal, with *unix.Siginfo) bool {
 	dir, err := unix.Open("/proc/"+strconv.Itoa(p.pid), unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
@@ -178,7 +181,7 @@ func signalExactly(p process, sig syscall.Signal) bool {
 	if !ok || now.born != p.born || now.state == 'Z' {
 		return false
 	}
-	switch err := unix.PidfdSendSignal(dir, sig, nil, 0); err {
+	switch err := unix.PidfdSendSignal(dir, sig, with, 0); err {
 	case nil:
 		return true
 	case unix.ENOSYS, unix.EBADF, unix.EINVAL: // before Linux 5.1, or forbidden

@@ -1,12 +1,12 @@
 package runner
 
 import (
-	"os"
 	"time"
 
 	"conch/pkg/cron"
 	"conch/pkg/etcd"
 	"conch/pkg/keys"
+	"conch/pkg/proc/hear"
 )
 
 // The placements: whom the runners let go first.
@@ -37,8 +37,10 @@ type Config struct {
 	Said      func(Event)     // called with each step, in order; nil: nobody
 	SkipClock bool            // do not compare the clock with etcd's
 
-	// Signals ask the runner to end: the first drains, the second stops, the third kills.
-	Signals <-chan os.Signal
+	// Signals, of TERM, INT and QUIT, ask the runner to end: the first drains, the
+	// second stops, the third kills. One that comes sooner than guard.Insist after the
+	// one before is that one again.
+	Signals <-chan hear.Signal
 
 	// For tests.
 	Now  func() time.Time   // the wall clock; nil: time.Now

@@ -8,12 +8,16 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"conch/pkg/clock"
 	"conch/pkg/cron"
 	"conch/pkg/etcd"
+	"conch/pkg/guard"
 	"conch/pkg/lease"
+	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 )
 
 // Stats are counts since the runner was started; they only grow, but for
@@ -180,12 +184,19 @@ func (d *daemon) replaced(err error) error {
 // hear ends the context at the first signal, and passes further ones on: they
 // are heard whatever the runner waits for.
 func (d *daemon) hear(cancel func(), over <-chan struct{}) {
-	for first := true; ; first = false {
+	var last time.Time
+	for {
+		var s hear.Signal
 		select {
-		case <-d.cfg.Signals:
+		case s = <-d.cfg.Signals:
 		case <-over:
 			return
 		}
+		first := last.IsZero()
+		if !asks(s) || !first && s.At.Sub(last) < guard.Insist {
+			continue
+		}
+		last = s.At
 		cancel()
 		if first {
 			continue
@@ -195,6 +206,11 @@ func (d *daemon) hear(cancel func(), over <-chan struct{}) {
 		default: // it has not acted on the last one yet
 		}
 	}
+}
+
+// asks reports whether s asks a runner to end.
+func asks(s hear.Signal) bool {
+	return hear.Of(syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT).Has(s.Sig) && !proc.Ignored(s.Sig)
 }
 
 // daemon is what outlives a session.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +24,7 @@ import (
 	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 )
 
 // TestMain is also what the tests start: a runner, which can be killed, and the
@@ -85,11 +85,13 @@ func serveTest(text string) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM)
+	signals, err := hear.Listen(hear.All())
+	if err != nil {
+		return err
+	}
 	r, err := New(Config{
 		Etcd: c, Space: s.Space, Host: s.Host, Labels: s.Labels, Slots: s.Slots, Placement: s.Placement, TTL: s.TTL, KillAfter: time.Second,
-		Hedge: s.Hedge, Drain: s.Drain, Spool: s.Spool, Env: os.Environ(), SkipClock: !s.CheckDate, Signals: signals,
+		Hedge: s.Hedge, Drain: s.Drain, Spool: s.Spool, Env: os.Environ(), SkipClock: !s.CheckDate, Signals: signals.C,
 		Now: func() time.Time { return time.Now().Add(offset(s.Clock)) },
 		Seam: func(point string) {
 			if point == s.Crash {

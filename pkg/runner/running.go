@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 	"conch/pkg/cron"
 	"conch/pkg/guard"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 )
 
 // running is a run of ours, from the claim on. The planner makes it; then it
@@ -28,9 +28,9 @@ type running struct {
 	next int64 // the job's next tick
 	last memory
 
-	signals chan os.Signal // for the command
-	telling chan os.Signal // for those that tell of its end
-	skipped atomic.Int32   // ticks of the job that were skipped for it
+	signals chan hear.Signal // for the command
+	telling chan hear.Signal // for those that tell of its end
+	skipped atomic.Int32     // ticks of the job that were skipped for it
 
 	mu       sync.Mutex
 	killedBy string   // who asked for its end
@@ -52,14 +52,14 @@ func (j *job) memory() memory {
 	return m
 }
 
-func newSignals() chan os.Signal { return make(chan os.Signal, 4) }
+func newSignals() chan hear.Signal { return make(chan hear.Signal, 4) }
 
 // stop asks the run to end; asked twice, it is killed.
 func (r *running) stop() { ask(r.signals) }
 
-func ask(signals chan<- os.Signal) {
+func ask(signals chan<- hear.Signal) {
 	select {
-	case signals <- syscall.SIGTERM:
+	case signals <- hear.Signal{Sig: syscall.SIGTERM}:
 	default: // it has been asked often enough
 	}
 }

@@ -97,11 +97,8 @@ func (s *Session) holding(t *hold.Turn) (end syscall.Signal, _ error) {
 			s.sayAsked(t)
 			return syscall.SIGTERM, failsafe.Close()
 		case sig := <-s.signals.C:
-			if sig == syscall.SIGTSTP {
-				proc.StopSelf(syscall.SIGTSTP)
-			}
-			if guard.IsRequest(sig) {
-				return sig.(syscall.Signal), failsafe.Close()
+			if guard.Undergo(sig) {
+				return sig.Sig, failsafe.Close()
 			}
 		}
 		near.Stop()

@@ -166,7 +166,6 @@ func (s *Session) keepOutput(ctx context.Context, t fence.Token, o guard.Outcome
 // end whether that hold still exists; who has it is the one to kill the command if
 // it is lost.
 func (s *Session) Borrow(ctx context.Context, t fence.Token) error {
-	s.signals.Ready()
 	if err := s.pending(); err != nil {
 		return err
 	}
@@ -174,7 +173,7 @@ func (s *Session) Borrow(ctx context.Context, t fence.Token) error {
 		return err
 	}
 	g := s.guard(s.TTL)
-	g.Signals, g.Said = s.signals.C, s.said(nil)
+	g.Said = s.said(nil)
 	g.Started = func(tree *proc.Tree) {
 		s.ran = true
 		s.report.Say(Event{Event: "child-start", PID: tree.Pid(), Rev: t.Rev})

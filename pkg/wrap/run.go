@@ -113,18 +113,14 @@ func (s *Session) Run(ctx context.Context, t *hold.Turn) (guard.Outcome, error) 
 	return o, err
 }
 
-// pending acts on signals that came between two phases: a request to end is
-// returned, as what the session ends by.
+// pending acts on signals that came between two phases: one to end by is returned.
 func (s *Session) pending() error {
 	for {
 		select {
 		case sig := <-s.signals.C:
-			if sig == syscall.SIGTSTP {
-				proc.StopSelf(syscall.SIGTSTP)
-			}
-			if guard.IsRequest(sig) {
+			if guard.Undergo(sig) {
 				s.stopped = true
-				return cli.Signaled{Signal: sig.(syscall.Signal)}
+				return cli.Signaled{Signal: sig.Sig}
 			}
 		default:
 			return nil
@@ -169,7 +165,7 @@ func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, err
 		return guard.Outcome{}, err
 	}
 	g := s.guard(t.Usable())
-	g.Signals, g.Asked = s.signals.C, t.Asked()
+	g.Asked = t.Asked()
 	g.Said = s.said(t)
 	g.Started = func(tree *proc.Tree) {
 		s.ran = true
@@ -177,7 +173,6 @@ func (s *Session) command(ctx context.Context, t *hold.Turn) (guard.Outcome, err
 		s.out.started()
 		s.letGo()
 	}
-	s.signals.Ready()
 	env := s.dog.environ(s.Options, s.environ(t))
 	c := s.cmd()
 	c.Env, c.Epilogue, c.Ready = env, release, s.relieve
@@ -208,7 +203,7 @@ func (s *Session) ended(ctx context.Context, t fence.Token, o guard.Outcome) err
 // guarded runs c under guard, which from then on says whether all is well.
 func (s *Session) guarded(g guard.Guard, h guard.Hold, c proc.Cmd) (guard.Outcome, error) {
 	started := g.Started
-	g.Pulse = s.dog.pulse
+	g.Pulse, g.Signals, g.Mark = s.dog.pulse, s.signals.C, s.signals.Mark
 	g.Started = func(tree *proc.Tree) {
 		s.dog.guards.Store(true)
 		if started != nil {
@@ -327,7 +322,7 @@ func (s *Session) hook(name, script string, t *hold.Turn, h guard.Hold) (guard.O
 	if err != nil {
 		return guard.Outcome{}, err
 	}
-	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said(t), Signals: s.signals.C}
+	g := guard.Guard{KillAfter: s.KillAfter, MaxRun: s.HookTimeout, LossGrace: guard.Grace(t.Usable(), s.KillAfter), Said: s.said(t)}
 	if name == "on-acquire" { // the other comes with the end of the turn
 		g.Asked, g.StopSignal = t.Asked(), s.StopSignal
 	}

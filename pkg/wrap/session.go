@@ -3,7 +3,6 @@ package wrap
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"conch/pkg/guard"
 	"conch/pkg/keys"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 )
 
 // Session is one run of a wrapping tool: a command, a name, and the road to
@@ -29,7 +29,7 @@ type Session struct {
 	report     *Reporter
 	out        *output // nil: the command's is ours
 	dog        *watchdog
-	signals    *guard.Listener
+	signals    *hear.Listener
 	began      time.Time
 	onceKey    string
 	hangUp     func() // ends --listen
@@ -76,7 +76,11 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 		s.onceKey = o.Space.Once(line.Name, o.Once)
 	}
 	s.dog = o.watchdog(s.report)
-	s.signals = guard.Listen()
+	if s.signals, err = hear.Listen(hear.All()); err != nil {
+		s.out.close()
+		s.hangUp()
+		return nil, s.end(err)
+	}
 	s.warden.make = s.prepare
 	s.leaving.Go(s.warden.prepare)
 	if err := s.connect(ctx); err != nil {
@@ -144,21 +148,18 @@ func (s *Session) interruptible(ctx context.Context, f func(context.Context) err
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- f(ctx) }()
-	var by os.Signal
+	var by syscall.Signal
 	for {
 		select {
 		case sig := <-s.signals.C:
-			switch {
-			case sig == syscall.SIGTSTP:
-				proc.StopSelf(syscall.SIGTSTP)
-			case guard.IsRequest(sig):
-				by = sig
+			if guard.Undergo(sig) {
+				by = sig.Sig
 				cancel()
 			}
 		case err := <-done:
-			if by != nil {
+			if by != 0 {
 				s.stopped = true
-				return cli.Signaled{Signal: by.(syscall.Signal)}
+				return cli.Signaled{Signal: by}
 			}
 			return err
 		}

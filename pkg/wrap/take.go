@@ -20,7 +20,6 @@ var errDone = errors.New("done before")
 
 // Take waits for the turn.
 func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
-	s.signals.Requests()
 	waiting := ctx
 	if s.Wait > 0 {
 		var cancel context.CancelFunc

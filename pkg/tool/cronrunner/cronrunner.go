@@ -20,6 +20,7 @@ import (
 	"conch/pkg/keys"
 	"conch/pkg/lease"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 	"conch/pkg/runner"
 )
 
@@ -115,9 +116,12 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE) // there is nothing to read again: jobs come from etcd
+	// All but these pass: HUP, for one, for there is nothing to read again.
+	signals, err := hear.Listen(hear.All() &^ (hear.Deadly() | hear.Of(syscall.SIGTSTP)))
+	if err != nil {
+		return err
+	}
+	signal.Ignore(syscall.SIGPIPE)
 	log := newLog(o, stdio)
 	defer log.close() // last of all: everything below says something
 	o.Settings.Survey, o.Settings.Note = true, log.warn
@@ -126,7 +130,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 		return err
 	}
 	defer c.Close()
-	cfg.Etcd, cfg.Said, cfg.Signals = c, log.say, signals
+	cfg.Etcd, cfg.Said, cfg.Signals = c, log.say, signals.C
 	var owned sync.WaitGroup
 	defer owned.Wait()
 	ctx, cancel := context.WithCancel(ctx)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 
 	"conch/pkg/cli"
 	"conch/pkg/etcd"
@@ -16,6 +15,7 @@ import (
 	"conch/pkg/hold"
 	"conch/pkg/keys"
 	"conch/pkg/proc"
+	"conch/pkg/proc/hear"
 	"conch/pkg/wrap"
 )
 
@@ -79,22 +79,29 @@ func (o *options) copyFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Clie
 	if err != nil {
 		return err
 	}
+	signals, err := hear.Listen(hear.All())
+	if err != nil {
+		return err
+	}
 	s, err := o.sink(office)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	stop, done := guard.Requests()
-	defer done()
 	copied := make(chan error, 1)
 	go func() { // ends with its input, or the process
 		_, err := io.Copy(s, stdio.In)
 		copied <- err
 	}()
-	select {
-	case err = <-copied:
-	case sig := <-stop:
-		return cli.Signaled{Signal: sig.(syscall.Signal)}
+	for reading := true; reading; {
+		select {
+		case err = <-copied:
+			reading = false
+		case sig := <-signals.C:
+			if guard.Undergo(sig) {
+				return cli.Signaled{Signal: sig.Sig}
+			}
+		}
 	}
 	if err != nil {
 		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", office.Name, err)
