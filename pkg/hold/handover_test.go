@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"conch/pkg/etcdtest"
 	"conch/pkg/keys"
 	"conch/pkg/lease"
 )
@@ -226,42 +228,202 @@ func TestReleaseBeforeTheDead(t *testing.T) {
 }
 
 // Who was taken for dead, being slow, has its record without a lease again once it
-// says that it has the turn; who has no time for that leaves no lease.
+// says that it has the turn; and whenever it gives that up, whatever has come of its
+// words by then, no lease is left.
 func TestReleaseBeforeTheSlow(t *testing.T) {
-	for _, before := range []bool{false, true} {
-		releaseBeforeTheSlow(t, before)
+	for name, give := range map[string]func(*slow){
+		"before a word": (*slow).release,
+		"after all": func(s *slow) {
+			s.turn.mark()
+			s.turn.marking.Wait()
+			s.record(0)
+			s.release()
+		},
+		"while it is said": func(s *slow) {
+			s.road.CutIn()
+			s.turn.mark()
+			s.says(Held)
+			s.answer()
+			s.release()
+		},
+		"while the record is taken back": func(s *slow) {
+			s.road.Delay(300 * time.Millisecond)
+			s.turn.mark()
+			s.record(0)
+			s.road.CutIn() // the answer is on its way
+			s.answer()
+			s.release()
+		},
+		"without the answer to that": func(s *slow) {
+			s.road.Delay(300 * time.Millisecond)
+			s.turn.mark()
+			s.record(0)
+			s.road.CutIn()
+			s.lose()
+			s.release()
+		},
+		"without an answer to the release": func(s *slow) {
+			s.road.CutIn()
+			released := make(chan error)
+			go func() { released <- s.turn.Release(context.Background(), After{}) }()
+			s.until(func(at map[string]int64) bool { return len(at) == 0 })
+			s.lose()
+			if err := <-released; err != nil {
+				s.t.Error(err)
+			}
+		},
+		"by somebody else": func(s *slow) {
+			s.road.Cut()
+			s.clear()
+		},
+		"by somebody else, having taken it back": func(s *slow) {
+			s.road.Delay(300 * time.Millisecond)
+			s.turn.mark()
+			s.record(0)
+			s.road.Cut()
+			s.clear()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSlow(t)
+			give(s)
+			s.empty()
+			s.revoked(s.heir)
+		})
 	}
 }
 
-func releaseBeforeTheSlow(t *testing.T, before bool) {
-	w := newWorld(t)
-	now := w.join(w.request())
-	next := w.later(w.request())
-	w.recorded(2)
-	w.release(now)
-	turn := <-next
-	record := turn.me.runAt
-	// As entrust does, whether it has or not.
-	g, err := w.admin.Grant(within(t, 10*time.Second), 60)
+// slow has had its turn from somebody who takes it for dead, and has not said yet that
+// it has it.
+type slow struct {
+	*world
+	road *etcdtest.Proxy
+	turn *Turn
+	heir int64
+}
+
+func newSlow(t *testing.T) *slow {
+	srv := etcdtest.Shared(t)
+	road, err := etcdtest.NewProxy(srv.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.admin.Put(within(t, 10*time.Second), record, turn.me.run, clientv3.WithLease(g.ID)); err != nil {
+	t.Cleanup(road.Close)
+	w := newWorld(t)
+	now := w.join(w.request())
+	far := &world{t, connect(t, "http://"+road.Addr()), w.line, w.admin}
+	next := far.later(w.request())
+	w.recorded(2)
+	w.release(now)
+	s := &slow{world: w, road: road, turn: <-next}
+	s.turn.unmark()
+	s.turn.marking.Wait()
+	me := s.turn.me
+	// As it was, and as entrust does, whether it has or not.
+	if _, err := w.admin.Put(within(t, 10*time.Second), me.key, me.holder(Waiting).line(), clientv3.WithIgnoreLease()); err != nil {
 		t.Fatal(err)
 	}
-	if before {
-		w.release(turn) // before it could say so
-	} else {
-		turn.me.markHeld(context.Background())
-		w.unleased(record, turn.me.run)
+	now.me.remains().entrust(within(t, 10*time.Second), w.c)
+	r, err := w.admin.Get(within(t, 10*time.Second), me.runAt)
+	if err != nil || len(r.Kvs) != 1 || r.Kvs[0].Lease == 0 {
+		t.Fatalf("%v, %v", r, err)
 	}
-	if _, err := w.admin.Revoke(within(t, 10*time.Second), g.ID); err == nil {
-		t.Error("the lease is left")
+	s.heir = r.Kvs[0].Lease
+	return s
+}
+
+// release gives the turn up.
+func (s *slow) release() { s.world.release(s.turn) }
+
+// clear is what happens after the process that has the turn was killed.
+func (s *slow) clear() {
+	s.t.Helper()
+	if err := Clear(within(s.t, 20*time.Second), s.c, s.turn.Remains()); err != nil {
+		s.t.Error(err)
 	}
-	if !before {
-		w.release(turn)
+	s.turn.Abandon()
+}
+
+// answer lets the answers through that were held, once nobody waits for them any more.
+func (s *slow) answer() {
+	s.turn.unmark()
+	s.turn.marking.Wait()
+	s.road.Delay(0)
+	s.heal()
+}
+
+// lose loses the answers that were held.
+func (s *slow) lose() {
+	s.road.Drop()
+	s.road.Delay(0)
+	s.heal()
+}
+
+func (s *slow) heal() {
+	s.t.Helper()
+	if err := s.road.Heal(); err != nil {
+		s.t.Fatal(err)
 	}
+}
+
+// record waits until the record is under that lease.
+func (s *slow) record(lease int64) {
+	s.t.Helper()
+	s.reads(s.turn.me.runAt, func(kv *mvccpb.KeyValue) bool { return kv.Lease == lease && string(kv.Value) == s.turn.me.run })
+}
+
+// says waits until the key is in that state.
+func (s *slow) says(state string) {
+	s.t.Helper()
+	s.reads(s.turn.me.key, func(kv *mvccpb.KeyValue) bool { return parse(kv.Value).State == state })
+}
+
+func (s *slow) reads(key string, wanted func(*mvccpb.KeyValue) bool) {
+	s.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		r, err := s.admin.Get(within(s.t, 10*time.Second), key)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if len(r.Kvs) == 1 && wanted(r.Kvs[0]) {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("%s: %v", key, r.Kvs)
+		}
+	}
+}
+
+// A turn that was given up before it came, by who was taken for dead, leaves no lease
+// either.
+func TestAbandonBeforeTheSlow(t *testing.T) {
+	w := newWorld(t)
+	now := w.join(w.request())
+	ctx := within(t, 60*time.Second)
+	me, e := w.ready(ctx, now)
+	if _, err := me.record(ctx, e.ahead); err != nil {
+		t.Fatal(err)
+	}
+	w.release(now)
+	record, err := w.admin.Get(ctx, me.runAt)
+	if err != nil || len(record.Kvs) != 1 || record.Kvs[0].Lease == 0 {
+		t.Fatalf("%v, %v", record, err)
+	}
+	me.abandon(ctx, context.Canceled)
 	w.empty()
+	w.revoked(record.Kvs[0].Lease)
+}
+
+// revoked checks that there is no such lease.
+func (w *world) revoked(id int64) {
+	w.t.Helper()
+	r, err := w.admin.TimeToLive(within(w.t, 10*time.Second), clientv3.LeaseID(id))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if r.TTL > 0 {
+		w.t.Errorf("the lease %x is left, for %d s", id, r.TTL)
+	}
 }
 
 // A record that goes with a lease says nothing of its holder's turn. No conch leaves it
@@ -291,15 +453,6 @@ func TestReadyBehindLease(t *testing.T) {
 	w.release(now)
 	w.release(<-next)
 	w.empty()
-}
-
-// unleased checks that a key has that value, and no lease.
-func (w *world) unleased(key, value string) {
-	w.t.Helper()
-	r, err := w.admin.Get(within(w.t, 10*time.Second), key)
-	if err != nil || len(r.Kvs) != 1 || r.Kvs[0].Lease != 0 || string(r.Kvs[0].Value) != value {
-		w.t.Errorf("%v, %v", r, err)
-	}
 }
 
 // dead puts what a candidate with that TTL has that was ready for its turn and died.

@@ -124,6 +124,8 @@ type candidacy struct {
 	recorded bool // the running record is written, while we are still in line
 	turned   bool // we have the turn
 
+	doubt int64 // a lease that may be there with nothing under it, which our record was, or may have been, put under; see entrust
+
 	told bool // OnWait has been, ...
 	last Place
 }
@@ -243,9 +245,13 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	if me.pool != nil {
 		ops = append(ops, ifVacant(me.pool.Dir, clientv3.OpDelete(me.pool.Cap())))
 	}
-	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+	_, err = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).Then(ops...).Commit()
 	})
+	if err == nil && me.recorded { // somebody may have taken us for dead
+		me.doubt = heir(me.lease.ID)
+	}
+	me.undoubt(ctx)
 }
 
 // entry is what the join's transaction found.
@@ -372,6 +378,10 @@ func (me *candidacy) recordIn(r *pb.RangeResponse) (ours bool, foreign records) 
 }
 
 func rangeOf(r *clientv3.TxnResponse, i int) *pb.RangeResponse {
+	return rangeIn((*pb.TxnResponse)(r), i)
+}
+
+func rangeIn(r *pb.TxnResponse, i int) *pb.RangeResponse {
 	return r.Responses[i].GetResponseRange()
 }
 

@@ -85,10 +85,15 @@ func Clear(ctx context.Context, c *etcd.Client, all []Remains) error {
 // until Until. What the dead may have asked for last can still be on its way: it
 // is waited for, or has no effect once the lease has been revoked.
 func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
+	var err, unlinger error
 	if r.Rev == 0 {
-		return r.withdraw(ctx, c)
+		err = r.withdraw(ctx, c)
+	} else {
+		err, unlinger = r.release(ctx, c, After{Linger: r.Until.Sub(clock.System{}.Now())})
 	}
-	err, unlinger := r.release(ctx, c, After{Linger: r.Until.Sub(clock.System{}.Now())})
+	if err == nil && r.Runs != "" { // the dead may have been about to: see reclaim
+		err = lease.Revoke(ctx, c, heir(r.Lease))
+	}
 	return errors.Join(err, unlinger)
 }
 
@@ -139,7 +144,7 @@ func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error
 		ops := []clientv3.Op{clientv3.OpDelete(r.Key)}
 		for _, key := range records {
 			ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", r.Run)}
-			ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key, clientv3.WithPrevKV())}, nil))
+			ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key)}, nil))
 		}
 		if r.CapKey != "" {
 			ops = append(ops, ifVacant(r.Dir, clientv3.OpDelete(r.CapKey)))
@@ -148,24 +153,14 @@ func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error
 		if err != nil {
 			return false, err
 		}
-		for i := range records {
-			if done := t.Responses[1+i].GetResponseTxn(); done.Succeeded {
-				r.unentrust(ctx, c, done.Responses[0])
-			}
-		}
 		return t.Responses[0].GetResponseDeleteRange().Deleted > 0, nil
 	})
 }
 
-// unentrust revokes the lease that our record was under, if somebody has taken us
-// for dead; see entrust.
-func (r Remains) unentrust(ctx context.Context, c *etcd.Client, deleted *pb.ResponseOp) {
-	for _, kv := range deleted.GetResponseDeleteRange().GetPrevKvs() {
-		if kv.Lease != 0 && kv.Lease != r.Lease {
-			_ = lease.Revoke(ctx, c, kv.Lease)
-		}
-	}
-}
+// heir is the lease that the running record of a lease's candidate is put under by
+// who takes it for dead: see entrust. Nobody else has it, for our own are odd; and who
+// does not know whether it was granted can revoke it all the same.
+func heir(id int64) int64 { return id ^ 1 }
 
 // ours finds the keys of a semaphore that have our running record as their value.
 func (r Remains) ours(ctx context.Context, m *etcd.Member) (keys []string, _ error) {
@@ -258,8 +253,8 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after
 	case !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0:
 		err = errPassed
 	}
-	if t.Succeeded {
-		r.unentrust(ctx, c, t.Responses[0])
+	if from := r.leaseOf(t); from != 0 {
+		err = errors.Join(err, lease.Revoke(ctx, c, from))
 	}
 	if stay != nil && !stay.done(t) {
 		err = errors.Join(err, stay.lease.Revoke(ctx))
@@ -277,6 +272,18 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after
 		r.entrust(ctx, c)
 	}
 	return err
+}
+
+// leaseOf returns the lease that our record was under when it was deleted by t, or may
+// have been by an attempt before; 0: none.
+func (r Remains) leaseOf(t *clientv3.TxnResponse) int64 {
+	switch {
+	case r.Runs == "":
+		return 0
+	case !t.Succeeded:
+		return heir(r.Lease)
+	}
+	return t.Responses[0].GetResponseDeleteRange().GetPrevKvs()[0].Lease
 }
 
 // entrust sees to it that the running record of the next in line does not outlive
@@ -303,6 +310,7 @@ func (r Remains) entrust(ctx context.Context, c *etcd.Client) {
 	}
 	record := rangeOf(t, 1).Kvs[i]
 	l := lease.Unkept(c, 2*ttlOf(record.Value, lease.MaxTTL))
+	l.ID = heir(next.Lease)
 	if l.Grant(ctx) != nil {
 		return
 	}

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/clock"
@@ -42,50 +41,69 @@ func newTurn(me *candidacy) *Turn {
 	me.turned = true
 	t := &Turn{me: me, unmark: func() {}}
 	if me.recorded { // the key says still that we wait
-		var ctx context.Context
-		ctx, t.unmark = context.WithCancel(context.Background()) // until stop
-		t.marking.Go(func() { me.markHeld(ctx) })
+		t.mark()
 	}
 	return t
 }
 
-// markHeld says in our key, if that is as we put it, that we have the turn. Nobody
-// needs it for anything but the next in line, to be ready, and people; our own start
-// comes first. If our record was put under a lease meanwhile, it is taken from there:
-// see entrust.
+// mark has our key say that we have the turn, until stop.
+func (t *Turn) mark() {
+	var ctx context.Context
+	ctx, t.unmark = context.WithCancel(context.Background())
+	t.marking.Go(func() { t.me.markHeld(ctx) })
+}
+
+// markHeld says in our key that we have the turn, if that is as we put it, or has
+// only got the word that somebody asks for the place, which is kept. Nobody needs it
+// for anything but the next in line, to be ready, and people; our own start comes
+// first. If our record was put under a lease meanwhile, it is taken from there: see
+// entrust, which does that to nobody whose key says this.
 func (me *candidacy) markHeld(ctx context.Context) {
 	makeWay(ctx)
-	waits := clientv3.Compare(clientv3.Value(me.key), "=", me.holder(Waiting).line())
-	there := clientv3.Compare(clientv3.CreateRevision(me.runAt), ">", 0) // the release may have come first
-	t, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(me.token.Compare()).
-			Then(clientv3.OpGet(me.runAt),
-				clientv3.OpTxn([]clientv3.Cmp{there}, []clientv3.Op{clientv3.OpPut(me.runAt, me.run)}, nil),
-				clientv3.OpTxn([]clientv3.Cmp{waits}, []clientv3.Op{clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With())}, []clientv3.Op{clientv3.OpGet(me.key)})).Commit()
-	})
-	if err != nil || !t.Succeeded {
+	waits, held := me.holder(Waiting).line(), me.holder(Held).line()
+	for {
+		as := clientv3.Compare(clientv3.Value(me.key), "=", waits)
+		t, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).If(me.token.Compare()).
+				Then(clientv3.OpGet(me.runAt),
+					clientv3.OpTxn([]clientv3.Cmp{as}, []clientv3.Op{clientv3.OpPut(me.key, held, me.lease.With())}, []clientv3.Op{clientv3.OpGet(me.key)})).Commit()
+		})
+		if err != nil || !t.Succeeded {
+			return
+		}
+		if done := t.Responses[1].GetResponseTxn(); !done.Succeeded {
+			now := rangeIn(done, 0).Kvs[0].Value
+			by := parse(now).Ask
+			if by != "" && string(now) == with([]byte(waits), "ask", by) {
+				waits, held = string(now), with([]byte(held), "ask", by)
+				continue
+			}
+		}
+		if record := rangeOf(t, 0).Kvs; len(record) > 0 && record[0].Lease != 0 {
+			me.reclaim(ctx, record[0].Lease)
+		}
 		return
-	}
-	if record := rangeOf(t, 0).Kvs; len(record) > 0 && record[0].Lease != 0 {
-		_ = lease.Revoke(ctx, me.c, record[0].Lease)
-	}
-	if now := t.Responses[2].GetResponseTxn(); !now.Succeeded {
-		me.markAsked(ctx, now.Responses[0].GetResponseRange().Kvs[0])
 	}
 }
 
-// markAsked says it in our key where that has, meanwhile, the word that somebody asks
-// for the place, and keeps the word.
-func (me *candidacy) markAsked(ctx context.Context, now *mvccpb.KeyValue) {
-	by := parse(now.Value).Ask
-	if by == "" || string(now.Value) != with([]byte(me.holder(Waiting).line()), "ask", by) {
-		return
-	}
-	same := clientv3.Compare(clientv3.ModRevision(me.key), "=", now.ModRevision)
-	_, _ = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(same).
-			Then(clientv3.OpPut(me.key, with([]byte(me.holder(Held).line()), "ask", by), me.lease.With())).Commit()
+// reclaim takes our record from under a lease. The release may have come first, and
+// may end this at any time; it makes sure of the rest.
+func (me *candidacy) reclaim(ctx context.Context, from int64) {
+	me.doubt = from
+	there := clientv3.Compare(clientv3.CreateRevision(me.runAt), ">", 0)
+	_, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(there).Then(clientv3.OpPut(me.runAt, me.run)).Commit()
 	})
+	if err == nil {
+		me.undoubt(ctx)
+	}
+}
+
+// undoubt revokes the lease that may be there with nothing under it.
+func (me *candidacy) undoubt(ctx context.Context) {
+	if me.doubt != 0 && lease.Revoke(ctx, me.c, me.doubt) == nil {
+		me.doubt = 0
+	}
 }
 
 // stop ends what is done for the turn in this process.
@@ -196,6 +214,7 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 	t.unmark()
 	err, unlinger := t.me.remains().release(ctx, t.me.c, after)
 	t.stop()
+	t.me.undoubt(ctx) // else it lapses
 	if t.also != nil {
 		err = errors.Join(err, t.also.release(all, After{Linger: after.Linger}))
 	}

@@ -354,6 +354,9 @@ func (me *candidacy) mark(ctx context.Context, over records) (entry, error) {
 	if len(over) == 0 {
 		cond = append(cond, me.idle())
 	}
+	if me.recorded { // the put takes it from under that
+		me.doubt = heir(me.lease.ID)
+	}
 	then = append(then, clientv3.OpPut(me.runAt, me.run), clientv3.OpPut(me.key, me.holder(Held).line(), me.lease.With()))
 	return etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (entry, error) {
 		r, err := m.KV().Txn(ctx).If(cond...).Then(then...).

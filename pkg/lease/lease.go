@@ -122,7 +122,7 @@ func seconds(ttl time.Duration) time.Duration {
 	return (ttl + time.Second - 1) / time.Second * time.Second
 }
 
-// newID returns a random positive id; etcd's own have the same form.
+// newID returns a random positive id, as etcd's own are, and an odd one.
 func newID() int64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails
