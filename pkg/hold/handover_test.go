@@ -186,7 +186,7 @@ func (w *world) ready(ctx context.Context, holder *Turn) (*candidacy, entry) {
 		w.t.Fatal(err)
 	}
 	me := newCandidacy(w.c, w.request(), l)
-	me.settleAt(w.line.Record(l.ID))
+	me.runAt = w.line.Record(l.ID)
 	e, err := me.enter(ctx)
 	if err != nil || e.ahead.Rev != holder.Token().Rev {
 		w.t.Fatalf("%+v, %v", e, err)

@@ -358,6 +358,55 @@ func TestGiveUp(t *testing.T) {
 	w.empty()
 }
 
+// Who gives up before etcd has answered leaves nothing either, though what it has asked
+// for comes only after that: it went to a member that is slow, and the giving up to
+// another.
+func TestGiveUpEarly(t *testing.T) {
+	for name, trip := range map[string]time.Duration{"near": 0, "far": 2 * farAway} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			before := w.leases()
+			srv := etcdtest.Shared(t)
+			slow, fast := etcdtest.Road(t, srv), etcdtest.Road(t, srv)
+			slow.Delay(trip / 2)
+			fast.Delay(trip / 2)
+			c, err := etcd.Open(within(t, 20*time.Second), etcd.Config{Endpoints: []string{"http://" + slow.Addr(), "http://" + fast.Addr()}, DialTimeout: 20 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			ask := func() {
+				if _, err := List(within(t, 20*time.Second), c, w.line); err != nil {
+					t.Error(err)
+				}
+			}
+			ask()
+			slow.Delay(300 * time.Millisecond)
+			asked := make(chan struct{})
+			go func() { ask(); close(asked) }() // after 200 ms the other member, which is preferred from then on
+			time.Sleep(100 * time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
+			gave := make(chan error)
+			go func() {
+				_, err := Join(ctx, c, w.request())
+				gave <- err
+			}()
+			<-asked
+			cancel()
+			if err := <-gave; !errors.Is(err, context.Canceled) {
+				t.Fatalf("%v", err)
+			}
+			time.Sleep(500 * time.Millisecond) // it has come by then
+			w.empty()
+			for id, ttl := range w.leases() {
+				if _, had := before[id]; !had {
+					t.Errorf("a lease of %d s is left", ttl)
+				}
+			}
+		})
+	}
+}
+
 // What other software has put into the line is waited for, and shown.
 func TestForeign(t *testing.T) {
 	w := newWorld(t)

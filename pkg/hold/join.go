@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -116,8 +115,7 @@ type candidacy struct {
 	key   string
 	token fence.Token
 	run   string     // our running record, ...
-	runAt string     // ... and where it lies
-	tried []string   // where an attempt may have put it
+	runAt string     // ... and where it lies, or will if an attempt succeeds
 	pool  *keys.Pool // of a semaphore
 	slot  int        // its slot, from the turn on
 
@@ -136,21 +134,13 @@ func newCandidacy(c *etcd.Client, req Request, l *lease.Lease) *candidacy {
 	return me
 }
 
-// settleAt notes where the running record lies, or will if an attempt succeeds.
-func (me *candidacy) settleAt(key string) {
-	me.runAt = key
-	if !slices.Contains(me.tried, key) {
-		me.tried = append(me.tried, key)
-	}
-}
-
 func join(ctx context.Context, c *etcd.Client, req Request) (_ *Turn, err error) {
 	l, err := lease.New(c, req.TTL)
 	if err != nil {
 		return nil, err
 	}
 	me := newCandidacy(c, req, l)
-	me.settleAt(req.Line.Record(l.ID))
+	me.runAt = req.Line.Record(l.ID)
 	if err := me.standBy(); err != nil {
 		return nil, err
 	}
@@ -222,9 +212,7 @@ func (me *candidacy) standBy() error {
 	return me.req.Standby([]Remains{me.remains()})
 }
 
-// abandon gives up whatever was asked for. The revoke comes first: after it, a
-// join that is still under way fails without effect, so a running record that
-// it may have written with the acquisition can be deleted for good.
+// abandon gives up whatever was asked for.
 func (me *candidacy) abandon(ctx context.Context, why error) {
 	// The caller's context has likely ended; this must be tried all the same,
 	// but not for long.
@@ -233,21 +221,12 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	if me.req.Standby != nil {
 		defer func() { _ = me.req.Standby(nil) }()
 	}
-	err := me.lease.Revoke(ctx) // else it lapses
-	if errors.As(why, new(*Busy)) && me.pool == nil || err != nil {
+	if errors.As(why, new(*Busy)) && me.pool == nil { // it has put nothing
+		_ = me.lease.Revoke(ctx) // else it lapses
 		return
 	}
-	var ops []clientv3.Op
-	for _, key := range me.tried {
-		ours := []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", me.run)}
-		ops = append(ops, clientv3.OpTxn(ours, []clientv3.Op{clientv3.OpDelete(key)}, nil))
-	}
-	if me.pool != nil {
-		ops = append(ops, ifVacant(me.pool.Dir, clientv3.OpDelete(me.pool.Cap())))
-	}
-	_, err = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).Then(ops...).Commit()
-	})
+	me.lease.Stop()
+	err := me.remains().withdraw(ctx, me.c, me.lease.TTL() > 0)
 	if err == nil && me.recorded { // somebody may have taken us for dead
 		me.doubt = heir(me.lease.ID)
 	}

@@ -187,7 +187,7 @@ const inLine, behindDirt = -1, -2
 // settle notes which slot is ours, or will be if an attempt succeeds.
 func (me *poolCandidacy) settle(slot int) {
 	me.slot = slot
-	me.settleAt(me.Pool.RunIn(slot))
+	me.runAt = me.Pool.RunIn(slot)
 }
 
 // peek reads the newest in line and the state of the semaphore.

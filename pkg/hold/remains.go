@@ -87,7 +87,7 @@ func Clear(ctx context.Context, c *etcd.Client, all []Remains) error {
 func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
 	var err, unlinger error
 	if r.Rev == 0 {
-		err = r.withdraw(ctx, c)
+		err = r.withdraw(ctx, c, false)
 	} else {
 		err, unlinger = r.release(ctx, c, After{Linger: r.Until.Sub(clock.System{}.Now())})
 	}
@@ -97,18 +97,17 @@ func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
 	return errors.Join(err, unlinger)
 }
 
-// late is how long what was sent by a process that is dead now may take to arrive.
+// late is how long what was sent, and is not waited for any more, may take to arrive.
 var late = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond}
 
 // withdraw gives up a place of which it is not known how far it has come. What is
 // there goes in one revision, as in a release; then the lease, after which a join
 // that is under way fails without effect; and once more what such a one may have
-// put before that without a lease.
-func (r Remains) withdraw(ctx context.Context, c *etcd.Client) error {
+// put before that without a lease. A lease that is not there may have gone, if it is
+// known to have been granted; else it may be still to come.
+func (r Remains) withdraw(ctx context.Context, c *etcd.Client, granted bool) error {
 	found, err := r.leave(ctx, c)
-	if err != nil {
-		return err
-	}
+	sure := found || granted || err != nil // who may not write has put nothing, and may have a lease
 	for i := 0; ; i++ {
 		_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
 			return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: r.Lease})
@@ -117,7 +116,7 @@ func (r Remains) withdraw(ctx context.Context, c *etcd.Client) error {
 		if err != nil && !unknown {
 			return err
 		}
-		if !unknown || found || i == len(late) {
+		if sure || !unknown || i == len(late) {
 			break
 		}
 		select {
