@@ -93,6 +93,15 @@ import (
 //	freeport                     prints an address to listen on
 //	jsonlines FILE FIELD         checks that each line is a JSON object; prints that field of all
 //
+// Signals (script_signals_test.go)
+//
+//	heed SIGNAL...               a program with a handler for each, also if it was ignored: prints
+//	                             "ready", then "got SIGNAL N"; KILL ends it
+//	dies SIGNAL,... REGEXP CMD...  for each signal start CMD, send that once its output has a match;
+//	                             fails unless CMD dies of it, and dumps no goroutines
+//	ctrlc N CMD...               N times CMD, which prints "begin" and "up", on a terminal, and Ctrl-C
+//	                             at some time in between; fails unless CMD dies of it each time
+//
 // D is a duration; await, reap and exits give up after 30s.
 func TestScript(t *testing.T) {
 	p := params(t, binaries(t))
@@ -135,6 +144,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(patient{etcdtest.M{M: m}}, map[string]func(){
 		"beat": beatMain, "httpget": httpgetMain, "notified": notifiedMain, "freeport": freeportMain,
 		"jsonlines": jsonlinesMain, "posted": postedMain, "tunnel": tunnelMain,
+		"heed": heedMain, "dies": diesMain, "ctrlc": ctrlcMain,
 	})
 }
 

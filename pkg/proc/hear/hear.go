@@ -103,7 +103,6 @@ func Outer(sig syscall.Signal) *unix.Siginfo {
 // Listener is what hears.
 type Listener struct {
 	C     chan Signal // never closed
-	set   Set
 	marks int32
 }
 
@@ -115,8 +114,8 @@ func Listen(set Set) (*Listener, error) {
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("signals: %w", os.NewSyscallError("pipe", err))
 	}
-	l := &Listener{C: make(chan Signal, 64), set: set}
-	pipe = int32(ends[1])
+	l := &Listener{C: make(chan Signal, 64)}
+	pipe, heard = int32(ends[1]), set
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
 		if set.Has(sig) {
 			catch(sig)
@@ -133,7 +132,7 @@ func Listen(set Set) (*Listener, error) {
 // process was started are on all threads, but for the one this runs on.
 func (l *Listener) read(r *os.File) {
 	runtime.LockOSThread()
-	if l.unblock()&l.set == 0 {
+	if unblock()&heard == 0 {
 		runtime.UnlockOSThread()
 	}
 	var records [32]record
@@ -151,11 +150,11 @@ func (l *Listener) read(r *os.File) {
 	}
 }
 
-// unblock unblocks the set on this thread, and returns what was blocked. Of a signal
-// that the kernel has for the process and no thread has taken yet, the handler has
-// run when this returns.
-func (l *Listener) unblock() (old Set) {
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_UNBLOCK, uintptr(unsafe.Pointer(&l.set)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+// unblock unblocks what is heard on this thread, and returns what was blocked. Of a
+// signal that the kernel has for the process and no thread has taken yet, the handler
+// has run when this returns.
+func unblock() (old Set) {
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_UNBLOCK, uintptr(unsafe.Pointer(&heard)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	return old
 }
 
@@ -175,7 +174,7 @@ const taken = 20 * time.Millisecond
 func (l *Listener) markLater(mark int32) {
 	time.AfterFunc(taken, func() {
 		runtime.LockOSThread()
-		old := l.unblock()
+		old := unblock()
 		syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 		runtime.UnlockOSThread()
 		rec := record{value: mark}
@@ -217,8 +216,9 @@ type action struct {
 
 // Read by the handler.
 var (
-	pipe   int32       = -1 // the end to write to; -1: nobody listens, and what was sent is died of
-	before [65]uintptr      // Go's handlers of faults
+	pipe   int32       // the end to write to
+	heard  Set         // what somebody listens for: of another one that was sent, we die
+	before [65]uintptr // Go's handlers of faults
 	//lint:ignore U1000 the handler has the kernel read a struct sigaction here
 	plain [4]uint64
 )

@@ -19,11 +19,12 @@ TEXT handler<>(SB),NOSPLIT|NOFRAME,$0
 	JEQ	sent
 	JMP	R8
 sent:
-	MOVL	·pipe(SB), AX
-	TESTL	AX, AX
-	JLT	die
+	MOVQ	·heard(SB), AX
+	LEAL	-1(DI), CX
+	BTQ	CX, AX
+	JCC	die
 	// write(pipe, info, 128)
-	MOVL	AX, DI
+	MOVL	·pipe(SB), DI
 	MOVL	$128, DX
 	MOVL	$SYS_write, AX
 	SYSCALL

@@ -18,11 +18,12 @@ TEXT handler<>(SB),NOSPLIT|NOFRAME,$0
 	CBZ	R4, sent
 	JMP	(R4)
 sent:
-	MOVW	·pipe(SB), R3
-	CMPW	$0, R3
-	BLT	die
+	MOVD	·heard(SB), R3
+	SUB	$1, R0, R4
+	LSR	R4, R3, R3
+	TBZ	$0, R3, die
 	// write(pipe, info, 128)
-	MOVD	R3, R0
+	MOVW	·pipe(SB), R0
 	MOVD	$128, R2
 	MOVD	$SYS_write, R8
 	SVC
