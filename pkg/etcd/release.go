@@ -46,17 +46,23 @@ type releaseOf struct {
 // Release asks the member what it runs, unless it is still the one that has
 // answered that.
 func (m *Member) Release(ctx context.Context) (Release, error) {
+	r, err := m.runs(ctx)
+	return r.Release, err
+}
+
+// runs is Release with whose it is.
+func (m *Member) runs(ctx context.Context) (releaseOf, error) {
 	if r := m.release.Load(); r != nil && r.conn == m.conns.Load() && r.member == m.id.Load() {
-		return r.Release, nil
+		return *r, nil
 	}
 	var p peer.Peer
 	s, err := m.status(ctx, grpc.Peer(&p))
 	if err != nil {
-		return Release{}, err
+		return releaseOf{}, err
 	}
-	r := &releaseOf{ReleaseOf(s.Version), connectionOf(&p), s.Header.GetMemberId()}
-	m.release.Store(r)
-	return r.Release, nil
+	r := releaseOf{ReleaseOf(s.Version), connectionOf(&p), s.Header.GetMemberId()}
+	m.release.Store(&r)
+	return r, nil
 }
 
 // status is not the library's Status, which makes a connection for each call.
@@ -104,9 +110,9 @@ func (m *Member) Verifies(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, nil
 	}
-	r, err := m.Release(ctx)
+	r, err := m.runs(ctx)
 	if err != nil {
 		return Verdict{}, nil
 	}
-	return Verdict{r.Verifies, m.release.Load().member}, nil
+	return Verdict{r.Verifies, r.member}, nil
 }
