@@ -221,11 +221,14 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	if me.req.Standby != nil {
 		defer func() { _ = me.req.Standby(nil) }()
 	}
-	if errors.As(why, new(*Busy)) && me.pool == nil { // it has put nothing
-		_ = me.lease.Revoke(ctx) // else it lapses
+	me.lease.Stop()
+	if errors.As(why, new(*Busy)) { // it has put nothing; at a semaphore it may have tried to
+		err := lease.Revoke(ctx, me.c, me.lease.ID) // else it lapses
+		if err == nil && me.pool != nil {
+			_, _ = me.remains().leave(ctx, me.c)
+		}
 		return
 	}
-	me.lease.Stop()
 	err := me.remains().withdraw(ctx, me.c, me.lease.TTL() > 0)
 	if err == nil && me.recorded { // somebody may have taken us for dead
 		me.doubt = heir(me.lease.ID)
