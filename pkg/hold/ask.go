@@ -25,7 +25,8 @@ var ErrDeaf = errors.New("was not put there by conch, and cannot be asked")
 
 // Ask asks the present holder, whoever waits for the lock-delay included, to give up
 // the turn: in a field of its key's value, which its watch tells it of. It returns who
-// was asked, or ErrVacant. See AwaitGone.
+// was asked, as Lingering if the place was only kept, which it is not any more, or
+// ErrVacant. See AwaitGone.
 func Ask(ctx context.Context, c *etcd.Client, line keys.Line, by string) (Candidate, error) {
 	l, err := List(ctx, c, line)
 	if err != nil {
@@ -35,7 +36,10 @@ func Ask(ctx context.Context, c *etcd.Client, line keys.Line, by string) (Candid
 		return Candidate{}, ErrVacant
 	}
 	who := l.Candidates[0]
-	_, err = ask(ctx, c, who, by)
+	a, err := ask(ctx, c, who, by)
+	if a.kept {
+		who.State = Lingering
+	}
 	return who, err
 }
 
@@ -50,7 +54,11 @@ func AskAll(ctx context.Context, c *etcd.Client, pool keys.Pool, meant func(Cand
 	var asked []Candidate
 	var deaf error
 	for _, who := range all {
-		switch _, err := ask(ctx, c, who, by); {
+		a, err := ask(ctx, c, who, by)
+		if a.kept {
+			who.State = Lingering
+		}
+		switch {
 		case errors.Is(err, ErrDeaf):
 			deaf = err
 		case err != nil:

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/clock"
 )
 
 // ask asks whoever has the turn, or is next, and says who that was.
@@ -142,6 +144,63 @@ func TestAskSpread(t *testing.T) {
 	w.hears(now, "me")
 	w.release(now)
 	w.empty()
+}
+
+// A place is not kept if somebody has asked for it, though that was not heard any
+// more: who asks may not wait to see. Who asks when it is only kept ends that.
+func TestAskKept(t *testing.T) {
+	w := newWorld(t)
+	r := w.request()
+	r.Linger = true
+	now := w.join(r)
+	w.ask("me")
+	if err := now.Release(context.Background(), After{Linger: time.Hour}); err != nil {
+		t.Error(err)
+	}
+	w.empty()
+	now = w.join(r)
+	if err := now.Release(context.Background(), After{Linger: time.Hour}); err != nil {
+		t.Error(err)
+	}
+	if who := w.ask("me"); who.State != Lingering {
+		t.Errorf("%+v", who)
+	}
+	w.empty()
+
+	p := newPoolWorld(t)
+	host := space.PoolHost(p.pool.Name, "host")
+	for _, end := range []string{"release", "clear", "kept"} {
+		now, err := JoinSpread(within(t, 30*time.Second), p.c, r, p.share(1, 1), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := func() error { return now.Release(context.Background(), After{Linger: time.Hour}) }
+		state := Held
+		if end == "kept" {
+			state, err = Lingering, release()
+		}
+		all, asked := AskAll(within(t, 10*time.Second), p.c, p.pool, func(Candidate) bool { return true }, false, "me")
+		if err != nil || asked != nil || len(all) != 1 || all[0].State != state {
+			t.Errorf("%v, %+v, %v", err, all, asked)
+		}
+		switch end {
+		case "release":
+			err = release()
+		case "clear":
+			left := now.Remains()
+			for i := range left {
+				left[i].Until = clock.System{}.Now().Add(time.Hour)
+			}
+			err = Clear(within(t, 20*time.Second), p.c, left)
+			now.Abandon()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		p.empty()
+		p.gone(host.Dir)
+		p.gone(host.Runs)
+	}
 }
 
 // A word that was written over is left again; a place that is only kept is ended; and

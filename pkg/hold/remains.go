@@ -72,29 +72,37 @@ func (me *candidacy) remains() Remains {
 	return r
 }
 
-// Clear removes all, as releases would have.
+// Clear removes all as releases would have, and keeps the place of a turn until Until,
+// with that of the turn that it rests on. What the dead may have asked for last can
+// still be on its way: it is waited for, or has no effect once the lease has been
+// revoked.
 func Clear(ctx context.Context, c *etcd.Client, all []Remains) error {
 	var errs []error
+	keep := true
 	for _, r := range all {
-		errs = append(errs, r.Clear(ctx, c))
+		var after After
+		if keep {
+			after.Linger = r.Until.Sub(clock.System{}.Now())
+		}
+		var err error
+		keep, err = r.end(ctx, c, after)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// Clear removes the remains as a release would have, and keeps the place of a turn
-// until Until. What the dead may have asked for last can still be on its way: it
-// is waited for, or has no effect once the lease has been revoked.
-func (r Remains) Clear(ctx context.Context, c *etcd.Client) error {
+// end removes what there is, however far it has come.
+func (r Remains) end(ctx context.Context, c *etcd.Client, after After) (kept bool, _ error) {
 	var err, unlinger error
 	if r.Rev == 0 {
 		err = r.withdraw(ctx, c, false)
 	} else {
-		err, unlinger = r.release(ctx, c, After{Linger: r.Until.Sub(clock.System{}.Now())})
+		kept, err, unlinger = r.release(ctx, c, after)
 	}
 	if err == nil && r.Runs != "" { // the dead may have been about to: see reclaim
 		err = lease.Revoke(ctx, c, heir(r.Lease))
 	}
-	return errors.Join(err, unlinger)
+	return kept, errors.Join(err, unlinger)
 }
 
 // late is how long what was sent, and is not waited for any more, may take to arrive.
@@ -175,11 +183,12 @@ func (r Remains) ours(ctx context.Context, m *etcd.Member) (keys []string, _ err
 	return keys, nil
 }
 
-// release gives up a turn. That its place could not be kept, though it was to be,
-// is told apart: it is given up then.
-func (r Remains) release(ctx context.Context, c *etcd.Client, after After) (err, unlinger error) {
+// release gives up a turn, and says whether its place is kept. That it could not be,
+// though it was to be, is told apart: it is given up then.
+func (r Remains) release(ctx context.Context, c *etcd.Client, after After) (kept bool, err, unlinger error) {
 	stay, unlinger := r.linger(ctx, c, after.Linger)
-	return r.clear(ctx, c, stay, after), unlinger
+	kept, err = r.clear(ctx, c, stay, after)
+	return kept, err, unlinger
 }
 
 // keeping is how a place is kept: these operations put it under a lease of its own.
@@ -188,11 +197,12 @@ type keeping struct {
 	ops   []clientv3.Op
 }
 
-// done reports whether the release has kept the place. It has not where there was
-// none any more.
+// done reports whether the release has kept the place, and shall have. There may be
+// none any more; and somebody may have asked for it who was not heard.
 func (k *keeping) done(t *clientv3.TxnResponse) bool {
 	if t.Succeeded {
-		return t.Responses[1].GetResponseTxn().Succeeded
+		put := t.Responses[1].GetResponseTxn()
+		return put.Succeeded && parse(put.Responses[0].GetResponsePut().GetPrevKv().GetValue()).Ask == ""
 	}
 	return underLease(rangeOf(t, 0), k.lease.ID) // by an attempt before
 }
@@ -209,7 +219,7 @@ func (r Remains) linger(ctx context.Context, c *etcd.Client, d time.Duration) (*
 	if err := l.Grant(ctx); err != nil {
 		return nil, fmt.Errorf("the place could not be kept: %w", err)
 	}
-	ops := []clientv3.Op{clientv3.OpPut(r.Key, r.Lingering, l.With())}
+	ops := []clientv3.Op{clientv3.OpPut(r.Key, r.Lingering, l.With(), clientv3.WithPrevKV())}
 	if r.SlotKey != "" {
 		ops = append(ops, clientv3.OpPut(r.SlotKey, r.Run, l.With()))
 	}
@@ -227,7 +237,7 @@ var errPassed = errors.New("the turn has passed on")
 // and record go in one revision and the next in line need not wait for the
 // record; where etcd is far it is sent close behind. A key that is to stay must
 // have its new lease first; if there is none to stay, that is revoked, too.
-func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after After) error {
+func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after After) (kept bool, _ error) {
 	then, orElse := r.going(stay)
 	if after.Done != "" {
 		then = append(then, clientv3.OpPut(after.Done, after.Value))
@@ -246,16 +256,16 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after
 	switch {
 	case err != nil && far:
 		<-revoked // where both fail they say the same
-		return err
+		return false, err
 	case err != nil:
-		return err
+		return false, err
 	case !t.Succeeded && after.Done != "" && rangeOf(t, len(orElse)-1).Count == 0:
 		err = errPassed
 	}
 	if from := r.leaseOf(t); from != 0 {
 		err = errors.Join(err, lease.Revoke(ctx, c, from))
 	}
-	if stay != nil && !stay.done(t) {
+	if kept = stay != nil && stay.done(t); stay != nil && !kept {
 		err = errors.Join(err, stay.lease.Revoke(ctx))
 	}
 	others := t.Succeeded && rangeOf(t, len(then)-1).Count > 0
@@ -270,7 +280,7 @@ func (r Remains) clear(ctx context.Context, c *etcd.Client, stay *keeping, after
 	if others && err == nil && r.Runs != "" && stay == nil {
 		r.entrust(ctx, c)
 	}
-	return err
+	return kept, err
 }
 
 // leaseOf returns the lease that our record was under when it was deleted by t, or may

@@ -212,11 +212,15 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	t.unmark()
-	err, unlinger := t.me.remains().release(ctx, t.me.c, after)
+	kept, err, unlinger := t.me.remains().release(ctx, t.me.c, after)
 	t.stop()
 	t.me.undoubt(ctx) // else it lapses
 	if t.also != nil {
-		err = errors.Join(err, t.also.release(all, After{Linger: after.Linger}))
+		other := After{}
+		if kept {
+			other.Linger = after.Linger
+		}
+		err = errors.Join(err, t.also.release(all, other))
 	}
 	return errors.Join(err, unlinger)
 }

@@ -31,6 +31,7 @@ type memberJSON struct {
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
 	Value   string    `json:"value,omitempty"` // what a holder publishes
+	Ask     string    `json:"ask,omitempty"`   // who has asked for the hold, or the place in line
 
 	Unkilled int `json:"unkilled,omitempty"` // processes that were killed and do not end
 }
@@ -113,7 +114,7 @@ type runnerJSON struct {
 }
 
 func member(c *hold.Candidate) memberJSON {
-	m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Rev, keys.Hex(c.Lease), c.Key, c.Published(), c.Unkilled}
+	m := memberJSON{c.Host, c.PID, c.Started, c.Cmd, c.User, c.State, c.Begun(), c.Rev, keys.Hex(c.Lease), c.Key, c.Published(), c.Ask, c.Unkilled}
 	if m.State == "" { // of other software
 		m.State = hold.Held
 	}

@@ -35,10 +35,17 @@ func (o *Options) AwaitGone(ctx context.Context, out io.Writer, name string, ask
 		defer cancel()
 	}
 	for _, who := range asked {
-		err := wait(ctx, who)
+		var err error
+		if who.State != hold.Lingering { // that has been ended
+			err = wait(ctx, who)
+		}
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			return o.conflict("%s: %s was asked, and has not gone within %v: it may yet, unless its conch is older than --ask", name, who, time.Since(o.began).Round(100*time.Millisecond))
+			within := "yet"
+			if !o.NonBlock && o.Wait != 0 {
+				within = fmt.Sprint("within ", time.Since(o.began).Round(100*time.Millisecond))
+			}
+			return o.conflict("%s: %s was asked, and has not gone %s: it may still, unless its conch is older than --ask", name, who, within)
 		case err != nil:
 			return err
 		}

@@ -50,6 +50,7 @@ type holderJSON struct {
 	Key     string    `json:"key"`
 	Waiters int       `json:"waiters"`
 	Value   string    `json:"value,omitempty"` // what it publishes
+	Ask     string    `json:"ask,omitempty"`   // who has asked for the hold
 
 	Unkilled int `json:"unkilled,omitempty"`
 }
@@ -59,7 +60,7 @@ func describe(office string, l hold.Line, h hold.Candidate) holderJSON {
 	if state == "" {
 		state = hold.Held
 	}
-	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1, h.Published(), h.Unkilled}
+	return holderJSON{h.Host, h.PID, h.Started, h.Cmd, office, h.User, state, h.Begun(), h.Rev, keys.Hex(h.Lease), h.Key, len(l.Candidates) - 1, h.Published(), h.Ask, h.Unkilled}
 }
 
 // text is a holder as one line for people.
@@ -73,6 +74,7 @@ func text(office string, h hold.Candidate) string {
 	if h.Unkilled > 0 {
 		fmt.Fprintf(&b, " unkilled=%d", h.Unkilled)
 	}
+	cli.LogField(&b, "ask", h.Ask)
 	cli.LogField(&b, "value", h.Published())
 	return cli.OneLine(b.String())
 }
@@ -110,11 +112,12 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		return err
 	}
 	said := int64(-1) // revision of the holder last shown; 0: vacant
-	unkilled := 0     // what was said of that with it
+	unkilled := 0     // what was said of that with it, ...
+	ask := ""         // ... and this
 	return hold.Watch(ctx, c, office, func(l hold.Line) error {
 		h, ok := l.Holder()
 		switch {
-		case h.Rev == said && ok && h.Unkilled == unkilled, !ok && said == 0:
+		case h.Rev == said && ok && h.Unkilled == unkilled && h.Ask == ask, !ok && said == 0:
 			return nil
 		case o.output == wrap.OutputValue && ok && h.Rev == said:
 			return nil
@@ -130,7 +133,7 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 			_, err := fmt.Fprintln(stdio.Out, office.Name, "-")
 			return err
 		}
-		said, unkilled = h.Rev, h.Unkilled
+		said, unkilled, ask = h.Rev, h.Unkilled, h.Ask
 		if o.json {
 			return stdio.JSON(describe(office.Name, l, h))
 		}

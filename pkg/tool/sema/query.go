@@ -38,6 +38,7 @@ type memberJSON struct {
 	Weight  int       `json:"weight"`
 	Mode    string    `json:"mode,omitempty"`  // shared or exclusive
 	Value   string    `json:"value,omitempty"` // what a holder publishes
+	Ask     string    `json:"ask,omitempty"`   // who has asked for the hold, or the place in line
 	Rev     int64     `json:"rev"`
 	Lease   string    `json:"lease"`
 	Key     string    `json:"key"`
@@ -65,7 +66,7 @@ func waits(c hold.Candidate) bool { return c.State == hold.Waiting }
 func member(c hold.Candidate, capacity int) memberJSON {
 	m := memberJSON{
 		Host: c.Host, PID: c.PID, Started: c.Started, Cmd: c.Cmd, User: c.User, State: c.State, Since: c.Begun(),
-		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Value: c.Published(), Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key, Unkilled: c.Unkilled,
+		Slot: c.Slot, Weight: max(1, c.Weight), Mode: hold.Mode(capacity, c.Weight), Value: c.Published(), Ask: c.Ask, Rev: c.Rev, Lease: keys.Hex(c.Lease), Key: c.Key, Unkilled: c.Unkilled,
 	}
 	if m.State == "" { // of other software
 		m.State = hold.Held
@@ -132,6 +133,7 @@ func (m memberJSON) text(name string) string {
 	if m.Unkilled > 0 {
 		fmt.Fprintf(&b, " unkilled=%d", m.Unkilled)
 	}
+	cli.LogField(&b, "ask", m.Ask)
 	cli.LogField(&b, "value", m.Value)
 	return cli.OneLine(b.String())
 }
@@ -212,7 +214,7 @@ func (o *options) sayWatch(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 			}
 		}
 		for _, m := range all {
-			if old, ok := known[m.Rev]; !ok || old.State != m.State || old.Unkilled != m.Unkilled {
+			if old, ok := known[m.Rev]; !ok || old.State != m.State || old.Unkilled != m.Unkilled || old.Ask != m.Ask {
 				if err := o.sayChange(stdio, pool.Name, m.State, m); err != nil {
 					return err
 				}
