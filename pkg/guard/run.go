@@ -205,8 +205,8 @@ func (r *run) signal(s hear.Signal) {
 	switch {
 	case s.Sig == 0:
 		r.marked = r.marked || s.Marked(r.mark)
-	case s.FromTerminal() && r.marked && !r.Several:
-		r.terminal = s.Sig // the terminal has sent it to the command too
+	case s.FromTerminal() && !r.Several && (r.marked || s.Sig == unix.SIGWINCH):
+		r.terminal = s.Sig // it has sent it to the command too; or has the new size, if that came later
 	case s.Sig == unix.SIGTSTP:
 		r.tree.Signal(s.Sig)
 	case r.ignored(s.Sig):

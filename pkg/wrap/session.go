@@ -81,6 +81,7 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 		s.hangUp()
 		return nil, s.end(err)
 	}
+	hear.Ignore(hear.Of(syscall.SIGTTIN, syscall.SIGTTOU)) // it is the command that they are for
 	s.warden.make = s.prepare
 	s.leaving.Go(s.warden.prepare)
 	if err := s.connect(ctx); err != nil {

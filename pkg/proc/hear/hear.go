@@ -107,8 +107,7 @@ type Listener struct {
 }
 
 // Listen hears the signals in set from now on, until the process ends. To be called
-// once. TTIN and TTOU are ignored: a process that sees to others may write to the
-// terminal from the background.
+// once.
 func Listen(set Set) (*Listener, error) {
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
@@ -120,9 +119,6 @@ func Listen(set Set) (*Listener, error) {
 		if set.Has(sig) {
 			catch(sig)
 		}
-	}
-	for _, sig := range []syscall.Signal{unix.SIGTTIN, unix.SIGTTOU} {
-		swap(sig, action{handler: ignore})
 	}
 	go l.read(os.NewFile(uintptr(ends[0]), "signals")) // as long as the process
 	return l, nil
@@ -169,7 +165,7 @@ func (l *Listener) Mark() int32 {
 // taken is how long a thread of ours needs at most to run the handler of a signal
 // that the kernel has given to it. One that it has given to no thread yet, for they
 // all wait for a processor, is taken here.
-const taken = 20 * time.Millisecond
+const taken = 5 * time.Millisecond
 
 func (l *Listener) markLater(mark int32) {
 	time.AfterFunc(taken, func() {
@@ -186,6 +182,15 @@ func (l *Listener) markLater(mark int32) {
 
 // Marked reports whether s is that mark, or a later one.
 func (s Signal) Marked(mark int32) bool { return s.Sig == 0 && s.value >= mark }
+
+// Ignore has the signals in set do nothing from now on.
+func Ignore(set Set) {
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if set.Has(sig) {
+			swap(sig, action{handler: ignore})
+		}
+	}
+}
 
 // Default gives each signal the effect that it had when this process was started:
 // it is ignored, or does what it does to a program without a handler. Go's runtime

@@ -110,7 +110,7 @@ func TestOuter(t *testing.T) {
 
 // All that was sent before a mark comes before it.
 func TestMark(t *testing.T) {
-	for range 50 {
+	for range 200 {
 		_ = syscall.Kill(os.Getpid(), unix.SIGINT)
 		mark := listener.Mark()
 		if s := next(t); s.Sig != unix.SIGINT {
