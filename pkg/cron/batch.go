@@ -15,6 +15,9 @@ const (
 	// maxBatch is how many go into one request. etcd takes 128 operations, the
 	// outer ones and those of the largest inner transaction together.
 	maxBatch = 64
+	// maxBytes is how much goes into one request, unless one item alone takes more:
+	// well below etcd's limit of 1.5 MiB.
+	maxBytes = 1 << 20
 	// linger is how long what is urgent waits for others.
 	linger = 5 * time.Millisecond
 	// inFlight is how many requests there are at a time. While they are under way
@@ -132,17 +135,22 @@ func (b *batcher) due(alarm *time.Timer, sending int) bool {
 	return left <= 0
 }
 
-// take takes the first maxBatch of different jobs off the queue.
+// take takes the first of different jobs off the queue, as many as go into one
+// request. Of one job's the order stays.
 func (b *batcher) take() []item {
 	var batch, rest []item
-	jobs := make(map[string]bool, maxBatch)
+	size := 0
+	seen := make(map[string]bool, maxBatch)
 	for _, it := range b.queue {
-		if len(batch) == maxBatch || jobs[it.job] {
-			rest = append(rest, it)
-			continue
+		if len(batch) < maxBatch && !seen[it.job] {
+			seen[it.job] = true
+			if takes := bytesOf([]clientv3.Op{it.op}); len(batch) == 0 || size+takes <= maxBytes {
+				size += takes
+				batch = append(batch, it)
+				continue
+			}
 		}
-		jobs[it.job] = true
-		batch = append(batch, it)
+		rest = append(rest, it)
 	}
 	b.queue = rest
 	return batch

@@ -178,11 +178,16 @@ type Settlement struct {
 	// Gone, if not empty, is a runner that must not be there any more: the one
 	// that is said to have lost the run.
 	Gone string
-	// Requests are the ids of requests about the run, which are met by this.
+	// Requests are the ids of requests about the run, which are met by this; maxMet of
+	// them are deleted with it, and the others as any about a run that is over.
 	Requests []string
 	// Wait is for how long it may be kept back, to go with others.
 	Wait time.Duration
 }
+
+// maxMet is how many requests go with the end of a run: there may be hundreds, and
+// with maxBatch other results a transaction has room for so many.
+const maxMet = 32
 
 // ErrSuperseded: the record is not the one that was to be followed.
 var ErrSuperseded = errors.New("the run's record has been replaced")
@@ -239,7 +244,7 @@ func (s Settlement) op(k keys.Cron) clientv3.Op {
 		keep = append(keep, clientv3.OpPut(k.Last(id.Job), encode(s.Last)))
 	}
 	var met []clientv3.Op
-	for _, r := range s.Requests {
+	for _, r := range s.Requests[:min(len(s.Requests), maxMet)] {
 		met = append(met, clientv3.OpDelete(k.Request(id.Job, r)))
 	}
 	if !s.LowWater.IsZero() {

@@ -268,12 +268,65 @@ func TestRefusedAlone(t *testing.T) {
 	for i := range 20 {
 		name := fmt.Sprint("job", i)
 		c := d.wish(0, tickOf(name, 1), d.add(name))
-		if i == 7 {
-			c.Run.Tail = strings.Repeat("x", 1700000) // more than a request may have
+		large := i == 7 || i == 8
+		switch i {
+		case 7: // more than etcd takes
+			c.Run.Tail = strings.Repeat("x", 1700000)
+		case 8: // more than gRPC sends
+			c.Run.Tail = strings.Repeat("x", 2200000)
 		}
 		wg.Go(func() {
-			if _, err := d.books[0].Claim(c); (err != nil) != (i == 7) {
+			if _, err := d.books[0].Claim(c); (err != nil) != large {
 				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Results that are too much for one request together are all written.
+func TestManyBytes(t *testing.T) {
+	d := newDesk(t, 1)
+	var runs []*Run
+	for i := range 40 {
+		name := fmt.Sprint("job", i)
+		runs = append(runs, d.must(0, d.wish(0, tickOf(name, 1), d.add(name))))
+	}
+	var wg sync.WaitGroup
+	for i, run := range runs {
+		done := *run
+		done.State, done.Tail = Failed, strings.Repeat("x", 60_000)
+		done.Cause = strings.Repeat("é", 50_000)
+		wg.Go(func() {
+			if err := d.books[0].Settle(Settlement{Run: &done, Rev: run.Rev, Wait: 100 * time.Millisecond}); err != nil {
+				t.Error(i, err)
+			}
+		})
+	}
+	wg.Wait()
+	is, err := d.RunOf(d.ctx, runs[0].RunID)
+	if err != nil || is.State != Failed || len(is.Cause) > MaxCause || !strings.HasSuffix(is.Cause, "é...") {
+		t.Errorf("%+v, %v", is, err)
+	}
+}
+
+// However many have asked for the end of a run, it can be written down, beside as
+// many others as go into one request.
+func TestManyKills(t *testing.T) {
+	d := newDesk(t, 1)
+	var wg sync.WaitGroup
+	for i := range maxBatch {
+		name := fmt.Sprint("job", i)
+		run := d.must(0, d.wish(0, tickOf(name, 1), d.add(name)))
+		done := *run
+		done.State = Killed
+		s := Settlement{Run: &done, Rev: run.Rev, Last: &Last{ID: run.ID()}, LowWater: run.Tick.Add(-time.Second), Wait: 100 * time.Millisecond}
+		for n := range 200 {
+			s.Requests = append(s.Requests, fmt.Sprintf("%08d", n))
+		}
+		wg.Go(func() {
+			if err := d.books[0].Settle(s); err != nil {
+				t.Error(name, err)
 			}
 		})
 	}

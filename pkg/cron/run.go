@@ -3,6 +3,7 @@ package cron
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,8 +89,18 @@ func (r *Run) Status() int {
 	return 1
 }
 
+// MaxCause is how much of a run's Cause is kept, in bytes.
+const MaxCause = 1024
+
 // Encode returns the record as it lies in etcd.
-func (r *Run) Encode() string { return encode(r) }
+func (r *Run) Encode() string {
+	if len(r.Cause) <= MaxCause {
+		return encode(r)
+	}
+	kept := *r
+	kept.Cause = strings.ToValidUTF8(r.Cause[:MaxCause-len("...")], "") + "..."
+	return encode(&kept)
+}
 
 // DecodeRun reads the record of a run.
 func DecodeRun(id keys.RunID, b []byte, rev int64) (*Run, error) {

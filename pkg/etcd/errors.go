@@ -95,6 +95,9 @@ func (c *Client) classify(err error) (_ error, retry bool) {
 		return err, true
 	}
 	code := status.Code(unwrapStatus(err))
+	if code == codes.ResourceExhausted && strings.Contains(message(err), "message larger than max") { // gRPC's limit, on either side
+		return rpctypes.ErrRequestTooLarge, false
+	}
 	if code == codes.Unimplemented && !c.answered.Load() { // HTTP/2, but not etcd; the probe says so
 		return err, true
 	}

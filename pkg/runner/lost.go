@@ -89,9 +89,10 @@ func (r *running) giveUp(a *cron.Act, kills []*cron.Request) cron.Settlement {
 	return s
 }
 
-// askToKill asks the runner of a run to kill it, for one that replaces it.
+// askToKill asks the runner of a run to kill it, for one that replaces it: once,
+// however many ticks it outlasts.
 func (p *planner) askToKill(a *cron.Act, by keys.RunID) {
-	q := cron.Request{Job: a.Job, ID: "replace-" + by.ID(), Action: cron.Kill, Run: a.RunID.ID(), By: "its replacement " + by.String(), At: p.now().UTC()}
+	q := cron.Request{Job: a.Job, ID: "replace-" + a.RunID.ID(), Action: cron.Kill, Run: a.RunID.ID(), By: "its replacement " + by.String(), At: p.now().UTC()}
 	if asked := p.reqs[q.Job+"/"+q.ID]; asked != nil && (asked.Rev != 0 || q.At.Sub(asked.At) < retryAfter) {
 		return
 	}
