@@ -128,6 +128,19 @@ type RunID struct {
 // ManualPlace is the Place of the run that a request asks for.
 func ManualPlace(request string) string { return manual + request }
 
+// CheckRequest says why s cannot be the id of a request, or nil: it is a name, and
+// does not end in the mark of a run that waits for its next attempt, behind which it
+// stands in a key.
+func CheckRequest(s string) error {
+	if err := CheckName(s); err != nil {
+		return err
+	}
+	if strings.HasSuffix(s, waiting) {
+		return fmt.Errorf("the name %q ends in %s, which marks a run that waits for its next attempt", s, waiting)
+	}
+	return nil
+}
+
 // Request returns the id of the request that asked for the run, if one did.
 func (r RunID) Request() (id string, ok bool) { return strings.CutPrefix(r.Place, manual) }
 

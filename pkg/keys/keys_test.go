@@ -34,6 +34,15 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
+// The id of a request stands before the mark of a run that waits.
+func TestCheckRequest(t *testing.T) {
+	for id, want := range map[string]bool{"a": true, "a~b": true, "~": false, "a~": false, "a/b": false, "": false} {
+		if err := CheckRequest(id); (err == nil) != want {
+			t.Errorf("CheckRequest(%q) = %v", id, err)
+		}
+	}
+}
+
 // The reference lets "a" and "a/b" collide: candidates of one were candidates
 // of the other.
 func TestLinesDoNotMeet(t *testing.T) {

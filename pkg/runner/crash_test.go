@@ -1,7 +1,10 @@
 package runner
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -224,18 +227,65 @@ func TestDiesBeforeTelling(t *testing.T) {
 }
 
 // killed with the result in the spool: the next start writes it, though it was
-// recorded as lost meanwhile.
+// recorded as lost meanwhile, and though it was kept by a clock that was ahead. What
+// belongs to another etcd stays where it is.
 func TestResultInSpool(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	spool := func(s *settings) { s.Spool = w.path("spool") }
+	dir := w.path("spool[1")
+	spool := func(s *settings) { s.Spool = dir }
 	first := w.start(spool, func(s *settings) { s.Crash = Spooled }).ready()
 	w.add(tickAt("job", "exit 0"))
 	first.ends()
 	w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+	ours := keptIn(t, dir)
+	if len(ours) != 1 {
+		t.Fatalf("%d results are kept", len(ours))
+	}
+	here := ours[0].Home
+	ours[0].Kept = time.Now().Add(time.Hour)
+	keepIn(t, dir, ours[0].name, ours[0])
+	for i, elsewhere := range []home{{here.Cluster + 1, here.Dir}, {here.Cluster, "/other/cron/"}} {
+		ours[0].Home = elsewhere
+		keepIn(t, dir, fmt.Sprint(entryStem, i, entryTail), ours[0])
+	}
 	w.start(spool, func(s *settings) { s.Host = "host1" }).ready()
 	w.wait("the true result", func() bool { return w.runs("job")[0].State == cron.OK })
 	w.want(w.one("job"), cron.OK, "host1", 1, 1)
+	w.wait("its file to go", func() bool { return len(keptIn(t, dir)) == 2 })
+}
+
+// keptIn are the results in a spool.
+func keptIn(t *testing.T, dir string) []spooled {
+	t.Helper()
+	s := spool{dir: dir}
+	return s.all()
+}
+
+func keepIn(t *testing.T, dir, name string, e spooled) {
+	t.Helper()
+	b, err := json.Marshal(e)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// a file of the spool that cannot be written leaves nothing of itself.
+func TestSpoolIsFull(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "run-x.json")
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(path, []byte("{}")); err == nil {
+		t.Fatal("it was written")
+	}
+	if names, _ := readNames(dir); len(names) != 1 {
+		t.Errorf("%v is left", names)
+	}
 }
 
 // etcd is away when the result is there: it is written when etcd is back.

@@ -263,6 +263,13 @@ func (d *daemon) standby() string {
 	return d.skew
 }
 
+// forgetful reports whether etcd may have forgotten what it was told.
+func (d *daemon) forgetful() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rolled != ""
+}
+
 // setSkew sets why the clock is not to be trusted, or that it is.
 func (d *daemon) setSkew(why string) {
 	d.mu.Lock()

@@ -56,6 +56,11 @@ func (p *planner) sync(rev int64) {
 		}
 	}
 	p.synced = true
+	select {
+	case <-p.judged:
+	default:
+		close(p.judged)
+	}
 	for _, j := range p.jobs {
 		p.plan(j)
 	}

@@ -18,6 +18,9 @@ func (p *planner) recordLost(d *duty) (done bool) {
 	if a == nil || a.Rev != d.act.Rev || d.kind == lost && a.Node != "" && p.nodes[a.Node] != nil || d.kind == orphan && p.running[d.id.String()] != nil {
 		return true
 	}
+	if d.kind == orphan && p.spool.has(a.RunID, a.Claim) { // its true end is to be written
+		return false
+	}
 	var spec *cron.Job
 	mem := memory{}
 	if j := p.jobs[d.id.Job]; j != nil {

@@ -32,7 +32,7 @@ func newAlone(t *testing.T, now time.Time) *aloneRunner {
 	d := &daemon{spool: &spool{}, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
 		cfg: Config{Host: "h", Hedge: time.Second, SkipClock: true, Placement: Spread, Now: func() time.Time { return a.clk },
 			Said: func(e Event) { a.mu.Lock(); a.said = append(a.said, e); a.mu.Unlock() }}}
-	s := &session{daemon: d, ctx: ctx, cron: keys.Space("/test").Cron(), node: cron.Node{ID: "h-1", Host: "h", Slots: 1}, toTell: make(chan cron.Node, 1), lease: testLease(t)}
+	s := &session{daemon: d, ctx: ctx, cron: keys.Space("/test").Cron(), node: cron.Node{ID: "h-1", Host: "h", Slots: 1}, toTell: make(chan cron.Node, 1), lease: testLease(t), judged: make(chan struct{})}
 	a.planner = newPlanner(s)
 	a.nodes["h-1"] = &s.node
 	a.synced = true
@@ -296,5 +296,35 @@ func TestRemembers(t *testing.T) {
 	r := &running{session: a.session, last: j.memory(), run: &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.Add(time.Hour)}, State: cron.Lost}}
 	if l := r.remembered(); !l.OK.Equal(noon) || l.Runs != 8 || l.Failures != 3 || !l.Tick.Equal(noon.Add(time.Hour)) {
 		t.Errorf("%+v", l)
+	}
+}
+
+// A result that is in the spool is not recorded as unknown: its true end is still to
+// be written, however long etcd refuses it.
+func TestSpoolBeforeOrphan(t *testing.T) {
+	a := newAlone(t, noon)
+	id := keys.RunID{Job: "j", Tick: noon}
+	act := &cron.Act{RunID: id, Node: "h-1", Claim: "c", Rev: 7}
+	a.setAct(act)
+	a.spool.left = map[string]spooled{}
+	kept := a.spool.put(cron.Settlement{Run: &cron.Run{RunID: id, Claim: "c"}}, home{})
+	d := &duty{kind: orphan, id: id, act: act}
+	if a.recordLost(d) {
+		t.Error("it is thought to be done")
+	}
+	kept.remove()
+	if a.spool.has(id, "c") {
+		t.Error("it is kept after it was written")
+	}
+}
+
+// The first state that is kept names the cluster, lest a start that follows at once
+// takes another for it.
+func TestFirstStateNamesCluster(t *testing.T) {
+	a := newAlone(t, noon)
+	a.lease = testLease(t)
+	a.cluster.Store(5)
+	if s := a.session.state(); s.Cluster != 5 {
+		t.Errorf("%+v", s)
 	}
 }

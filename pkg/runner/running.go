@@ -282,7 +282,7 @@ func (r *running) settle() {
 		s.Last = r.remembered()
 		s.LowWater = r.lowWater(s.Last.Runs)
 	}
-	kept := r.spool.put(s)
+	kept := r.spool.put(s, r.home())
 	r.cfg.Seam(Spooled)
 	err := r.ledger.Settle(s)
 	switch {

@@ -43,6 +43,8 @@ type session struct {
 	wg      sync.WaitGroup // of runs, and of what asks etcd for the planner
 	cluster atomic.Uint64
 	busy    atomic.Int32 // runs
+
+	judged chan struct{} // closed when it is known whether etcd has forgotten anything
 }
 
 type claimAnswer struct {
@@ -58,7 +60,7 @@ var errLost = errors.New("the lease was lost")
 // serve runs one session: until the lease is lost (errLost), or the runner was
 // asked to end and has nothing left to do (nil), or etcd refuses.
 func (d *daemon) serve(asked context.Context) error {
-	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), toTell: make(chan cron.Node, 1), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running)}
+	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), toTell: make(chan cron.Node, 1), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running), judged: make(chan struct{})}
 	if err := s.openFit(asked); err != nil {
 		return err
 	}

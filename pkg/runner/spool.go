@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,9 +48,17 @@ type spooled struct {
 	Last *cron.Last `json:"last,omitempty"`
 	Reqs []string   `json:"requests,omitempty"`
 	Kept time.Time  `json:"kept"`
+	Home home       `json:"home,omitzero"`
 
 	name string
 	from *spool
+}
+
+// home is where a result belongs: in another etcd, or below another prefix, it is
+// nothing.
+type home struct {
+	Cluster uint64 `json:"cluster"`
+	Dir     string `json:"dir"`
 }
 
 const stateFile = "state.json"
@@ -99,20 +108,46 @@ func (s *spool) keep(now state) {
 	}
 }
 
-// writeFile replaces a file in one step.
+// writeFile replaces a file in one step, or leaves it as it is.
 func writeFile(path string, b []byte) error {
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
+	err := os.WriteFile(tmp, b, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
 	}
-	return os.Rename(tmp, path)
+	if err != nil { // the disk may be full
+		os.Remove(tmp)
+	}
+	return err
+}
+
+const (
+	entryStem = "run-"
+	entryTail = ".json"
+)
+
+func entryName(id keys.RunID, claim string) string {
+	return entryStem + id.ID() + "-" + claim + entryTail
+}
+
+// has reports whether the result of a claim is kept.
+func (s *spool) has(id keys.RunID, claim string) bool {
+	name := entryName(id, claim)
+	s.mu.Lock()
+	_, here := s.left[name]
+	s.mu.Unlock()
+	if here || s.dir == "" {
+		return here
+	}
+	_, err := os.Lstat(filepath.Join(s.dir, name))
+	return err == nil
 }
 
 // put keeps a result until it is removed.
-func (s *spool) put(r cron.Settlement) spooled {
+func (s *spool) put(r cron.Settlement, belongs home) spooled {
 	run := *r.Run
-	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: &run, Last: r.Last, Reqs: r.Requests, Kept: time.Now(), from: s,
-		name: fmt.Sprintf("run-%s-%s.json", r.Run.ID(), r.Run.Claim)}
+	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: &run, Last: r.Last, Reqs: r.Requests, Kept: time.Now(), Home: belongs, from: s,
+		name: entryName(r.Run.RunID, r.Run.Claim)}
 	if s.dir != "" {
 		if b, err := json.Marshal(e); err == nil {
 			if err = writeFile(filepath.Join(s.dir, e.name), b); err == nil {
@@ -149,10 +184,13 @@ func (s *spool) all() []spooled {
 	if s.dir == "" {
 		return all
 	}
-	files, _ := filepath.Glob(filepath.Join(s.dir, "run-*.json"))
-	for _, path := range files {
-		b, err := os.ReadFile(path)
-		e := spooled{name: filepath.Base(path), from: s}
+	names, _ := readNames(s.dir)
+	for _, name := range names {
+		if !strings.HasPrefix(name, entryStem) || !strings.HasSuffix(name, entryTail) {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(s.dir, name))
+		e := spooled{name: name, from: s}
 		if err == nil {
 			err = json.Unmarshal(b, &e)
 		}
@@ -163,25 +201,44 @@ func (s *spool) all() []spooled {
 	return all
 }
 
-// state is what the next start needs to know.
+func readNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// state is what the next start needs to know. Until the table has been read, who
+// knows of no cluster is told of the one that has answered.
 func (s *session) state() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: s.identity, Rev: s.seen}
+	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: cmp.Or(s.identity, s.cluster.Load()), Rev: s.seen}
 }
+
+// home is where the results of this session belong.
+func (s *session) home() home { return home{s.cluster.Load(), s.cron.Dir} }
 
 // replayEvery is how often what etcd has not taken is offered to it again.
 const replayEvery = 30 * time.Second
 
 // replayAll writes what an earlier session, or an earlier start, could not write,
 // ends the lease of an earlier start of which nothing is left, and goes on
-// writing what etcd refuses for a while.
+// writing what etcd refuses for a while. It begins when it is known whether this is
+// the etcd that was left.
 func (s *session) replayAll(ctx context.Context, before state) {
+	s.spool.keep(s.state())
+	select {
+	case <-s.judged:
+	case <-ctx.Done():
+		return
+	}
 	s.replay(ctx, 0)
-	if before.Lease != 0 && before.Node != s.node.ID {
+	if before.Lease != 0 && before.Node != s.node.ID && before.Cluster == s.cluster.Load() {
 		s.endOf(ctx, before)
 	}
-	s.spool.keep(s.state())
 	tick := time.NewTicker(replayEvery)
 	defer tick.Stop()
 	for {
@@ -194,17 +251,28 @@ func (s *session) replayAll(ctx context.Context, before state) {
 	}
 }
 
-// replay writes what has been in the spool for so long.
+// replay writes what has been in the spool for so long. In an etcd that may have
+// forgotten, or that is another, no result has its place: it is kept.
 func (s *session) replay(ctx context.Context, age time.Duration) {
+	if s.forgetful() {
+		return
+	}
 	for _, e := range s.spool.all() {
-		if time.Since(e.Kept) < age {
+		if since := time.Since(e.Kept); since >= 0 && since < age { // else the clock was ahead
 			continue // it is on its way
 		}
-		if err := s.rewrite(ctx, e); err != nil && !errors.Is(err, cron.ErrSuperseded) {
-			if ctx.Err() == nil {
-				s.say(Event{Event: "unwritten", Level: Warning, Job: e.Job, Reason: err.Error()})
-			}
+		if e.Home != (home{}) && e.Home != s.home() {
 			continue
+		}
+		err := s.rewrite(ctx, e)
+		switch {
+		case errors.Is(err, cron.ErrSuperseded):
+			s.say(Event{Event: "superseded", Level: Warning, Job: e.Job, Run: e.Job + "/" + e.ID, Reason: err.Error()})
+		case err != nil && ctx.Err() == nil:
+			s.say(Event{Event: "unwritten", Level: Warning, Job: e.Job, Run: e.Job + "/" + e.ID, Reason: err.Error() + "; it is in the spool"})
+			continue
+		case err != nil:
+			return
 		}
 		e.remove()
 	}

@@ -46,7 +46,7 @@ func (o *runOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) e
 		return err
 	}
 	if o.id != "" {
-		if err := keys.CheckName(o.id); err != nil {
+		if err := keys.CheckRequest(o.id); err != nil {
 			return cli.Usagef("--id: %w", err)
 		}
 	}
