@@ -161,7 +161,7 @@ func (c Claim) refused(r *clientv3.TxnResponse) (*Run, error) {
 
 // act is the marker of a run.
 func (r *Run) act() Act {
-	return Act{Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, RetryAt: r.RetryAt, By: r.By}
+	return Act{Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, RetryAt: r.RetryAt, By: r.By, JobRev: r.JobRev}
 }
 
 // Settlement is the end of an attempt.
@@ -170,8 +170,13 @@ type Settlement struct {
 	Run *Run
 	// Rev is the revision of the record that it follows.
 	Rev int64
-	// Last is what the job is remembered by; nil: that stays as it is.
-	Last *Last
+	// Memory is what the job was remembered by, to which the end is added, as in
+	// Last.With; where it is another by now, that is taken. Nil: nothing is added.
+	Memory *Memory
+	// Over is up to where the job's ticks are over with the run; zero: not known.
+	Over time.Time
+	// Counted: the run has been added before, with another end.
+	Counted bool
 	// LowWater, if not zero, prunes: runs up to this tick are deleted, and cannot
 	// be claimed again. It is before the run's own tick.
 	LowWater time.Time
@@ -196,23 +201,46 @@ var ErrSuperseded = errors.New("the run's record has been replaced")
 // error. It asks until the answer is definite. Where the job was removed
 // meanwhile, the record goes with the marker.
 func (l *Ledger) Settle(s Settlement) error {
-	a := l.results.do(s.Run.Job, s.op(l.keys), max(s.Wait, linger))
-	if a.err != nil {
-		return a.err
-	}
-	return s.outcome(a.inner)
+	return s.settle(func() (*clientv3.TxnResponse, error) {
+		a := l.results.do(s.Run.Job, s.op(l.keys), max(s.Wait, linger))
+		return a.inner, a.err
+	})
 }
 
 // Settle is Ledger.Settle for who has no ledger, alone in its transaction.
 func Settle(ctx context.Context, c *etcd.Client, k keys.Cron, s Settlement) error {
-	r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).Then(s.op(k)).Commit()
+	return s.settle(func() (*clientv3.TxnResponse, error) {
+		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+			return m.KV().Txn(ctx).Then(s.op(k)).Commit()
+		})
+		if err != nil {
+			return nil, err
+		}
+		return (*clientv3.TxnResponse)(r.Responses[0].GetResponseTxn()), nil
 	})
-	if err != nil {
-		return err
-	}
-	return s.outcome((*clientv3.TxnResponse)(r.Responses[0].GetResponseTxn()))
 }
+
+// settle commits s, again as often as the job is remembered by something else than
+// was thought.
+func (s *Settlement) settle(commit func() (*clientv3.TxnResponse, error)) error {
+	for {
+		r, err := commit()
+		if err != nil {
+			return err
+		}
+		err = s.outcome(r)
+		var moved *memoryMoved
+		if !errors.As(err, &moved) {
+			return err
+		}
+		s.Memory = &moved.is
+	}
+}
+
+// memoryMoved: the job is remembered by something else.
+type memoryMoved struct{ is Memory }
+
+func (*memoryMoved) Error() string { return "the job is remembered by something else by now" }
 
 // Abandon rewrites the record of a run, which is of revision rev, and its marker
 // so that it names no runner: whoever is there records it as lost. That it has
@@ -234,14 +262,21 @@ func (s Settlement) op(k keys.Cron) clientv3.Op {
 	if s.Gone != "" {
 		is = append(is, clientv3.Compare(clientv3.CreateRevision(k.Node(s.Gone)), "=", 0))
 	}
+	ours := clientv3.Compare(clientv3.CreateRevision(k.Job(id.Job)), ">", 0)
+	if s.Run.JobRev != 0 {
+		ours = clientv3.Compare(clientv3.CreateRevision(k.Job(id.Job)), "=", s.Run.JobRev)
+	}
 	keep := []clientv3.Op{clientv3.OpPut(run, s.Run.Encode())}
 	if s.Run.State == Retrying {
 		keep = append(keep, clientv3.OpPut(k.Retry(id), encode(s.Run.act())))
 	} else {
 		keep = append(keep, clientv3.OpDelete(k.Retry(id)))
 	}
-	if s.Last != nil {
-		keep = append(keep, clientv3.OpPut(k.Last(id.Job), encode(s.Last)))
+	otherwise := []clientv3.Op{clientv3.OpGet(run)}
+	if s.Memory != nil {
+		is = append(is, clientv3.Compare(clientv3.ModRevision(k.Last(id.Job)), "=", s.Memory.Rev))
+		keep = append(keep, clientv3.OpPut(k.Last(id.Job), encode(s.Memory.With(s.Run, s.Over, s.Counted))))
+		otherwise = append(otherwise, clientv3.OpGet(k.Last(id.Job)))
 	}
 	var met []clientv3.Op
 	for _, r := range s.Requests[:min(len(s.Requests), maxMet)] {
@@ -256,16 +291,15 @@ func (s Settlement) op(k keys.Cron) clientv3.Op {
 				clientv3.OpDelete(k.Runs(id.Job), clientv3.WithRange(k.Runs(id.Job)+keys.Tick(s.LowWater.Add(time.Second)))),
 			}, nil))
 	}
-	// A job that was removed while it ran is not remembered.
+	// A job that was removed while it ran is not remembered, nor does another have
+	// what was its.
 	then := append([]clientv3.Op{clientv3.OpDelete(act), clientv3.OpTxn(
-		[]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(k.Job(id.Job)), ">", 0)},
+		[]clientv3.Cmp{ours},
 		keep,
 		[]clientv3.Op{clientv3.OpDelete(run), clientv3.OpDelete(k.Retry(id))})}, met...)
 	gone := append([]clientv3.Op{clientv3.OpDelete(act), clientv3.OpDelete(k.Retry(id))}, met...)
-	return clientv3.OpTxn(is, then, []clientv3.Op{
-		clientv3.OpGet(run),
-		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)}, gone, nil),
-	})
+	return clientv3.OpTxn(is, then, append(otherwise,
+		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)}, gone, nil)))
 }
 
 func (s Settlement) outcome(r *clientv3.TxnResponse) error {
@@ -275,6 +309,16 @@ func (s Settlement) outcome(r *clientv3.TxnResponse) error {
 	kvs := rangeOf(r, 0).Kvs
 	if len(kvs) == 0 {
 		return fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
+	}
+	if kvs[0].ModRevision == s.Rev && s.Memory != nil {
+		is := Memory{}
+		for _, kv := range rangeOf(r, 1).Kvs {
+			is.Rev = kv.ModRevision
+			_ = json.Unmarshal(kv.Value, &is.Last) // what cannot be read is replaced
+		}
+		if is.Rev != s.Memory.Rev {
+			return &memoryMoved{is}
+		}
 	}
 	_, err := DecodeRun(s.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
 	if err == nil && string(kvs[0].Value) != s.Run.Encode() {

@@ -1,6 +1,7 @@
 package cron
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -226,11 +227,13 @@ func TestSettle(t *testing.T) {
 	run := d.must(0, d.wish(0, tickOf("job", 1), rev))
 	done := *run
 	done.State = OK
-	last := &Last{ID: run.ID(), State: OK}
 	for range 2 { // the second time it has been written
-		if err := d.books[0].Settle(Settlement{Run: &done, Rev: run.Rev, Last: last}); err != nil {
+		if err := d.books[0].Settle(Settlement{Run: &done, Rev: run.Rev, Memory: &Memory{}}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if l := d.last("job"); l.Runs != 1 {
+		t.Errorf("it is counted %d times", l.Runs)
 	}
 	late := done
 	late.State = Lost
@@ -241,10 +244,85 @@ func TestSettle(t *testing.T) {
 	d.delete(d.Keys.Run(other.RunID))
 	d.delete(d.Keys.Job("job"))
 	d.delete(d.Keys.Last("job"))
-	if err := d.books[0].Settle(Settlement{Run: other, Rev: other.Rev, Last: last}); !errors.Is(err, ErrSuperseded) {
+	if err := d.books[0].Settle(Settlement{Run: other, Rev: other.Rev, Memory: &Memory{}}); !errors.Is(err, ErrSuperseded) {
 		t.Error(err)
 	}
 	d.gone(d.Keys.Run(other.RunID), d.Keys.Act(other.RunID), d.Keys.Last("job"))
+}
+
+// last is what a job is remembered by.
+func (d *desk) last(name string) (l Last) {
+	d.t.Helper()
+	if err := json.Unmarshal([]byte(d.value(d.Keys.Last(name))), &l); err != nil {
+		d.t.Fatal(err)
+	}
+	return l
+}
+
+// Whoever ends a run and knows an old memory of the job adds to the one there is:
+// runs that end beside each other are all counted.
+func TestMemoryMoves(t *testing.T) {
+	d := newDesk(t, 2)
+	rev := d.add("job")
+	const n = 16
+	var wg sync.WaitGroup
+	for i := range n {
+		run := d.must(i%2, d.wish(i%2, tickOf("job", int64(i)), rev))
+		run.State, run.Ended = Failed, time.Now()
+		wg.Go(func() {
+			if err := d.books[i%2].Settle(Settlement{Run: run, Rev: run.Rev, Memory: &Memory{}, Over: run.Tick}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if l := d.last("job"); l.Runs != n || l.Failures != n || !l.Tick.Equal(tickOf("job", n-1).Tick) {
+		t.Errorf("%+v", l)
+	}
+}
+
+// The true end of a run that was recorded as lost takes the place of that in what the
+// job is remembered by, too, and is not counted again.
+func TestMemoryOfLost(t *testing.T) {
+	d := newDesk(t, 1)
+	run := d.must(0, d.wish(0, tickOf("job", 1), d.add("job")))
+	lost, ok := *run, *run
+	ok.State, ok.Ended = OK, time.Now().UTC().Truncate(time.Second)
+	lost.State, lost.Ended = Lost, ok.Ended.Add(time.Second)
+	if err := d.books[0].Settle(Settlement{Run: &lost, Rev: run.Rev, Memory: &Memory{}}); err != nil {
+		t.Fatal(err)
+	}
+	is, err := d.RunOf(d.ctx, run.RunID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Settle(d.ctx, d.C, d.Keys, Settlement{Run: &ok, Rev: is.Rev, Memory: &Memory{Rev: -1}, Counted: true}); err != nil {
+		t.Fatal(err)
+	}
+	if l := d.last("job"); l.State != OK || l.Runs != 1 || l.Failures != 0 || !l.OK.Equal(ok.Ended) {
+		t.Errorf("%+v", l)
+	}
+}
+
+// A run that ends when its job was removed, and another has its name, is not what
+// that is remembered by, and leaves nothing.
+func TestSettleOfAnother(t *testing.T) {
+	d := newDesk(t, 1)
+	rev := d.add("job")
+	for _, s := range []State{OK, Retrying} {
+		c := d.wish(0, tickOf("job", 1), rev)
+		c.Run.JobRev = rev
+		run := d.must(0, c)
+		if _, err := d.Remove(d.ctx, "job", rev, ""); err != nil {
+			t.Fatal(err)
+		}
+		rev = d.add("job")
+		run.State, run.Ended = s, time.Now()
+		if err := d.books[0].Settle(Settlement{Run: run, Rev: run.Rev, Memory: &Memory{}}); err != nil {
+			t.Fatal(err)
+		}
+		d.gone(d.Keys.Run(run.RunID), d.Keys.Act(run.RunID), d.Keys.Retry(run.RunID), d.Keys.Last("job"))
+	}
 }
 
 // Of two that record the same end only one is told that it has: who notifies is
@@ -320,7 +398,7 @@ func TestManyKills(t *testing.T) {
 		run := d.must(0, d.wish(0, tickOf(name, 1), d.add(name)))
 		done := *run
 		done.State = Killed
-		s := Settlement{Run: &done, Rev: run.Rev, Last: &Last{ID: run.ID()}, LowWater: run.Tick.Add(-time.Second), Wait: 100 * time.Millisecond}
+		s := Settlement{Run: &done, Rev: run.Rev, Memory: &Memory{}, LowWater: run.Tick.Add(-time.Second), Wait: 100 * time.Millisecond}
 		for n := range 200 {
 			s.Requests = append(s.Requests, fmt.Sprintf("%08d", n))
 		}

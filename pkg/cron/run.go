@@ -42,6 +42,9 @@ type Run struct {
 	Node    string `json:"node"` // of the runner
 	Host    string `json:"host"`
 	By      string `json:"by,omitempty"` // who asked for it, of a run asked for by hand
+	// JobRev is the create-revision of the job: one that has its name later has
+	// another. 0: it is not known.
+	JobRev int64 `json:"job_rev,omitempty"`
 
 	Claimed time.Time `json:"claimed"` // on the runner's clock, as all of these
 	Began   time.Time `json:"began,omitzero"`
@@ -122,6 +125,7 @@ type Act struct {
 	Claimed time.Time `json:"claimed"`
 	RetryAt time.Time `json:"retry_at,omitzero"`
 	By      string    `json:"by,omitempty"`
+	JobRev  int64     `json:"job_rev,omitempty"` // as of the run
 
 	// Rev is the revision of the run's record: what writes one writes the other.
 	Rev   int64 `json:"-"`
@@ -145,6 +149,38 @@ type Last struct {
 	Runs int       `json:"runs"`
 	// Failures is how many have ended otherwise since then.
 	Failures int `json:"failures,omitempty"`
+}
+
+// With returns what the job is remembered by when a run of it has ended, with which
+// its ticks up to over are. counted says that the run has been remembered before,
+// with another end.
+func (l Last) With(r *Run, over time.Time, counted bool) Last {
+	if over.After(l.Tick) {
+		l.Tick = over
+	}
+	if !counted {
+		l.Runs++
+	}
+	latest := l.ID == r.ID() || !r.Ended.Before(l.Ended)
+	switch {
+	case r.State.Well() && latest:
+		l.Failures = 0
+	case !r.State.Well() && !counted && r.Ended.After(l.OK):
+		l.Failures++
+	}
+	if r.State.Well() && r.Ended.After(l.OK) {
+		l.OK = r.Ended
+	}
+	if latest {
+		l.ID, l.State, l.Began, l.Ended, l.Exit, l.Status, l.Host = r.ID(), r.State, r.Began, r.Ended, r.Exit, r.Status(), r.Host
+	}
+	return l
+}
+
+// Memory is what a job was remembered by when somebody looked.
+type Memory struct {
+	Last
+	Rev int64 `json:"-"` // the mod-revision of its key; 0: there was none
 }
 
 // Node is a runner, as the others see it.

@@ -331,16 +331,6 @@ func (s Store) request(kv *mvccpb.KeyValue) (Request, bool) {
 	return r, ok
 }
 
-// LastOf reads how the latest run of a job ended; zero: that is not known.
-func (s Store) LastOf(ctx context.Context, name string) (l Last, _ error) {
-	r, err := s.get(ctx, s.Keys.Last(name))
-	if err != nil || len(r.Kvs) == 0 {
-		return Last{}, err
-	}
-	err = json.Unmarshal(r.Kvs[0].Value, &l)
-	return l, err
-}
-
 // maxAhead is how wrong the clock may be of who puts jobs and requests: ticks up
 // to that instant are over for a new job.
 const maxAhead = 5 * time.Second

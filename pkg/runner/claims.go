@@ -109,7 +109,7 @@ func (p *planner) unqueue() {
 // claim asks the ledger for a run; what comes of it comes to claimAnswered.
 func (p *planner) claim(d *duty, j *job, spec *cron.Job) {
 	now := p.now().UTC()
-	run := &cron.Run{RunID: d.id, State: cron.Running, Claim: newID(), Attempt: 1, Node: p.node.ID, Host: p.cfg.Host, Claimed: now, Trace: newTrace()}
+	run := &cron.Run{RunID: d.id, State: cron.Running, Claim: newID(), Attempt: 1, Node: p.node.ID, Host: p.cfg.Host, Claimed: now, Trace: newTrace(), JobRev: j.born}
 	c := cron.Claim{Run: run, JobRev: j.rev, Forbid: spec.Overlaps() != cron.Allow}
 	switch d.kind {
 	case byRequest:

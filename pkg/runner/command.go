@@ -192,7 +192,7 @@ type lastWill struct {
 	Job  *cron.Job   `json:"job"`
 	Run  *cron.Run   `json:"run"`
 	Rev  int64       `json:"rev"`
-	Last *cron.Last  `json:"last"`
+	Over time.Time   `json:"over"`
 }
 
 // epilogue is what the sentinel becomes when this process has been killed and
@@ -200,7 +200,7 @@ type lastWill struct {
 func (r *running) epilogue() (*proc.Epilogue, error) {
 	run := *r.run
 	spec := &cron.Job{Name: r.spec.Name, Retry: r.spec.Retry, OnFailure: r.spec.OnFailure}
-	b, err := json.Marshal(lastWill{r.cfg.Etcd.Config(), r.cron, run.ID(), spec, &run, run.Rev, r.remembered()})
+	b, err := json.Marshal(lastWill{r.cfg.Etcd.Config(), r.cron, run.ID(), spec, &run, run.Rev, r.over()})
 	if err != nil {
 		return nil, err
 	}

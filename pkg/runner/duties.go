@@ -42,6 +42,9 @@ func (p *planner) mind(a *cron.Act) {
 	}
 	name := a.RunID.String()
 	j := p.jobs[a.Job]
+	if j != nil && !j.has(a) {
+		j = nil
+	}
 	after := p.turn(a.Job, "")
 	switch {
 	case a.Waits && j == nil:
@@ -132,6 +135,6 @@ func (p *planner) retire(j *job, ended time.Time) {
 	if j.keepFor <= 0 || ended.IsZero() {
 		return
 	}
-	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, jobRev: j.rev,
+	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, jobRev: j.born,
 		at: ended.Add(time.Duration(j.keepFor) + p.turn(j.name, ""))})
 }

@@ -41,8 +41,7 @@ func Epilogue(ctx context.Context, will string) error {
 	}
 	s := cron.Settlement{Run: run, Rev: w.Rev}
 	if run.State.Final() {
-		w.Last.State, w.Last.Status, w.Last.Ended, w.Last.ID = run.State, run.Status(), run.Ended, run.ID()
-		s.Last = w.Last
+		s.Memory, s.Over = &cron.Memory{Rev: -1}, w.Over // what there is is found out
 	}
 	if err := cron.Settle(ctx, c, w.Keys, s); err != nil && !errors.Is(err, cron.ErrSuperseded) {
 		return err

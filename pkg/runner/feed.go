@@ -80,9 +80,9 @@ func (p *planner) put(c change) {
 	case "job":
 		p.putJob(e.Name, c)
 	case "last":
-		var l cron.Last
-		if l, err = decodeLast(c.kv.Value); err == nil {
-			p.putLast(e.Name, l)
+		var m cron.Memory
+		if m, err = decodeLast(c.kv); err == nil {
+			p.putLast(e.Name, m)
 		}
 	case "act":
 		var a *cron.Act
@@ -174,7 +174,7 @@ func (p *planner) putJob(name string, c change) {
 	if j.rev == c.kv.ModRevision {
 		return
 	}
-	j.rev, j.raw, j.sched, j.next = c.kv.ModRevision, "", nil, 0
+	j.rev, j.born, j.raw, j.sched, j.next = c.kv.ModRevision, c.kv.CreateRevision, "", nil, 0
 	p.heap.place(j)
 	spec, sched, err := p.parse(c.kv.Value)
 	if spec != nil { // with a schedule that is of no use it can still be run by hand
@@ -241,15 +241,13 @@ func (p *planner) forgetJob(j *job) {
 	}
 }
 
-func (p *planner) putLast(name string, l cron.Last) {
+func (p *planner) putLast(name string, l cron.Memory) {
 	j := p.jobs[name]
 	if j == nil { // its key comes before that of its job only while the job is made
 		return
 	}
 	j.last = max(j.last, epoch(l.Tick))
-	j.total, j.fails, j.ok = int32(l.Runs), int32(l.Failures), 0
-	if !l.OK.IsZero() {
-		j.ok = l.OK.UnixNano()
-	}
+	j.total, j.fails, j.lastRev = int32(l.Runs), int32(l.Failures), l.Rev
+	j.ok, j.ended = nanos(l.OK), nanos(l.Ended)
 	p.retire(j, l.Ended)
 }

@@ -22,8 +22,8 @@ func (p *planner) recordLost(d *duty) (done bool) {
 		return false
 	}
 	var spec *cron.Job
-	mem := memory{}
-	if j := p.jobs[d.id.Job]; j != nil {
+	var mem cron.Memory
+	if j := p.jobs[d.id.Job]; j != nil && j.has(a) {
 		spec, _ = j.spec()
 		mem = j.memory()
 	}
@@ -87,9 +87,19 @@ func (r *running) giveUp(a *cron.Act, kills []*cron.Request) cron.Settlement {
 		run.State, run.Cause = cron.Failed, run.Cause+"; no runner could make the next attempt"
 	}
 	if run.State.Final() && r.spec != nil {
-		s.Last = r.remembered()
+		r.remember(&s)
 	}
 	return s
+}
+
+// isAsked reports whether somebody has asked for something of the job.
+func (p *planner) isAsked(job string) bool {
+	for _, q := range p.reqs {
+		if q.Job == job {
+			return true
+		}
+	}
+	return false
 }
 
 // askToKill asks the runner of a run to kill it, for one that replaces it: once,
@@ -143,13 +153,13 @@ func (p *planner) deleteKey(key string, rev int64) {
 // has been done.
 func (p *planner) removeJob(d *duty) (done bool) {
 	j := p.jobs[d.id.Job]
-	if j == nil {
+	if j == nil || j.born != d.jobRev || j.keepFor <= 0 { // another has its name now
 		return true
 	}
-	rev := j.rev
-	if j.runs > 0 {
+	if j.runs > 0 || p.isAsked(j.name) {
 		return false
 	}
+	rev := j.rev
 	p.ask(func(ctx context.Context) error {
 		_, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.Remove(ctx, d.id.Job, rev, "")
 		if errors.Is(err, cron.ErrNoJob) || errors.As(err, new(*cron.Conflict)) {

@@ -36,7 +36,7 @@ func (r *running) hooks() []string {
 	case !r.run.State.Well():
 		add(r.spec.OnFailure)
 	default:
-		if r.last.fails > 0 {
+		if r.last.Failures > 0 {
 			add(r.spec.OnRecovery)
 		}
 		add(r.spec.OnSuccess)

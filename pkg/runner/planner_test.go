@@ -137,7 +137,10 @@ func TestAskedForByAnotherClock(t *testing.T) {
 	a := newAlone(t, noon)
 	j := a.put(`{"name":"j","schedule":"* * * * *","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
 	r := &running{session: a.session, run: &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.AddDate(0, 0, 1), Place: keys.ManualPlace("x")}, State: cron.OK}}
-	a.putLast("j", *r.remembered())
+	r.run.Ended = noon
+	var end cron.Settlement
+	r.remember(&end)
+	a.putLast("j", cron.Memory{Last: end.Memory.With(r.run, end.Over, false)})
 	a.plan(j)
 	if next := time.Unix(j.next, 0); !next.Equal(noon.Add(time.Minute)) {
 		t.Errorf("next at %v", next.UTC())
@@ -158,7 +161,7 @@ func TestReadsOfARun(t *testing.T) {
 		id := keys.RunID{Job: "j", Tick: noon}
 		a.setAct(&cron.Act{RunID: id, Node: "h-1"})
 		a.put(`{"name":"j","schedule":"0 * * * *","cmd":["true"],"updated":"2025-01-01T12:00:00Z"}`)
-		a.putLast("j", cron.Last{Tick: noon.Add(-time.Hour)})
+		a.putLast("j", cron.Memory{Last: cron.Last{Tick: noon.Add(-time.Hour)}})
 		a.running[id.String()] = &running{}
 		a.sync(7)
 		a.look()
@@ -292,9 +295,12 @@ func TestReadsOfOtherCluster(t *testing.T) {
 func TestRemembers(t *testing.T) {
 	a := newAlone(t, noon)
 	j := a.put(`{"name":"j","schedule":"@daily","cmd":["true"]}`)
-	a.putLast("j", cron.Last{Tick: noon, OK: noon, Runs: 7, Failures: 2})
-	r := &running{session: a.session, last: j.memory(), run: &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.Add(time.Hour)}, State: cron.Lost}}
-	if l := r.remembered(); !l.OK.Equal(noon) || l.Runs != 8 || l.Failures != 3 || !l.Tick.Equal(noon.Add(time.Hour)) {
+	a.putLast("j", cron.Memory{Rev: 3, Last: cron.Last{Tick: noon, OK: noon, Ended: noon, Runs: 7, Failures: 2}})
+	run := &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.Add(time.Hour)}, State: cron.Lost, Ended: noon.Add(time.Hour)}
+	r := &running{session: a.session, last: j.memory(), run: run}
+	var s cron.Settlement
+	r.remember(&s)
+	if l := s.Memory.With(run, s.Over, false); s.Memory.Rev != 3 || !l.OK.Equal(noon) || l.Runs != 8 || l.Failures != 3 || !l.Tick.Equal(noon.Add(time.Hour)) {
 		t.Errorf("%+v", l)
 	}
 }
@@ -326,5 +332,75 @@ func TestFirstStateNamesCluster(t *testing.T) {
 	a.cluster.Store(5)
 	if s := a.session.state(); s.Cluster != 5 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A tick that has been skipped is over, and no later one is: not one that is still to
+// come for its splay, nor one of a clock that has been ahead.
+func TestSkippedIsOver(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"* * * * *","splay":"50s","cmd":["true"],"updated":"2026-01-01T11:00:00Z"}`)
+	r := &running{session: a.session, run: &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.Add(-time.Minute)}, State: cron.OK}}
+	r.run.Ended = noon.Add(2 * time.Minute).Add(time.Second)
+	a.running["j/"+keys.Tick(noon.Add(-time.Minute))] = r
+	rival := &cron.Act{RunID: r.run.RunID, Node: "h-1"}
+	a.skip(duty{id: keys.RunID{Job: "j", Tick: noon}}, []*cron.Act{rival}, 0)
+	a.skip(duty{id: keys.RunID{Job: "j", Tick: noon.Add(time.Minute)}}, []*cron.Act{rival}, 0)
+	r.run.Skipped = int(r.skipped.Load())
+	if over := r.over(); r.run.Skipped != 2 || !over.Equal(noon.Add(time.Minute)) {
+		t.Errorf("%d skipped, over up to %v", r.run.Skipped, over)
+	}
+}
+
+// When a submitted job's time is over, another that has its name since is left alone;
+// so is one that is no job of one run any more, and one of which something is asked.
+func TestForgetsItsOwn(t *testing.T) {
+	job := func(born int64, spec string) change {
+		return change{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{Value: []byte(spec), CreateRevision: born, ModRevision: born}}
+	}
+	const submitted = `{"name":"j","schedule":"@manual","cmd":["true"],"keep-for":"1h"}`
+	for name, then := range map[string]change{
+		"another":        job(9, submitted),
+		"for good":       job(9, `{"name":"j","schedule":"@daily","cmd":["true"]}`),
+		"edited":         {entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{Value: []byte(`{"name":"j","schedule":"@daily","cmd":["true"]}`), CreateRevision: 5, ModRevision: 9}},
+		"something else": {entry: keys.Entry{Kind: "req", Name: "j", ID: "x"}, kv: &mvccpb.KeyValue{Value: []byte(`{"action":"run"}`), CreateRevision: 9}},
+	} {
+		a := newAlone(t, noon)
+		a.take([]change{job(5, submitted)})
+		a.putLast("j", cron.Memory{Last: cron.Last{Ended: noon}})
+		d := a.duties["forget j"]
+		if d == nil {
+			t.Fatal("it is not to be removed")
+		}
+		if then.kv.CreateRevision == 9 && then.entry.Kind == "job" {
+			a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}}}) // removed by hand
+		}
+		a.take([]change{then})
+		if done := a.removeJob(d); done == (name == "something else") { // else etcd is asked, of which there is none here
+			t.Errorf("%s: done is %v", name, done)
+		}
+	}
+}
+
+// An attempt of a job that was removed is not followed by one of a job that has its
+// name.
+func TestNoAttemptOfAnother(t *testing.T) {
+	a := newAlone(t, noon)
+	a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{CreateRevision: 9, ModRevision: 9,
+		Value: []byte(`{"name":"j","schedule":"@daily","cmd":["true"],"retry":{"n":3}}`)}}})
+	id := keys.RunID{Job: "j", Tick: noon}
+	for born, want := range map[int64]kind{5: killWait, 9: byRetry, 0: byRetry} {
+		act := &cron.Act{RunID: id, Waits: true, RetryAt: noon, JobRev: born}
+		a.setAct(act)
+		a.duties = map[string]*duty{}
+		a.mind(act)
+		for _, d := range a.duties {
+			if d.kind != want {
+				t.Errorf("made at %d: %v", born, d.kind)
+			}
+		}
+		if len(a.duties) != 1 {
+			t.Errorf("made at %d: %d duties", born, len(a.duties))
+		}
 	}
 }

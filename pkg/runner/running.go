@@ -25,29 +25,25 @@ type running struct {
 	spec *cron.Job
 	duty *duty
 	due  time.Time
-	next int64 // the job's next tick
-	last memory
+	next int64       // the job's next tick
+	last cron.Memory // of the job, when the run was claimed
 
 	signals chan hear.Signal // for the command
 	telling chan hear.Signal // for those that tell of its end
-	skipped atomic.Int32     // ticks of the job that were skipped for it
+	skipped atomic.Int32     // ticks of the job that were skipped for it, ...
+	skipTo  atomic.Int64     // ... the latest of them
 
 	mu       sync.Mutex
 	killedBy string   // who asked for its end
 	requests []string // the ids of those requests
 }
 
-// memory is what was known of a job when the run was claimed.
-type memory struct {
-	tick         int64
-	total, fails int32
-	ok           time.Time // when it last ended well
-}
-
-func (j *job) memory() memory {
-	m := memory{tick: j.last, total: j.total, fails: j.fails}
-	if j.ok != 0 {
-		m.ok = time.Unix(0, j.ok).UTC()
+// memory is what is known of the latest run of a job: all that a later one is added
+// to.
+func (j *job) memory() cron.Memory {
+	m := cron.Memory{Rev: j.lastRev, Last: cron.Last{OK: fromNanos(j.ok), Ended: fromNanos(j.ended), Runs: int(j.total), Failures: int(j.fails)}}
+	if j.last != 0 {
+		m.Tick = time.Unix(j.last, 0).UTC()
 	}
 	return m
 }
@@ -279,8 +275,8 @@ func (r *running) settle() {
 	s := cron.Settlement{Run: run, Rev: run.Rev, Requests: r.requests, Wait: r.patience()}
 	r.mu.Unlock()
 	if run.State.Final() {
-		s.Last = r.remembered()
-		s.LowWater = r.lowWater(s.Last.Runs)
+		r.remember(&s)
+		s.LowWater = r.lowWater(r.last.Runs + 1)
 	}
 	kept := r.spool.put(s, r.home())
 	r.cfg.Seam(Spooled)
@@ -336,27 +332,25 @@ func (r *running) patience() time.Duration {
 	return max(wait, 0)
 }
 
-// remembered is what the job is remembered by, with this run.
-func (r *running) remembered() *cron.Last {
-	run := r.run
-	tick := run.Tick.Unix()
-	if isManual(run.RunID) { // it is on no schedule, and by the clock of who asked for it
-		tick = 0
+// remember has a job remembered by the end of this run.
+func (r *running) remember(s *cron.Settlement) {
+	m := r.last
+	if r.run.Ended.Before(m.Ended) { // by another's clock; then all of that counts
+		m.Rev = -1
 	}
-	if run.Skipped > 0 {
-		tick = max(tick, run.Ended.Unix()-1)
+	s.Memory, s.Over = &m, r.over()
+}
+
+// over is up to where the job's ticks are over with this run.
+func (r *running) over() time.Time {
+	var over time.Time
+	if !isManual(r.run.RunID) { // else it is on no schedule, and by the clock of who asked for it
+		over = r.run.Tick
 	}
-	l := &cron.Last{ID: run.ID(), State: run.State, Began: run.Began, Ended: run.Ended, Exit: run.Exit, Status: run.Status(), Host: run.Host, Runs: int(r.last.total) + 1,
-		OK: r.last.ok}
-	if tick = max(tick, r.last.tick); tick != 0 {
-		l.Tick = time.Unix(tick, 0).UTC()
+	if to := time.Unix(r.skipTo.Load(), 0).UTC(); to.After(over) && to.Unix() != 0 {
+		over = to
 	}
-	if run.State.Well() {
-		l.OK = run.Ended
-	} else {
-		l.Failures = int(r.last.fails) + 1
-	}
-	return l
+	return over
 }
 
 // lowWater is up to where the job's runs are to be pruned; zero: not this time.
@@ -366,7 +360,7 @@ func (r *running) lowWater(runs int) time.Time {
 		return time.Time{}
 	}
 	// A run that was asked for does not push out what the schedule still has to.
-	newest := r.last.tick - 1
+	newest := epoch(r.last.Tick) - 1
 	if !isManual(r.run.RunID) {
 		newest = max(newest, r.run.Tick.Unix()-1)
 	}

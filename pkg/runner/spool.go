@@ -41,14 +41,14 @@ type state struct {
 
 // spooled is a result on its way.
 type spooled struct {
-	Job  string     `json:"job"`
-	ID   string     `json:"id"`
-	Rev  int64      `json:"rev"`
-	Run  *cron.Run  `json:"run"`
-	Last *cron.Last `json:"last,omitempty"`
-	Reqs []string   `json:"requests,omitempty"`
-	Kept time.Time  `json:"kept"`
-	Home home       `json:"home,omitzero"`
+	Job  string    `json:"job"`
+	ID   string    `json:"id"`
+	Rev  int64     `json:"rev"`
+	Run  *cron.Run `json:"run"`
+	Over time.Time `json:"over,omitzero"`
+	Reqs []string  `json:"requests,omitempty"`
+	Kept time.Time `json:"kept"`
+	Home home      `json:"home,omitzero"`
 
 	name string
 	from *spool
@@ -146,7 +146,7 @@ func (s *spool) has(id keys.RunID, claim string) bool {
 // put keeps a result until it is removed.
 func (s *spool) put(r cron.Settlement, belongs home) spooled {
 	run := *r.Run
-	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: &run, Last: r.Last, Reqs: r.Requests, Kept: time.Now(), Home: belongs, from: s,
+	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: &run, Over: r.Over, Reqs: r.Requests, Kept: time.Now(), Home: belongs, from: s,
 		name: entryName(r.Run.RunID, r.Run.Claim)}
 	if s.dir != "" {
 		if b, err := json.Marshal(e); err == nil {
@@ -293,24 +293,19 @@ func (s *session) rewrite(ctx context.Context, e spooled) error {
 		return nil
 	}
 	e.Run.RunID = id
-	store := cron.Store{C: s.cfg.Etcd, Keys: s.cron}
-	r := cron.Settlement{Run: e.Run, Rev: e.Rev, Last: e.Last, Requests: e.Reqs}
-	last, err := store.LastOf(ctx, e.Job)
-	if err != nil {
-		return err
+	r := cron.Settlement{Run: e.Run, Rev: e.Rev, Over: e.Over, Requests: e.Reqs}
+	if e.Run.State.Final() {
+		r.Memory = &cron.Memory{Rev: -1} // what there is is found out
 	}
-	if r.Last != nil && last.Ended.After(r.Last.Ended) { // later runs are what the job is remembered by
-		r.Last = nil
-	}
-	err = cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
+	err := cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
 	if !errors.Is(err, cron.ErrSuperseded) {
 		return err
 	}
-	is, rerr := store.RunOf(ctx, id)
+	is, rerr := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, id)
 	if rerr != nil || is.Claim != e.Run.Claim || is.State != cron.Lost {
 		return err
 	}
-	r.Rev = is.Rev
+	r.Rev, r.Counted = is.Rev, true
 	return cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
 }
 

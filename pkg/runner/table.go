@@ -18,6 +18,7 @@ type job struct {
 	name    string
 	raw     string // what is kept of its specification: read again when it is due
 	rev     int64
+	born    int64              // the revision that it was made at: another job of its name has another
 	sched   *schedule.Schedule // nil: unusable, or never due by itself
 	next    int64              // the next tick, seconds of UTC; 0: none
 	splay   int64              // nanoseconds that each tick is delayed by
@@ -32,7 +33,12 @@ type job struct {
 	seen    uint32             // the reading that it was last seen in
 	bound   bool               // it starts or expires some time
 	ok      int64              // when it last ended well, nanoseconds of UTC
+	ended   int64              // when a run of it last ended, likewise
+	lastRev int64              // of what says so
 }
+
+// has reports whether a run is of this job, and not of one that had its name before.
+func (j *job) has(a *cron.Act) bool { return a.JobRev == 0 || j.born == 0 || a.JobRev == j.born }
 
 // where reads what j is, and where it may run.
 func (j *job) where() (*cron.Job, cron.Placement, error) {
@@ -218,9 +224,9 @@ func decodeRequest(e keys.Entry, kv *mvccpb.KeyValue) (*cron.Request, error) {
 	return r, json.Unmarshal(kv.Value, r)
 }
 
-func decodeLast(b []byte) (cron.Last, error) {
-	var l cron.Last
-	return l, json.Unmarshal(b, &l)
+func decodeLast(kv *mvccpb.KeyValue) (cron.Memory, error) {
+	m := cron.Memory{Rev: kv.ModRevision}
+	return m, json.Unmarshal(kv.Value, &m.Last)
 }
 
 // epoch is t in seconds; 0 for none.
@@ -229,4 +235,19 @@ func epoch(t time.Time) int64 {
 		return 0
 	}
 	return t.Unix()
+}
+
+// nanos is t in nanoseconds; 0 for none.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
 }

@@ -189,6 +189,7 @@ func (p *planner) skip(d duty, rivals []*cron.Act, rank int) {
 	for _, a := range rivals {
 		if r := p.running[a.RunID.String()]; r != nil {
 			r.skipped.Add(1)
+			r.skipTo.Store(max(r.skipTo.Load(), d.id.Tick.Unix()))
 		}
 	}
 }

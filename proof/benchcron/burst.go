@@ -105,7 +105,7 @@ func claimAndSettle(l *cron.Ledger, i int, tick time.Time, jobRev int64) error {
 		return fmt.Errorf("%s was claimed before", got.RunID)
 	}
 	return l.Settle(cron.Settlement{Run: result, Rev: got.Rev, Wait: patience,
-		Last: &cron.Last{ID: result.ID(), State: result.State, Began: result.Began, Ended: result.Ended, Exit: result.Exit, OK: result.Ended, Tick: tick, Runs: 1}})
+		Memory: &cron.Memory{}, Over: tick})
 }
 
 // absent is a command that is not there: a run of it is claimed, fails and is
