@@ -135,7 +135,10 @@ type Job struct {
 	// KeepFor makes it a job of one run, which is removed that long after its
 	// end. submit sets it.
 	KeepFor Duration `json:"keep-for,omitempty"`
-	// Updated is when the job was last written. Ticks up to then are not missed.
+	// Since is when the job was made, resumed, or given other ticks: those up to then
+	// are not its. The store sets it, and Updated, which is when the job was last
+	// written.
+	Since   time.Time `json:"since,omitzero"`
 	Updated time.Time `json:"updated,omitzero"`
 }
 
@@ -187,6 +190,25 @@ func (j *Job) Backoff(attempt int) time.Duration {
 		d *= 2
 	}
 	return min(d, MaxBackoff)
+}
+
+// From returns up to when ticks are not the job's: Since, or Updated of one that was
+// written by a conch that had no Since.
+func (j *Job) From() time.Time { return or(j.Since, j.Updated) }
+
+// stamp says when j is written, in the place of old, if that is not nil.
+func (j *Job) stamp(old *Job, now time.Time) {
+	j.Updated, j.Since = now, now
+	if old != nil && (!old.Paused || j.Paused) && j.TicksAs(old) {
+		j.Since = old.From()
+	}
+}
+
+// TicksAs reports whether what moves a job's ticks is the same in both.
+func (j *Job) TicksAs(o *Job) bool {
+	at := func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
+	return j.Schedule == o.Schedule && or(j.TZ, "UTC") == or(o.TZ, "UTC") && or(j.DST, schedule.Once) == or(o.DST, schedule.Once) &&
+		at(j.Anchor, o.Anchor) && at(j.Starts, o.Starts) && j.Splay == o.Splay
 }
 
 func or[T comparable](v, otherwise T) T {

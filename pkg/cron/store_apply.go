@@ -137,7 +137,12 @@ func (s Store) change(c Change, now time.Time) ([]clientv3.Op, error) {
 		return []clientv3.Op{clientv3.OpDelete(key)}, nil
 	}
 	j := *c.Job
-	j.Name, j.Updated = c.Name, now
+	j.Name = c.Name
+	var old *Job
+	if c.Old != nil && c.Old.Err == nil {
+		old = &c.Old.Job
+	}
+	j.stamp(old, now)
 	value, err := j.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)

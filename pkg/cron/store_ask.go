@@ -135,7 +135,8 @@ func (s Store) Submit(ctx context.Context, j *Job, by string) (keys.RunID, error
 	if j.Name == "" {
 		j.Name = NewName(now)
 	}
-	j.Schedule, j.Updated = "@manual", now
+	j.Schedule = "@manual"
+	j.stamp(nil, now)
 	value, err := j.Encode()
 	if err != nil {
 		return keys.RunID{}, err

@@ -3,6 +3,7 @@ package cron
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,24 +20,33 @@ const (
 )
 
 // Put writes the job, which has been checked, if what is there is of mod-revision
-// rev; see also Absent and Whatever. It sets Updated, and the low water of a new
-// job. It returns the job's new mod-revision. Errors: ErrExists, *Conflict.
+// rev; see also Absent and Whatever. It sets Updated and Since, and the low water of a
+// new job. It returns the job's new mod-revision. Errors: ErrExists, *Conflict.
 func (s Store) Put(ctx context.Context, j *Job, rev int64) (int64, error) {
 	now, err := s.now(ctx)
 	if err != nil {
 		return 0, err
 	}
-	j.Updated = now
-	value, err := j.Encode()
-	if err != nil {
-		return 0, err
-	}
 	for range attempts {
 		guard := rev
-		if rev == Whatever { // but not what comes later: the transaction may be sent twice
-			if guard, err = s.modRev(ctx, s.Keys.Job(j.Name)); err != nil {
+		var old *Job
+		if rev != Absent {
+			is, err := s.Job(ctx, j.Name)
+			switch {
+			case errors.Is(err, ErrNoJob):
+			case err != nil:
 				return 0, err
+			case is.Err == nil:
+				old = &is.Job
 			}
+			if rev == Whatever { // but not what comes later: the transaction may be sent twice
+				guard = is.Rev
+			}
+		}
+		j.stamp(old, now)
+		value, err := j.Encode()
+		if err != nil {
+			return 0, err
 		}
 		put, err := s.swap(ctx, s.Keys.Job(j.Name), guard, value, s.lowWater(j.Name, now))
 		switch {
@@ -112,6 +122,10 @@ func (s Store) Pause(ctx context.Context, paused bool, names ...string) ([]strin
 }
 
 func (s Store) pause(ctx context.Context, paused bool, names []string) ([]string, error) {
+	now, err := s.now(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for range attempts {
 		jobs, err := s.some(ctx, names)
 		if err != nil {
@@ -124,7 +138,7 @@ func (s Store) pause(ctx context.Context, paused bool, names []string) ([]string
 			if j.Paused == paused {
 				continue
 			}
-			value, err := j.withPaused(paused, time.Now().UTC())
+			value, err := j.withPaused(paused, now)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", j.Name, err)
 			}
@@ -178,6 +192,9 @@ func (j *Stored) withPaused(paused bool, now time.Time) (string, error) {
 		fields["paused"] = json.RawMessage("true")
 	}
 	fields["updated"] = json.RawMessage(encode(now))
+	if !paused { // what it would have run meanwhile is not made up for
+		fields["since"] = fields["updated"]
+	}
 	return encode(fields), nil
 }
 

@@ -367,3 +367,58 @@ func TestTable(t *testing.T) {
 		t.Error(nodes, err)
 	}
 }
+
+// Since moves when an edit moves the ticks of a job, or lets it go on, and with no
+// other.
+func TestSince(t *testing.T) {
+	w := newShop(t)
+	rev := w.add("a")
+	was := func() (since, updated time.Time) {
+		t.Helper()
+		j, err := w.Job(w.ctx, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rev = j.Rev
+		return j.Since, j.Updated
+	}
+	first, _ := was()
+	put := func(edit func(*Job)) {
+		t.Helper()
+		j := job("a")
+		edit(j)
+		_, err := w.Put(w.ctx, j, rev)
+		w.must(nil, err)
+	}
+	for _, c := range []struct {
+		name  string
+		edit  func()
+		moves bool
+	}{
+		{"description", func() { put(func(j *Job) { j.Description = "x" }) }, false},
+		{"command", func() { put(func(j *Job) { j.Cmd = []string{"false"} }) }, false},
+		{"zone that it has", func() { put(func(j *Job) { j.TZ = "UTC" }) }, false},
+		{"zone", func() { put(func(j *Job) { j.TZ = "Europe/Rome" }) }, true},
+		{"splay", func() { put(func(j *Job) { j.TZ, j.Splay = "Europe/Rome", Duration(time.Second) }) }, true},
+		{"schedule", func() { put(func(*Job) {}) }, true},
+		{"pause", func() { w.must(w.Pause(w.ctx, true, "a")) }, false},
+		{"edit while paused", func() { put(func(j *Job) { j.Paused, j.Keep = true, 3 }) }, false},
+		{"resume", func() { w.must(w.Pause(w.ctx, false, "a")) }, true},
+		{"pause by edit", func() { put(func(j *Job) { j.Paused = true }) }, false},
+		{"resume by edit", func() { put(func(*Job) {}) }, true},
+		{"apply", func() {
+			old, err := w.Job(w.ctx, "a")
+			w.must(nil, err)
+			j := job("a")
+			j.Description = "y"
+			w.must(nil, w.Apply(w.ctx, w.revision(), []Change{{Name: "a", Job: j, Old: &old}}, nil))
+		}, false},
+	} {
+		c.edit()
+		since, updated := was()
+		if c.moves == since.Equal(first) || c.moves && !since.Equal(updated) || !updated.After(first) {
+			t.Errorf("%s: since %v, updated %v, before since %v", c.name, since, updated, first)
+		}
+		first = since
+	}
+}

@@ -19,7 +19,7 @@ func Diff(old, new *cron.Job) []string {
 	var lines []string
 	for i, name := range fieldNames(reflect.TypeFor[cron.Job]()) {
 		switch a, b := was[i], is[i]; {
-		case a == b || name == "updated":
+		case a == b || name == "updated" || name == "since":
 		case a == "":
 			lines = append(lines, "+ "+name+": "+b)
 		case b == "":

@@ -69,6 +69,7 @@ on-failure: mail -s broken ops
 on-recovery: 'true'
 on-success: ":"
 keep-for: 1h
+since: 2026-02-01T00:00:00Z
 updated: 2026-02-01T00:00:00Z
 `
 
@@ -98,7 +99,7 @@ func TestReadEachField(t *testing.T) {
 	}
 	v := reflect.ValueOf(j)
 	for i := range v.NumField() {
-		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Script" && name != "Updated" {
+		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Script" && name != "Updated" && name != "Since" {
 			t.Errorf("the text has no %s", name)
 		}
 	}

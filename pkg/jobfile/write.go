@@ -35,7 +35,7 @@ func Write(w io.Writer, format string, jobs []cron.Job) error {
 func writeJSON(b *bytes.Buffer, jobs []cron.Job) error {
 	all := append([]cron.Job{}, jobs...)
 	for i := range all {
-		all[i].Updated = time.Time{}
+		all[i].Updated, all[i].Since = time.Time{}, time.Time{}
 	}
 	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)

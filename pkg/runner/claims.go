@@ -13,8 +13,10 @@ import (
 func (p *planner) tryClaim(d *duty, now time.Time) {
 	j := p.jobs[d.id.Job]
 	switch {
-	case j == nil || d.kind == byTick && j.rev != d.jobRev:
-		p.drop(d.key)
+	case j == nil || d.kind == byTick && (j.moves != d.moves || j.on != d.on || j.paused),
+		d.kind == byRequest && p.reqs[d.id.Job+"/"+d.request.ID] == nil,
+		d.kind == byRetry && !p.stillWaits(d.act):
+		p.drop(d.key) // the feed has told what is to be done now
 		return
 	case d.kind != byRetry && p.acts[d.id.String()] != nil, d.kind == byTick && p.claimed[instance(d.id)] != 0:
 		p.drop(d.key) // somebody has it
@@ -22,7 +24,7 @@ func (p *planner) tryClaim(d *duty, now time.Time) {
 	case !d.until.IsZero() && now.After(d.until):
 		p.tooLate(d)
 		return
-	case p.paused:
+	case p.paused, j.paused && d.kind == byRetry:
 		p.again(d, now.Add(slice))
 		return
 	case p.duties[d.after] != nil:
@@ -43,6 +45,12 @@ func (p *planner) tryClaim(d *duty, now time.Time) {
 		return
 	}
 	p.claim(d, j, spec)
+}
+
+// stillWaits reports whether the run waits for the attempt after that one.
+func (p *planner) stillWaits(a *cron.Act) bool {
+	is := p.acts[a.RunID.String()]
+	return is != nil && is.Waits && is.Rev == a.Rev
 }
 
 // enqueue lets d wait for a free slot, until it is too late.
@@ -156,8 +164,8 @@ func (p *planner) claimAnswered(r *running, c cron.Claim, got *cron.Run, err err
 			return
 		}
 		p.again(r.duty, p.now().Add(lookAgain))
-	case errors.Is(err, cron.ErrChanged):
-		p.drop(r.duty.key)
+	case errors.Is(err, cron.ErrChanged): // the feed tells by what; perhaps the same is due
+		p.again(r.duty, p.now().Add(lookAgain))
 	case errors.Is(err, cron.ErrPruned):
 		p.drop(r.duty.key)
 		p.say(Event{Event: "missed", Level: Warning, Job: r.run.Job, Run: name, Tick: r.run.Tick, Count: 1, Reason: err.Error()})

@@ -135,6 +135,6 @@ func (p *planner) retire(j *job, ended time.Time) {
 	if j.keepFor <= 0 || ended.IsZero() {
 		return
 	}
-	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, jobRev: j.born,
+	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, born: j.born,
 		at: ended.Add(time.Duration(j.keepFor) + p.turn(j.name, ""))})
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"conch/pkg/cron"
@@ -174,6 +175,8 @@ func (p *planner) putJob(name string, c change) {
 	if j.rev == c.kv.ModRevision {
 		return
 	}
+	before := *j
+	j.moves, j.on, j.paused = 0, 0, false
 	j.rev, j.born, j.raw, j.sched, j.next = c.kv.ModRevision, c.kv.CreateRevision, "", nil, 0
 	p.heap.place(j)
 	spec, sched, err := p.parse(c.kv.Value)
@@ -184,8 +187,9 @@ func (p *planner) putJob(name string, c change) {
 		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})
 	} else {
 		j.splay = splay(name, time.Duration(spec.Splay))
-		// The clock of who has written it may be ahead of ours.
-		j.since = min(epoch(spec.Updated), p.now().Unix())
+		j.since = p.since(spec)
+		j.paused = spec.Paused
+		j.moves, j.on = hashesOf(spec)
 		j.keepFor = int64(spec.KeepFor)
 		where, _ := cron.ParsePlacement(spec.On) // what is wrong with it is said at a tick
 		j.placed = where.All || where.N > 1
@@ -196,7 +200,16 @@ func (p *planner) putJob(name string, c change) {
 	if !p.synced {
 		return
 	}
-	p.plan(j)
+	switch {
+	case j.moves == 0 || before.moves != j.moves || before.paused != j.paused:
+		p.plan(j)
+	case before.on != j.on: // who could not run what is due may be able to now
+		p.plan(j)
+		p.skipTo(j, p.now())
+	default: // what is due stays so
+		j.next = before.next
+		p.heap.place(j)
+	}
 	p.sayPlan(j)
 	if j.runs > 0 { // who may make the next attempt can be another now
 		for _, a := range p.acts {
@@ -205,6 +218,33 @@ func (p *planner) putJob(name string, c change) {
 			}
 		}
 	}
+}
+
+// maxAhead is by how much the clock of who has written a job may be ahead of ours, as
+// cron.Store and the runner hold theirs against etcd's.
+const maxAhead = 10 * time.Second
+
+// since is up to when ticks are not the job's.
+func (p *planner) since(spec *cron.Job) int64 {
+	now := p.now()
+	if from := spec.From(); from.Before(now.Add(maxAhead)) {
+		return epoch(from)
+	}
+	return now.Unix() // that clock was wrong
+}
+
+// hashesOf returns one of what moves a job's ticks, which is not 0, and one of what
+// says where they are run, and until when.
+func hashesOf(j *cron.Job) (moves, on uint64) {
+	at := func(t *time.Time) string {
+		if t == nil {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	from := j.From()
+	moves = 1 | schedule.Hash(strings.Join([]string{j.Schedule, j.TZ, string(j.DST), at(j.Anchor), at(j.Starts), j.Splay.String(), at(&from)}, "\x00"))
+	return moves, schedule.Hash(j.On + "\x00" + at(j.Expires))
 }
 
 // sayPlan says what a job that was put has come to.

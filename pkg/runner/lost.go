@@ -153,7 +153,7 @@ func (p *planner) deleteKey(key string, rev int64) {
 // has been done.
 func (p *planner) removeJob(d *duty) (done bool) {
 	j := p.jobs[d.id.Job]
-	if j == nil || j.born != d.jobRev || j.keepFor <= 0 { // another has its name now
+	if j == nil || j.born != d.born || j.keepFor <= 0 { // another has its name now
 		return true
 	}
 	if j.runs > 0 || p.isAsked(j.name) {

@@ -404,3 +404,80 @@ func TestNoAttemptOfAnother(t *testing.T) {
 		}
 	}
 }
+
+// What is due and not claimed stays so when its job is edited, unless the edit moves
+// its ticks, takes them away, or has them run elsewhere.
+func TestEditKeepsWhatIsDue(t *testing.T) {
+	spec := func(more string) string {
+		return `{"name":"j","schedule":"* * * * *","cmd":["true"],"overlap":"allow","since":"2026-01-01T12:00:00Z","updated":"2026-01-01T12:00:00Z"` + more + `}`
+	}
+	for edit, want := range map[string]int{
+		spec(`,"description":"x","owners":["me"],"keep":3`):     1,
+		spec(`,"cmd":["false"],"env":{"A":"b"},"run-ttl":"1h"`): 1,
+		spec(`,"retry":{"n":3},"output":"always"`):              1,
+		spec(`,"on":"host=h"`):                                  1,
+		spec(`,"on":"host=other"`):                              0,
+		spec(`,"on":"2"`):                                       2, // places
+		spec(`,"paused":true`):                                  0,
+		spec(`,"expires":"2026-01-01T12:01:00Z"`):               0,
+		spec(`,"expires":"2026-01-01T12:01:01Z"`):               1,
+		`{"name":"j","schedule":"*/1 * * * *","cmd":["true"],"since":"2026-01-01T12:01:10Z","updated":"2026-01-01T12:01:10Z"}`: 0,
+	} {
+		a := newAlone(t, noon.Add(time.Minute+10*time.Second))
+		a.node.Labels = map[string]string{"host": "h"}
+		a.put(spec(""))
+		a.look()
+		if n := len(a.wanted()); n != 1 {
+			t.Fatalf("%d are wanted", n)
+		}
+		a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{Value: []byte(edit), ModRevision: 6}}})
+		a.look()
+		for _, d := range a.duties { // its turn comes
+			a.tryClaim(d, a.clk)
+		}
+		if n := len(a.duties); n != want {
+			t.Errorf("%s: %d are wanted, not %d", edit, n, want)
+		}
+	}
+}
+
+// Who could not run what is due, and may after an edit, does.
+func TestEditBringsWhatIsDue(t *testing.T) {
+	a := newAlone(t, noon.Add(time.Minute+10*time.Second))
+	a.node.Labels = map[string]string{"host": "h"}
+	const spec = `{"name":"j","schedule":"* * * * *","cmd":["true"],"since":"2026-01-01T11:00:00Z","on":"host=`
+	a.put(spec + `other"}`)
+	a.look()
+	missed := a.stats.missed.Load()
+	if n := len(a.wanted()); n != 0 {
+		t.Fatalf("%d are wanted", n)
+	}
+	a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{Value: []byte(spec + `h"}`), ModRevision: 6}}})
+	a.look()
+	if n := len(a.wanted()); n != 1 || a.stats.missed.Load() != missed {
+		t.Errorf("%d are wanted, %d more missed", n, a.stats.missed.Load()-missed)
+	}
+}
+
+// The clock of a runner that is behind does not make up for the ticks of a pause; that
+// of who has written the job may have been wrong, if it was ahead of all.
+func TestResumedByAClockAhead(t *testing.T) {
+	a := newAlone(t, noon)
+	j := a.put(`{"name":"j","schedule":"* * * * * *","cmd":["true"],"since":"2026-01-01T12:00:05Z"}`)
+	if next := time.Unix(j.next, 0); !next.Equal(noon.Add(6 * time.Second)) {
+		t.Errorf("next at %v", next.UTC())
+	}
+}
+
+// A job that is paused makes no other attempt until it goes on.
+func TestPausedMakesNoAttempt(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"@daily","paused":true,"cmd":["true"],"retry":{"n":3}}`)
+	act := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon}, Waits: true, RetryAt: noon}
+	a.setAct(act)
+	a.mind(act)
+	a.look()
+	if len(a.queue) != 0 || len(a.duties) != 1 {
+		t.Errorf("%d wait for a slot, %d duties", len(a.queue), len(a.duties))
+	}
+}

@@ -72,7 +72,9 @@ type duty struct {
 	until time.Time // not later than this; zero: no end
 	due   time.Time // when the run was due
 
-	jobRev  int64  // byTick: of the job that the tick was computed from; forget: that it was made at
+	moves   uint64 // byTick: of the job that the tick was computed from, ...
+	on      uint64 // ... and placed by
+	born    int64  // forget: of the job
 	forAll  bool   // byTick: it is run for all that were missed
 	patient bool   // byTick: it was missed, and waits for a run in progress
 	after   string // byTick: the key of a duty that goes first, as long as it is wanted

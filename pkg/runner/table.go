@@ -30,11 +30,14 @@ type job struct {
 	total   int32              // runs that there have been
 	fails   int32              // since it last ended well
 	placed  bool               // it runs in several places
-	seen    uint32             // the reading that it was last seen in
-	bound   bool               // it starts or expires some time
-	ok      int64              // when it last ended well, nanoseconds of UTC
-	ended   int64              // when a run of it last ended, likewise
-	lastRev int64              // of what says so
+	paused  bool
+	moves   uint64 // a hash of what moves its ticks
+	on      uint64 // likewise of where they are run, and until when
+	seen    uint32 // the reading that it was last seen in
+	bound   bool   // it starts or expires some time
+	ok      int64  // when it last ended well, nanoseconds of UTC
+	ended   int64  // when a run of it last ended, likewise
+	lastRev int64  // of what says so
 }
 
 // has reports whether a run is of this job, and not of one that had its name before.
@@ -81,7 +84,7 @@ func (j *job) bounds() (*cron.Job, error) {
 func (j *job) keep(spec cron.Job) error {
 	spec.Name, spec.Description, spec.Owners = "", "", nil
 	spec.Schedule, spec.TZ, spec.DST, spec.Anchor = "", "", "", nil
-	spec.Splay, spec.Paused, spec.Updated = 0, false, time.Time{}
+	spec.Splay, spec.Paused, spec.Updated, spec.Since = 0, false, time.Time{}, time.Time{}
 	j.bound = spec.Starts != nil || spec.Expires != nil
 	var err error
 	j.raw, err = spec.Encode()

@@ -28,6 +28,18 @@ func (p *planner) plan(j *job) {
 	p.advance(j, spec, max(after, j.since))
 }
 
+// skipTo leaves out the ticks that have been counted as missed.
+func (p *planner) skipTo(j *job, now time.Time) {
+	spec, err := j.spec()
+	if err != nil || j.next == 0 || spec.Misfires() != cron.MisfireSkip {
+		return
+	}
+	if oldest := now.Unix() - int64(spec.Lateness()/time.Second) - j.splay/int64(time.Second); j.next < oldest {
+		p.advance(j, spec, oldest-1)
+		p.heap.place(j)
+	}
+}
+
 // advance sets j's next tick to the first after that instant.
 func (p *planner) advance(j *job, spec *cron.Job, after int64) {
 	if spec.Starts != nil {
@@ -121,7 +133,7 @@ func (p *planner) offer(j *job, spec *cron.Job, t time.Time, base duty) {
 	}
 	t = t.UTC()
 	nodes := p.eligible(place)
-	base.kind, base.jobRev = byTick, j.rev
+	base.kind, base.moves, base.on = byTick, j.moves, j.on
 	switch {
 	case place.All:
 		id := keys.RunID{Job: j.name, Tick: t, Place: "@" + p.cfg.Host}
