@@ -192,6 +192,19 @@ func (j *Job) Backoff(attempt int) time.Duration {
 	return min(d, MaxBackoff)
 }
 
+// Next returns the first tick of j after an instant, in UTC; the zero time if there is
+// none. s is its schedule. A tick at Starts is one, and at Expires is none.
+func (j *Job) Next(s *schedule.Schedule, after time.Time) time.Time {
+	if j.Starts != nil && after.Before(*j.Starts) {
+		after = j.Starts.Add(-1)
+	}
+	t := s.Next(after)
+	if t.IsZero() || j.Expires != nil && !t.Before(*j.Expires) {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
 // From returns up to when ticks are not the job's: Since, or Updated of one that was
 // written by a conch that had no Since.
 func (j *Job) From() time.Time { return or(j.Since, j.Updated) }

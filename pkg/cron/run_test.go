@@ -38,3 +38,31 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("without a backoff: %v", got)
 	}
 }
+
+// A tick at starts is one, and one before it by a fraction of a second is none; one at
+// expires is none.
+func TestNext(t *testing.T) {
+	at := func(s string) *time.Time {
+		v, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &v
+	}
+	for _, c := range []struct{ starts, expires, want string }{
+		{"2026-01-01T12:00:00Z", "2027-01-01T00:00:00Z", "2026-01-01T12:00:00Z"},
+		{"2026-01-01T12:00:00.5Z", "2027-01-01T00:00:00Z", "2026-01-01T12:01:00Z"},
+		{"2026-01-01T11:59:59.999999999Z", "2027-01-01T00:00:00Z", "2026-01-01T12:00:00Z"},
+		{"2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z", "0001-01-01T00:00:00Z"},
+		{"2026-01-01T12:00:00Z", "2026-01-01T12:00:00.1Z", "2026-01-01T12:00:00Z"},
+	} {
+		j := Job{Name: "j", Schedule: "* * * * *", Starts: at(c.starts), Expires: at(c.expires)}
+		s, err := j.Schedules()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is := j.Next(s, *at("2026-01-01T00:00:00Z")); !is.Equal(*at(c.want)) {
+			t.Errorf("starts %s, expires %s: %v", c.starts, c.expires, is)
+		}
+	}
+}

@@ -352,6 +352,7 @@ func (p *planner) restand() {
 		p.say(Event{Event: "standby", Level: Error, Reason: why})
 	} else {
 		p.say(Event{Event: "resumed", Level: Notice})
+		p.unqueue()
 	}
 	p.tellNode()
 }

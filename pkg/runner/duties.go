@@ -66,15 +66,33 @@ func (p *planner) retryLater(a *cron.Act, j *job) {
 	if err != nil {
 		return
 	}
-	nodes := p.eligible(place)
-	if place.All { // on the same host
-		nodes = slices.DeleteFunc(nodes, func(n *cron.Node) bool { return "@"+n.Host != a.Place })
-	}
+	nodes := p.whoRetries(a, place)
 	due := a.RetryAt
 	if now := p.now(); due.Before(now) {
 		due = now
 	}
 	p.want(duty{kind: byRetry, act: a, due: due}, a.RunID, spec, p.rank(nodes, a.Job, "", 0))
+	p.schedule(duty{kind: nobody, key: "nobody " + a.RunID.String(), id: a.RunID, act: a, at: due.Add(spec.Lateness() + p.turn(a.Job, ""))})
+}
+
+// whoRetries returns the runners that may make the next attempt of a run.
+func (p *planner) whoRetries(a *cron.Act, place cron.Placement) []*cron.Node {
+	nodes := p.eligible(place)
+	if place.All { // on the same host
+		nodes = slices.DeleteFunc(nodes, func(n *cron.Node) bool { return "@"+n.Host != a.Place })
+	}
+	return nodes
+}
+
+// canRetry reports whether the next attempt of a run is still to come: somebody is
+// there who may make it, or it is put off.
+func (p *planner) canRetry(a *cron.Act) bool {
+	j := p.jobs[a.Job]
+	if j == nil || p.paused || j.paused {
+		return j != nil
+	}
+	_, place, err := j.where()
+	return err == nil && len(p.whoRetries(a, place)) > 0
 }
 
 // answer acts on a request.

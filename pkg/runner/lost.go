@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -21,6 +22,9 @@ func (p *planner) recordLost(d *duty) (done bool) {
 	if d.kind == orphan && p.spool.has(a.RunID, a.Claim) { // its true end is to be written
 		return false
 	}
+	if d.kind == nobody && p.canRetry(a) {
+		return false
+	}
 	var spec *cron.Job
 	var mem cron.Memory
 	if j := p.jobs[d.id.Job]; j != nil && j.has(a) {
@@ -28,6 +32,7 @@ func (p *planner) recordLost(d *duty) (done bool) {
 		mem = j.memory()
 	}
 	kills := p.kills(d.id)
+	skipTo := p.skippedBy(a, spec)
 	p.ask(func(ctx context.Context) error {
 		run, err := cron.Store{C: p.cfg.Etcd, Keys: p.cron}.RunOf(ctx, d.id)
 		if errors.Is(err, cron.ErrNoRun) {
@@ -38,6 +43,7 @@ func (p *planner) recordLost(d *duty) (done bool) {
 			return nil // what we were told of comes
 		}
 		r := &running{session: p.session, run: run, spec: spec, duty: d, last: mem, due: run.Tick}
+		r.skipTo.Store(skipTo)
 		s := r.giveUp(a, kills)
 		err = p.ledger.Settle(s)
 		if err == nil {
@@ -46,6 +52,21 @@ func (p *planner) recordLost(d *duty) (done bool) {
 		return err
 	})
 	return false
+}
+
+// skippedBy is the latest tick that came while a run of another's was in progress,
+// and was skipped for it; 0: none.
+func (p *planner) skippedBy(a *cron.Act, spec *cron.Job) int64 {
+	j := p.jobs[a.Job]
+	if spec == nil || j.sched == nil || spec.Overlaps() != cron.Forbid {
+		return 0
+	}
+	splay := j.splay / int64(time.Second)
+	ticks := j.missed(a.Claimed.Unix()-splay, p.now().Unix()-splay)
+	if len(ticks) == 0 {
+		return 0
+	}
+	return ticks[len(ticks)-1].Unix()
 }
 
 // kills are the requests to kill a run.

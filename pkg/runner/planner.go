@@ -110,7 +110,7 @@ func (p *planner) perform(d *duty, now time.Time) {
 		}
 		p.tryClaim(d, now)
 		return
-	case lost, orphan, killWait:
+	case lost, orphan, killWait, nobody:
 		done = p.recordLost(d)
 	case expire:
 		done = p.withdraw(d)

@@ -481,3 +481,71 @@ func TestPausedMakesNoAttempt(t *testing.T) {
 		t.Errorf("%d wait for a slot, %d duties", len(a.queue), len(a.duties))
 	}
 }
+
+// A tick that came while a run was in progress was skipped for it: a runner that is
+// started later does not make up for it when the run has ended, nor when it is lost.
+func TestSkippedBeforeItCame(t *testing.T) {
+	for _, misfire := range []string{"once", "all"} {
+		a := newAlone(t, noon.Add(10*time.Minute))
+		a.synced = false
+		act := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon.Add(2 * time.Minute)}, Node: "h-2", Claimed: noon.Add(2 * time.Minute)}
+		a.setAct(act)
+		j := a.put(`{"name":"j","schedule":"* * * * *","misfire":"` + misfire + `","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+		a.take([]change{{synced: 9}})
+		a.look()
+		for tick := range a.wanted() {
+			if tick > noon.Add(2*time.Minute).Unix() {
+				t.Errorf("%s: %v is wanted", misfire, time.Unix(tick, 0).UTC())
+			}
+		}
+		spec, _ := j.spec()
+		if to := time.Unix(a.skippedBy(act, spec), 0); !to.Equal(noon.Add(9 * time.Minute)) {
+			t.Errorf("over up to %v", to.UTC())
+		}
+	}
+}
+
+// What waits for a slot when a standby begins is started after it.
+func TestQueuedOverStandby(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"@manual","cmd":["true"]}`)
+	a.take([]change{{entry: keys.Entry{Kind: "req", Name: "j", ID: "x"}, kv: &mvccpb.KeyValue{Value: []byte(`{"action":"run","at":"2026-01-01T12:00:00Z"}`), CreateRevision: 9}}})
+	a.look()
+	if len(a.queue) != 1 {
+		t.Fatalf("%d wait for a slot", len(a.queue))
+	}
+	a.setSkew("wrong")
+	a.restand()
+	asked := make(chan struct{})
+	a.cfg.Slots, a.cfg.Seam = 1, func(string) { close(asked); select {} }
+	a.setSkew("")
+	a.restand()
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Error("it is not claimed")
+	}
+}
+
+// A run of a host that does not come back is not waited for without end.
+func TestRetryOfAHostThatIsGone(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"@daily","on":"all","deadline":"1m","cmd":["true"],"retry":{"n":3}}`)
+	act := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon, Place: "@other"}, Waits: true, RetryAt: noon}
+	a.setAct(act)
+	a.mind(act)
+	var d *duty
+	for _, is := range a.duties {
+		d = is
+	}
+	if len(a.duties) != 1 || d.kind != nobody || d.at.Before(noon.Add(time.Minute)) {
+		t.Fatalf("%d duties: %+v", len(a.duties), d)
+	}
+	if a.canRetry(act) {
+		t.Error("it is waited for")
+	}
+	a.nodes["other-1"] = &cron.Node{ID: "other-1", Host: "other", Slots: 1}
+	if !a.canRetry(act) {
+		t.Error("it is not waited for")
+	}
+}

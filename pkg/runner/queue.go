@@ -58,6 +58,7 @@ const (
 	lost                  // record that a runner died over a run
 	orphan                // record that nobody is at work for a claim of ours
 	killWait              // end a run that waits for its retry
+	nobody                // likewise, if nobody can make that
 	expire                // withdraw a request that is too late, or has nothing to be about
 	forget                // remove a submitted job
 )

@@ -42,15 +42,7 @@ func (p *planner) skipTo(j *job, now time.Time) {
 
 // advance sets j's next tick to the first after that instant.
 func (p *planner) advance(j *job, spec *cron.Job, after int64) {
-	if spec.Starts != nil {
-		after = max(after, spec.Starts.Unix()-1)
-	}
-	t := j.sched.Next(time.Unix(after, 0))
-	if t.IsZero() || spec.Expires != nil && !t.Before(*spec.Expires) {
-		j.next = 0
-		return
-	}
-	j.next = t.Unix()
+	j.next = epoch(spec.Next(j.sched, time.Unix(after, 0)))
 }
 
 // tick offers a tick that is due, or applies the rule for what was missed.
@@ -173,8 +165,8 @@ func (p *planner) want(d duty, id keys.RunID, spec *cron.Job, rank int) {
 		return
 	}
 	d.id, d.key = id, "run "+id.String()
-	if d.kind == byTick && !d.patient && spec.Overlaps() == cron.Forbid {
-		if rivals := p.inProgress(id); len(rivals) > 0 {
+	if d.kind == byTick && spec.Overlaps() == cron.Forbid {
+		if rivals := p.inProgress(id); len(rivals) > 0 && (!d.patient || p.cameDuring(id, rivals)) {
 			p.skip(d, rivals, rank)
 			return
 		}
@@ -189,6 +181,16 @@ func (p *planner) want(d duty, id keys.RunID, spec *cron.Job, rank int) {
 	d.at = d.due.Add(time.Duration(rank) * p.cfg.Hedge)
 	p.say(Event{Event: "due", Level: Debug, Job: id.Job, Run: d.id.String(), Tick: id.Tick, Count: rank + 1})
 	p.schedule(d)
+}
+
+// cameDuring reports whether a tick came while one of the runs was in progress: it has
+// been skipped for that, if not by this runner.
+func (p *planner) cameDuring(id keys.RunID, rivals []*cron.Act) bool {
+	due := id.Tick
+	if j := p.jobs[id.Job]; j != nil {
+		due = due.Add(time.Duration(j.splay))
+	}
+	return slices.ContainsFunc(rivals, func(a *cron.Act) bool { return !due.Before(a.Claimed) })
 }
 
 // skip notes that a tick is not run because an earlier run is in progress.

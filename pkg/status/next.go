@@ -32,17 +32,13 @@ func (j *Job) Next(now time.Time) time.Time {
 }
 
 func (j *Job) after(now time.Time) int64 {
-	spec := cron.Job{Name: j.Name, Schedule: j.Schedule, TZ: j.TZ, DST: j.dst, Anchor: j.anchor}
+	spec := cron.Job{Name: j.Name, Schedule: j.Schedule, TZ: j.TZ, DST: j.dst, Anchor: j.anchor, Starts: j.starts, Expires: j.expires}
 	s, err := spec.Schedules()
 	if err != nil {
 		return never // a runner says so
 	}
-	if j.starts != nil && now.Before(*j.starts) {
-		now = j.starts.Add(-1) // a tick at that very instant is one
+	if next := spec.Next(s, now); !next.IsZero() {
+		return next.Unix()
 	}
-	next := s.Next(now)
-	if next.IsZero() || j.expires != nil && !next.Before(*j.expires) {
-		return never
-	}
-	return next.Unix()
+	return never
 }

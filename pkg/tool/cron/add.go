@@ -101,7 +101,7 @@ func sayNext(stdio *cli.Stdio, j *cron.Job) {
 	for _, n := range s.Notes(now) {
 		note(stdio, "%s: %s", j.Name, n)
 	}
-	switch next := due(j, s, now); {
+	switch next := j.Next(s, now); {
 	case j.Paused:
 		note(stdio, "%s: %s; paused", j.Name, s.Words())
 	case next.IsZero():

@@ -216,7 +216,7 @@ func (o *nextOptions) upcoming(jobs []cron.Stored) []tickJSON {
 		if err != nil || j.Paused {
 			continue
 		}
-		if tick := due(j, s, o.from); !tick.IsZero() {
+		if tick := j.Next(s, o.from); !tick.IsZero() {
 			q = append(q, entry{tickJSON{tick, j.Name}, j, s})
 		}
 	}
@@ -225,7 +225,7 @@ func (o *nextOptions) upcoming(jobs []cron.Stored) []tickJSON {
 	for len(q) > 0 && len(all) < o.n {
 		first := &q[0]
 		all = append(all, first.tickJSON)
-		if first.Tick = due(first.job, first.schedule, first.Tick); first.Tick.IsZero() {
+		if first.Tick = first.job.Next(first.schedule, first.Tick); first.Tick.IsZero() {
 			heap.Pop(&q)
 			continue
 		}

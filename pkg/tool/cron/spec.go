@@ -140,23 +140,10 @@ func read(stdio *cli.Stdio, file string) (string, error) {
 	return string(b), nil
 }
 
-// due returns the first tick of a job after an instant, in UTC; the zero time if
-// there is none.
-func due(j *cron.Job, s *schedule.Schedule, after time.Time) time.Time {
-	if j.Starts != nil && j.Starts.After(after) {
-		after = j.Starts.Add(-1)
-	}
-	tick := s.Next(after)
-	if tick.IsZero() || j.Expires != nil && !tick.Before(*j.Expires) {
-		return time.Time{}
-	}
-	return tick.UTC()
-}
-
 // ticks returns the first n.
 func ticks(j *cron.Job, s *schedule.Schedule, after time.Time, n int) (all []time.Time) {
 	for range n {
-		if after = due(j, s, after); after.IsZero() {
+		if after = j.Next(s, after); after.IsZero() {
 			break
 		}
 		all = append(all, after)

@@ -196,7 +196,7 @@ func (v *view) state(j *cron.Stored) (string, time.Time) {
 	if err != nil {
 		return unreadable, time.Time{}
 	}
-	state, next := ready, due(&j.Job, s, v.now)
+	state, next := ready, j.Next(s, v.now)
 	switch {
 	case j.Paused:
 		state, next = paused, time.Time{}
