@@ -75,19 +75,23 @@ func (s Store) asked(ctx context.Context, job, id string) (keys.RunID, int64, er
 }
 
 // ask puts a request for a run, if the job exists and more holds; false: that it
-// does not. That it was put before is no matter.
+// does not, or that somebody else has asked with that id. That it was put before is no
+// matter.
 func (s Store) ask(ctx context.Context, r Request, more ...clientv3.Cmp) (bool, error) {
 	job, req, run := s.Keys.Job(r.Job), s.Keys.Request(r.Job, r.ID), s.Keys.Run(r.RunID())
 	t, err := s.txn(ctx, append(more, exists(job), absent(req), absent(run)),
 		[]clientv3.Op{clientv3.OpPut(req, r.Encode())},
-		[]clientv3.Op{clientv3.OpGet(job, clientv3.WithKeysOnly()), clientv3.OpGet(req, clientv3.WithKeysOnly()), clientv3.OpGet(run, clientv3.WithKeysOnly())})
+		[]clientv3.Op{clientv3.OpGet(job, clientv3.WithKeysOnly()), clientv3.OpGet(req), clientv3.OpGet(run, clientv3.WithKeysOnly())})
 	switch {
 	case err != nil || t.Succeeded:
 		return true, err
 	case len(found(t, 0)) == 0:
 		return false, fmt.Errorf("%s: %w", r.Job, ErrNoJob)
 	}
-	return len(found(t, 1))+len(found(t, 2)) > 0, nil
+	for _, kv := range found(t, 1) {
+		return string(kv.Value) == r.Encode(), nil // else it is another's with that id
+	}
+	return len(found(t, 2)) > 0, nil
 }
 
 // Withdraw takes a request for a run back, as long as no runner has claimed it;

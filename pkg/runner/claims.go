@@ -3,6 +3,7 @@ package runner
 import (
 	"container/heap"
 	"errors"
+	"slices"
 	"time"
 
 	"conch/pkg/cron"
@@ -31,8 +32,8 @@ func (p *planner) tryClaim(d *duty, now time.Time) {
 		p.again(d, now.Add(lookAgain))
 		return
 	}
-	spec, err := j.spec()
-	if err != nil {
+	spec, place, err := j.where()
+	if err != nil || !slices.Contains(p.eligible(place), p.nodes[p.node.ID]) { // an edit says so
 		p.drop(d.key)
 		return
 	}
@@ -55,8 +56,8 @@ func (p *planner) stillWaits(a *cron.Act) bool {
 
 // enqueue lets d wait for a free slot, until it is too late.
 func (p *planner) enqueue(d *duty) {
-	for len(p.queue) > 0 && p.duties[p.queue[0].key] != p.queue[0] { // it was too late, or another runner has it
-		p.queue = p.queue[1:]
+	if len(p.queue) >= 2*len(p.duties) { // most were too late, or another runner has them
+		p.queue = slices.DeleteFunc(p.queue, func(q *duty) bool { return p.duties[q.key] != q })
 	}
 	p.queue = append(p.queue, d)
 	if !d.until.IsZero() {
@@ -105,7 +106,7 @@ func (p *planner) tooLate(d *duty) {
 
 // unqueue tries again what waits for a slot.
 func (p *planner) unqueue() {
-	for len(p.queue) > 0 && len(p.running) < p.cfg.Slots && p.standby() == "" {
+	for len(p.queue) > 0 && len(p.running) < p.cfg.Slots && p.synced && p.standby() == "" {
 		d := p.queue[0]
 		p.queue = p.queue[1:]
 		if p.duties[d.key] == d {
@@ -125,7 +126,7 @@ func (p *planner) claim(d *duty, j *job, spec *cron.Job) {
 	case byRetry:
 		run.By, run.Attempt, c.After = d.act.By, d.act.Attempt+1, d.act.Rev
 	}
-	r := &running{session: p.session, run: run, spec: spec, due: d.due, duty: d, next: j.next,
+	r := &running{session: p.session, run: run, spec: spec, due: d.due, duty: d, next: j.next, splay: time.Duration(j.splay),
 		last: j.memory(), signals: newSignals(), telling: newSignals()}
 	p.running[d.id.String()] = r
 	if i := instance(d.id); i != "" {

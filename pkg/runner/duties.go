@@ -148,11 +148,13 @@ func (p *planner) answerKill(r *cron.Request) {
 	}
 }
 
-// retire puts the removal of a submitted job on the agenda.
-func (p *planner) retire(j *job, ended time.Time) {
-	if j.keepFor <= 0 || ended.IsZero() {
+// retire puts the removal of a submitted job on the agenda: so long after its end, or
+// after it was submitted, if it was not started.
+func (p *planner) retire(j *job) {
+	if j.keepFor <= 0 || !p.synced {
 		return
 	}
+	over := max(j.ended, j.since*int64(time.Second))
 	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, born: j.born,
-		at: ended.Add(time.Duration(j.keepFor) + p.turn(j.name, ""))})
+		at: fromNanos(over).Add(time.Duration(j.keepFor) + p.turn(j.name, ""))})
 }

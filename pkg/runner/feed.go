@@ -64,6 +64,7 @@ func (p *planner) sync(rev int64) {
 	}
 	for _, j := range p.jobs {
 		p.plan(j)
+		p.retire(j)
 	}
 	for _, a := range p.acts {
 		p.mind(a)
@@ -71,6 +72,7 @@ func (p *planner) sync(rev int64) {
 	for _, r := range p.reqs {
 		p.answer(r)
 	}
+	p.unqueue()
 	p.isReady(len(p.jobs))
 }
 
@@ -206,11 +208,17 @@ func (p *planner) putJob(name string, c change) {
 	case before.on != j.on: // who could not run what is due may be able to now
 		p.plan(j)
 		p.skipTo(j, p.now())
+		for _, r := range p.reqs {
+			if r.Job == name {
+				p.answer(r)
+			}
+		}
 	default: // what is due stays so
 		j.next = before.next
 		p.heap.place(j)
 	}
 	p.sayPlan(j)
+	p.retire(j)
 	if j.runs > 0 { // who may make the next attempt can be another now
 		for _, a := range p.acts {
 			if a.Job == name && a.Waits {
@@ -289,5 +297,5 @@ func (p *planner) putLast(name string, l cron.Memory) {
 	j.last = max(j.last, epoch(l.Tick))
 	j.total, j.fails, j.lastRev = int32(l.Runs), int32(l.Failures), l.Rev
 	j.ok, j.ended = nanos(l.OK), nanos(l.Ended)
-	p.retire(j, l.Ended)
+	p.retire(j)
 }

@@ -214,8 +214,8 @@ func TestMisfires(t *testing.T) {
 // Of those that were missed and must not overlap the oldest goes first, however
 // long it waits for a run in progress.
 func TestMissedInOrder(t *testing.T) {
-	a := newAlone(t, noon.Add(time.Hour+30*time.Second)) // the tick at one is not too late yet
-	busy := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon}, Node: "h-2"}
+	a := newAlone(t, noon.Add(time.Hour+30*time.Second))                                                                   // the tick at one is not too late yet
+	busy := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon}, Node: "h-2", Claimed: noon.Add(time.Hour + 20*time.Second)} // after them
 	a.nodes["h-2"] = &cron.Node{ID: "h-2", Host: "h-2"}
 	a.setAct(busy)
 	a.put(`{"name":"j","schedule":"* * * * *","misfire":"all","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
@@ -394,13 +394,12 @@ func TestNoAttemptOfAnother(t *testing.T) {
 		a.setAct(act)
 		a.duties = map[string]*duty{}
 		a.mind(act)
+		is := map[kind]bool{}
 		for _, d := range a.duties {
-			if d.kind != want {
-				t.Errorf("made at %d: %v", born, d.kind)
-			}
+			is[d.kind] = true
 		}
-		if len(a.duties) != 1 {
-			t.Errorf("made at %d: %d duties", born, len(a.duties))
+		if !is[want] || is[byRetry] != (want == byRetry) {
+			t.Errorf("made at %d: %v", born, is)
 		}
 	}
 }
@@ -477,7 +476,7 @@ func TestPausedMakesNoAttempt(t *testing.T) {
 	a.setAct(act)
 	a.mind(act)
 	a.look()
-	if len(a.queue) != 0 || len(a.duties) != 1 {
+	if len(a.queue) != 0 || len(a.duties) != 2 { // that, and to give it up if nobody may make it
 		t.Errorf("%d wait for a slot, %d duties", len(a.queue), len(a.duties))
 	}
 }
@@ -547,5 +546,52 @@ func TestRetryOfAHostThatIsGone(t *testing.T) {
 	a.nodes["other-1"] = &cron.Node{ID: "other-1", Host: "other", Slots: 1}
 	if !a.canRetry(act) {
 		t.Error("it is not waited for")
+	}
+}
+
+// A submitted job that was not started goes when its time is over, as one that was.
+func TestForgetsWhatWasNotStarted(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"@manual","cmd":["true"],"keep-for":"1h","since":"2026-01-01T12:00:00Z"}`)
+	if d := a.duties["forget j"]; d == nil || !d.at.Equal(noon.Add(time.Hour)) {
+		t.Errorf("%+v", d)
+	}
+}
+
+// What was asked for of a job runs where the job may run by then, and nowhere else.
+func TestRequestFollowsTheJob(t *testing.T) {
+	for on, want := range map[string]bool{"host=h": true, "host=other": false} {
+		a := newAlone(t, noon)
+		a.node.Labels = map[string]string{"host": "h"}
+		before := map[string]string{"host=h": "host=other", "host=other": "host=h"}[on]
+		a.put(`{"name":"j","schedule":"@manual","cmd":["true"],"on":"` + before + `"}`)
+		a.take([]change{{entry: keys.Entry{Kind: "req", Name: "j", ID: "x"}, kv: &mvccpb.KeyValue{Value: []byte(`{"action":"run","at":"2026-01-01T12:00:00Z"}`), CreateRevision: 9}}})
+		a.look()
+		a.take([]change{{entry: keys.Entry{Kind: "job", Name: "j"}, kv: &mvccpb.KeyValue{Value: []byte(`{"name":"j","schedule":"@manual","cmd":["true"],"on":"` + on + `"}`), ModRevision: 10}}})
+		a.look()
+		for _, d := range a.duties {
+			a.tryClaim(d, a.clk)
+		}
+		if is := len(a.duties) == 1; is != want {
+			t.Errorf("%s, after %s: %v", on, before, is)
+		}
+	}
+}
+
+// What has waited for a slot in vain leaves nothing of itself behind one that still
+// waits.
+func TestQueueDoesNotGrow(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"* * * * * *","overlap":"allow","deadline":"2s","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+	a.take([]change{
+		{entry: keys.Entry{Kind: "job", Name: "k"}, kv: &mvccpb.KeyValue{ModRevision: 6, Value: []byte(`{"name":"k","schedule":"@manual","cmd":["true"]}`)}},
+		{entry: keys.Entry{Kind: "req", Name: "k", ID: "x"}, kv: &mvccpb.KeyValue{Value: []byte(`{"action":"run","at":"2026-01-01T12:00:00Z"}`), CreateRevision: 9}},
+	})
+	for range 600 {
+		a.clk = a.clk.Add(time.Second)
+		a.look()
+	}
+	if len(a.queue) > 20 || len(a.duties) > 10 {
+		t.Errorf("%d in the queue, %d duties", len(a.queue), len(a.duties))
 	}
 }

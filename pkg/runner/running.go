@@ -21,12 +21,13 @@ import (
 // belongs to the goroutine of execute, but for what the mutex guards.
 type running struct {
 	*session
-	run  *cron.Run
-	spec *cron.Job
-	duty *duty
-	due  time.Time
-	next int64       // the job's next tick
-	last cron.Memory // of the job, when the run was claimed
+	run   *cron.Run
+	spec  *cron.Job
+	duty  *duty
+	due   time.Time
+	next  int64         // the job's next tick
+	splay time.Duration // of the job
+	last  cron.Memory   // of the job, when the run was claimed
 
 	signals chan hear.Signal // for the command
 	telling chan hear.Signal // for those that tell of its end
@@ -370,6 +371,8 @@ func (r *running) lowWater(runs int) time.Time {
 	if err != nil {
 		return time.Time{} // the next time will do
 	}
+	// Nor does one run push out a tick that somebody may still start.
+	newest = min(newest, r.now().Add(-r.spec.Lateness()-r.splay).Unix()-1)
 	if newest < low.Unix() {
 		low = time.Unix(max(newest, 0), 0).UTC()
 	}
