@@ -371,8 +371,10 @@ func (r *running) lowWater(runs int) time.Time {
 	if err != nil {
 		return time.Time{} // the next time will do
 	}
-	// Nor does one run push out a tick that somebody may still start.
-	newest = min(newest, r.now().Add(-r.spec.Lateness()-r.splay).Unix()-1)
+	// Nor does a fast host's push out what a slow one may still start.
+	if r.run.Place != "" && !isManual(r.run.RunID) {
+		newest = min(newest, r.now().Add(-r.spec.Lateness()-r.splay).Unix()-1)
+	}
 	if newest < low.Unix() {
 		low = time.Unix(max(newest, 0), 0).UTC()
 	}
