@@ -186,5 +186,7 @@ func (p *planner) ended(r *running) {
 	p.unqueue()
 	if a := p.acts[name]; a != nil {
 		p.mind(a)
+		return
 	}
+	p.killsOf(r.run.RunID) // those that were not met by its end
 }

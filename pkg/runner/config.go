@@ -43,8 +43,9 @@ type Config struct {
 	Signals <-chan hear.Signal
 
 	// For tests.
-	Now  func() time.Time   // the wall clock; nil: time.Now
-	Seam func(point string) // called at the named points of a run's life; nil: nothing
+	Now    func() time.Time   // the wall clock; nil: time.Now
+	Seam   func(point string) // called at the named points of a run's life; nil: nothing
+	Replay time.Duration      // how often what etcd has not taken is offered to it again; 0: 30s
 }
 
 // The points of Config.Seam, in the order of a run.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"conch/pkg/cron"
 	"conch/pkg/etcdtest"
 )
@@ -300,6 +302,37 @@ func TestResultWhileEtcdIsAway(t *testing.T) {
 	w.touch("go")
 	w.wait("its end", func() bool { return !alive(w.starts()[0].pid) })
 	road.Heal()
+	w.want(w.one("job"), cron.Failed, "host1", 1, 1)
+}
+
+// etcd has no room when the result is there: it is written when there is some again,
+// however long that takes, and not recorded as unknown.
+func TestResultWithoutRoom(t *testing.T) {
+	t.Parallel()
+	srv, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	w := worldOn(t, srv, srv.Endpoint())
+	p := w.start(func(s *settings) { s.Spool, s.Replay = w.path("spool"), 200*time.Millisecond }).ready()
+	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done; exit 3`))
+	w.wait("the command", func() bool { return len(w.starts()) == 1 })
+	alarm := func(a pb.AlarmRequest_AlarmAction) {
+		t.Helper()
+		status, err := w.admin.Status(t.Context(), srv.Endpoint())
+		if err == nil {
+			_, err = pb.NewMaintenanceClient(w.admin.ActiveConnection()).Alarm(t.Context(),
+				&pb.AlarmRequest{Action: a, Alarm: pb.AlarmType_NOSPACE, MemberID: status.Header.MemberId})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	alarm(pb.AlarmRequest_ACTIVATE)
+	w.touch("go")
+	w.wait("it to be refused for long", func() bool { return len(p.events("unwritten")) > 20 })
+	alarm(pb.AlarmRequest_DEACTIVATE)
 	w.want(w.one("job"), cron.Failed, "host1", 1, 1)
 }
 

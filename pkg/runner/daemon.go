@@ -81,6 +81,9 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Replay == 0 {
+		cfg.Replay = 30 * time.Second
+	}
 	if cfg.Seam == nil {
 		cfg.Seam = func(string) {}
 	}

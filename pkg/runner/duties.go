@@ -53,8 +53,8 @@ func (p *planner) mind(a *cron.Act) {
 		p.retryLater(a, j)
 	case a.Node == p.node.ID && p.running[name] == nil:
 		// A claim of ours of which we were told that it had failed, or a result that
-		// etcd has not taken; the spool has that.
-		p.schedule(duty{kind: orphan, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(orphanAfter)})
+		// etcd has not taken; the spool has that, and is written again meanwhile.
+		p.schedule(duty{kind: orphan, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(2 * p.cfg.Replay)})
 	case a.Node == "" || p.nodes[a.Node] == nil:
 		p.schedule(duty{kind: lost, key: "mind " + name, id: a.RunID, act: a, at: p.now().Add(lostAfter + after)})
 	}

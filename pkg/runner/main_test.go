@@ -64,6 +64,7 @@ type settings struct {
 	Hedge     time.Duration
 	Drain     time.Duration
 	Spool     string
+	Replay    time.Duration
 	Crash     string // the point of Config.Seam at which it kills itself
 	Clock     string // a file with the nanoseconds that its wall clock is ahead
 	CheckDate bool
@@ -91,7 +92,7 @@ func serveTest(text string) error {
 	}
 	r, err := New(Config{
 		Etcd: c, Space: s.Space, Host: s.Host, Labels: s.Labels, Slots: s.Slots, Placement: s.Placement, TTL: s.TTL, KillAfter: time.Second,
-		Hedge: s.Hedge, Drain: s.Drain, Spool: s.Spool, Env: os.Environ(), SkipClock: !s.CheckDate, Signals: signals.C,
+		Hedge: s.Hedge, Drain: s.Drain, Spool: s.Spool, Replay: s.Replay, Env: os.Environ(), SkipClock: !s.CheckDate, Signals: signals.C,
 		Now: func() time.Time { return time.Now().Add(offset(s.Clock)) },
 		Seam: func(point string) {
 			if point == s.Crash {

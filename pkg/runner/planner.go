@@ -19,9 +19,6 @@ const (
 	// retryAfter is how long what was asked of etcd on the side may take to be
 	// seen in the feed.
 	retryAfter = 5 * time.Second
-	// orphanAfter is how long a marker of ours may be seen that nobody is at work
-	// for: the spool is written again meanwhile, if it has the result.
-	orphanAfter = 2 * replayEvery
 )
 
 // planner decides what this runner does, and when. All of it belongs to one

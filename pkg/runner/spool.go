@@ -221,9 +221,6 @@ func (s *session) state() state {
 // home is where the results of this session belong.
 func (s *session) home() home { return home{s.cluster.Load(), s.cron.Dir} }
 
-// replayEvery is how often what etcd has not taken is offered to it again.
-const replayEvery = 30 * time.Second
-
 // replayAll writes what an earlier session, or an earlier start, could not write,
 // ends the lease of an earlier start of which nothing is left, and goes on
 // writing what etcd refuses for a while. It begins when it is known whether this is
@@ -239,12 +236,12 @@ func (s *session) replayAll(ctx context.Context, before state) {
 	if before.Lease != 0 && before.Node != s.node.ID && before.Cluster == s.cluster.Load() {
 		s.endOf(ctx, before)
 	}
-	tick := time.NewTicker(replayEvery)
+	tick := time.NewTicker(s.cfg.Replay)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.replay(ctx, replayEvery)
+			s.replay(ctx, s.cfg.Replay)
 		case <-ctx.Done():
 			return
 		}
