@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,6 +130,48 @@ func TestAskWaiter(t *testing.T) {
 		t.Error(err)
 	}
 	w.gone(w.line.Dir)
+}
+
+// Who is asked as soon as it waits does not get the turn that comes right after: its
+// watch hears of that in order, also where others write.
+func TestAskNewcomer(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	defer cancel()
+	writer.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = w.admin.Put(ctx, "/test/ask", "")
+		}
+	})
+	for range 10 {
+		now := w.join(w.request())
+		waiting, asked := make(chan struct{}, 100), make(chan error, 1)
+		r := w.request()
+		r.OnWait = func(Place) { waiting <- struct{}{} }
+		go func() {
+			turn, err := Join(within(t, 60*time.Second), w.c, r)
+			if err == nil {
+				w.release(turn)
+			}
+			asked <- err
+		}()
+		<-waiting
+		w.recorded(2) // it is ready
+		l, err := List(within(t, 10*time.Second), w.c, w.line)
+		if err != nil || len(l.Candidates) != 2 {
+			t.Fatalf("%+v, %v", l, err)
+		}
+		if _, err := ask(within(t, 10*time.Second), w.c, l.Candidates[1], "me"); err != nil {
+			t.Fatal(err)
+		}
+		w.release(now)
+		if err := <-asked; !errors.As(err, new(*Asked)) {
+			t.Errorf("%v", err)
+		}
+		w.empty()
+	}
 }
 
 // With a turn of the host's, too, who is asked in either line hears it.

@@ -141,7 +141,6 @@ func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int6
 	if len(get.Kvs) != 1 || get.Kvs[0].CreateRevision != rev || get.Kvs[0].Lease != l.ID {
 		return renewal{}, &etcd.Final{Err: errNotOurs}
 	}
-	l.saw(get.Header.Revision)
 	l.heed(get.Kvs[0].Value)
 	if !reads.Verifies { // the read proves nothing, so it need not be counted from
 		sent = l.clk.Now()
@@ -160,14 +159,6 @@ func (l *Lease) verify(ctx context.Context, m *etcd.Member, key string, rev int6
 		ttl -= unverified
 	}
 	return renewal{sent, Deadline(sent, ttl)}, nil
-}
-
-// saw notes that the key was ours at revision rev, so that a watch need not
-// begin before it: it may have been compacted meanwhile.
-func (l *Lease) saw(rev int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.seen = max(l.seen, rev)
 }
 
 // watch hears of the key's deletion, or of a foreign value. It moves when
@@ -192,13 +183,31 @@ func (l *Lease) watch(ctx context.Context, key string, rev int64) {
 	}
 }
 
+// glanceTimeout is what a look at the key may take, on a member that has just answered.
+const glanceTimeout = time.Second
+
+// glance looks at the key through m, and reports whether it is still ours as far as m
+// knows, which may not have heard of it yet.
+func (l *Lease) glance(ctx context.Context, m *etcd.Member, key string, rev int64) (ours bool) {
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	get, err := m.KV().Get(ctx, key, clientv3.WithSerializable())
+	if err != nil || get.Header.Revision < rev {
+		return true
+	}
+	if len(get.Kvs) != 1 || get.Kvs[0].CreateRevision != rev || get.Kvs[0].Lease != l.ID {
+		return false
+	}
+	l.heed(get.Kvs[0].Value)
+	return true
+}
+
 // watchOn watches through m until that breaks or m is no longer preferred, and
-// reports whether the key is still ours as far as was seen.
+// reports whether the key is still ours as far as was seen. It watches from when m has
+// taken that on, and then looks at what was before: of a watch from a revision in the
+// past the first events come up to 100 ms late.
 func (l *Lease) watchOn(ctx context.Context, m *etcd.Member, moved <-chan struct{}, key string, rev int64) (ours bool) {
-	l.mu.Lock()
-	from := max(l.seen, rev) + 1
-	l.mu.Unlock()
-	events := m.Watch(ctx, key, clientv3.WithRev(from))
+	events := m.Watch(ctx, key, clientv3.WithCreatedNotify())
 	for {
 		select {
 		case <-moved:
@@ -206,11 +215,14 @@ func (l *Lease) watchOn(ctx context.Context, m *etcd.Member, moved <-chan struct
 		case <-l.lost:
 			return true
 		case r, ok := <-events:
-			if !ok || r.Err() != nil { // compacted, no leader: the verify reads go on
+			if !ok || r.Err() != nil { // no leader, say: the verify reads go on
 				if errors.As(r.Err(), new(*etcd.Unfit)) { // at once, if others have taken the place of all
 					_ = l.attempt(ctx, key, rev)
 				}
 				return true
+			}
+			if r.Created && !l.glance(ctx, m, key, rev) {
+				return false
 			}
 			for _, e := range r.Events {
 				if e.Type == clientv3.EventTypeDelete || e.Kv.CreateRevision != rev || e.Kv.Lease != l.ID {

@@ -90,7 +90,6 @@ type Lease struct {
 	deadline clock.Instant
 	pushed   chan struct{} // closed when deadline moves
 	verified clock.Instant // s of the last accepted renewal
-	seen     int64         // a revision at which the key was ours
 	gone     bool
 	refused  error // the last renewal was, with this
 
