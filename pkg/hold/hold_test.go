@@ -358,10 +358,9 @@ func TestGiveUp(t *testing.T) {
 	w.empty()
 }
 
-// Who gives up before etcd has answered leaves nothing either, though what it has asked
-// for comes only after that: it went to a member that is slow, and the giving up to
-// another.
-func TestGiveUpEarly(t *testing.T) {
+// slowly runs a test with a client of two members, of which the preferred one has
+// become slow; near, and where both are far. In the end nothing may be left.
+func slowly(t *testing.T, test func(w *world)) {
 	for name, trip := range map[string]time.Duration{"near": 0, "far": 2 * farAway} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -375,28 +374,11 @@ func TestGiveUpEarly(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			ask := func() {
-				if _, err := List(within(t, 20*time.Second), c, w.line); err != nil {
-					t.Error(err)
-				}
-			}
-			ask()
-			slow.Delay(300 * time.Millisecond)
-			asked := make(chan struct{})
-			go func() { ask(); close(asked) }() // after 200 ms the other member, which is preferred from then on
-			time.Sleep(100 * time.Millisecond)
-			ctx, cancel := context.WithCancel(t.Context())
-			gave := make(chan error)
-			go func() {
-				_, err := Join(ctx, c, w.request())
-				gave <- err
-			}()
-			<-asked
-			cancel()
-			if err := <-gave; !errors.Is(err, context.Canceled) {
-				t.Fatalf("%v", err)
-			}
-			time.Sleep(500 * time.Millisecond) // it has come by then
+			w.c = c
+			w.look()
+			slow.Delay(400 * time.Millisecond)
+			test(w)
+			time.Sleep(600 * time.Millisecond) // what is slow has come by then
 			w.empty()
 			for id, ttl := range w.leases() {
 				if _, had := before[id]; !had {
@@ -405,6 +387,52 @@ func TestGiveUpEarly(t *testing.T) {
 			}
 		})
 	}
+}
+
+// look asks for something.
+func (w *world) look() {
+	if _, err := List(within(w.t, 20*time.Second), w.c, w.line); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// Who gives up before etcd has answered leaves nothing either, though what it has asked
+// for comes only after that: it went to a member that is slow, and the giving up to
+// another.
+func TestGiveUpEarly(t *testing.T) {
+	slowly(t, func(w *world) {
+		looked := make(chan struct{})
+		go func() { w.look(); close(looked) }() // after 200 ms the other member, which is preferred from then on
+		time.Sleep(100 * time.Millisecond)
+		ctx, cancel := context.WithCancel(w.t.Context())
+		gave := make(chan error)
+		go func() {
+			_, err := Join(ctx, w.c, w.request())
+			gave <- err
+		}()
+		<-looked
+		cancel()
+		if err := <-gave; !errors.Is(err, context.Canceled) {
+			w.t.Errorf("%v", err)
+		}
+	})
+}
+
+// A turn that was had and given up by way of another member does not come again when
+// the slow one gets to it.
+func TestReleaseEarly(t *testing.T) {
+	slowly(t, func(w *world) { w.release(w.join(w.request())) })
+	slowly(t, func(w *world) {
+		if err := Clear(within(w.t, 20*time.Second), w.c, w.die(w.join(w.request()))); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+// die ends what keeps a turn, and returns what is left of it.
+func (w *world) die(t *Turn) []Remains {
+	t.Abandon()
+	return t.Remains()
 }
 
 // What other software has put into the line is waited for, and shown.

@@ -225,11 +225,11 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 	if errors.As(why, new(*Busy)) { // it has put nothing; at a semaphore it may have tried to
 		err := lease.Revoke(ctx, me.c, me.lease.ID) // else it lapses
 		if err == nil && me.pool != nil {
-			_, _ = me.remains().leave(ctx, me.c)
+			_ = me.remains().leave(ctx, me.c)
 		}
 		return
 	}
-	err := me.remains().withdraw(ctx, me.c, me.lease.TTL() > 0)
+	err := me.remains().withdraw(ctx, me.c)
 	if err == nil && me.recorded { // somebody may have taken us for dead
 		me.doubt = heir(me.lease.ID)
 	}

@@ -32,6 +32,8 @@ type Remains struct {
 	Runs string `json:"runs,omitempty"` // of an office: the running records
 	Rev  int64  `json:"rev,omitempty"`  // create-revision of Key, of a turn; 0: what there is must be found out
 
+	MayCome bool `json:"may_come,omitempty"` // the lease, though it is revoked; see lease.Lease.MayCome
+
 	// Of a semaphore: what lies below State; the slot, whose value is that of the
 	// running record; and the capacity, which goes with the last in line.
 	State   string `json:"state,omitempty"`
@@ -56,7 +58,7 @@ func (t *Turn) Remains() []Remains {
 // remains is what this candidacy may have left in etcd, at any time from before
 // the lease is granted on.
 func (me *candidacy) remains() Remains {
-	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run, Dir: me.req.Line.Dir, Runs: me.req.Line.Runs}
+	r := Remains{Key: me.key, Lease: me.lease.ID, RunKey: me.runAt, Run: me.run, Dir: me.req.Line.Dir, Runs: me.req.Line.Runs, MayCome: me.lease.MayCome()}
 	if me.req.Linger {
 		r.Lingering = me.holder(Lingering).line()
 	}
@@ -95,9 +97,12 @@ func Clear(ctx context.Context, c *etcd.Client, all []Remains) error {
 func (r Remains) end(ctx context.Context, c *etcd.Client, after After) (kept bool, _ error) {
 	var err, unlinger error
 	if r.Rev == 0 {
-		err = r.withdraw(ctx, c, false)
+		err = r.withdraw(ctx, c)
 	} else {
 		kept, err, unlinger = r.release(ctx, c, after)
+		if err == nil && !kept {
+			r.dispel(ctx, c)
+		}
 	}
 	if err == nil && r.Runs != "" { // the dead may have been about to: see reclaim
 		err = lease.Revoke(ctx, c, heir(r.Lease))
@@ -111,11 +116,10 @@ var late = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * 
 // withdraw gives up a place of which it is not known how far it has come. What is
 // there goes in one revision, as in a release; then the lease, after which a join
 // that is under way fails without effect; and once more what such a one may have
-// put before that without a lease. A lease that is not there may have gone, if it is
-// known to have been granted; else it may be still to come.
-func (r Remains) withdraw(ctx context.Context, c *etcd.Client, granted bool) error {
-	found, err := r.leave(ctx, c)
-	sure := found || granted || err != nil // who may not write has put nothing, and may have a lease
+// put before that without a lease. All of it again if the lease may come yet.
+func (r Remains) withdraw(ctx context.Context, c *etcd.Client) error {
+	err := r.leave(ctx, c)
+	sure := !r.MayCome || err != nil // who may not write has put nothing, and may have a lease
 	for i := 0; ; i++ {
 		_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*pb.LeaseRevokeResponse, error) {
 			return m.Lease().LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: r.Lease})
@@ -124,8 +128,13 @@ func (r Remains) withdraw(ctx context.Context, c *etcd.Client, granted bool) err
 		if err != nil && !unknown {
 			return err
 		}
-		if sure || !unknown || i == len(late) {
-			break
+		if i == 0 || !unknown {
+			if err := r.leave(ctx, c); err != nil {
+				return err
+			}
+		}
+		if sure || i == len(late) || i > 0 && !unknown {
+			return nil
 		}
 		select {
 		case <-time.After(late[i]):
@@ -133,19 +142,17 @@ func (r Remains) withdraw(ctx context.Context, c *etcd.Client, granted bool) err
 			return ctx.Err()
 		}
 	}
-	_, err = r.leave(ctx, c)
-	return err
 }
 
 // leave deletes our key, and of the running records and slots what is ours, in one
-// revision, and reports whether there was a key.
-func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error) {
-	return etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (bool, error) {
+// revision.
+func (r Remains) leave(ctx context.Context, c *etcd.Client) error {
+	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		records := []string{r.RunKey}
 		if r.State != "" {
 			var err error
 			if records, err = r.ours(ctx, m); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
 		ops := []clientv3.Op{clientv3.OpDelete(r.Key)}
@@ -156,12 +163,9 @@ func (r Remains) leave(ctx context.Context, c *etcd.Client) (found bool, _ error
 		if r.CapKey != "" {
 			ops = append(ops, ifVacant(r.Dir, clientv3.OpDelete(r.CapKey)))
 		}
-		t, err := m.KV().Txn(ctx).Then(ops...).Commit()
-		if err != nil {
-			return false, err
-		}
-		return t.Responses[0].GetResponseDeleteRange().Deleted > 0, nil
+		return m.KV().Txn(ctx).Then(ops...).Commit()
 	})
+	return err
 }
 
 // heir is the lease that the running record of a lease's candidate is put under by
@@ -189,6 +193,13 @@ func (r Remains) release(ctx context.Context, c *etcd.Client, after After) (kept
 	stay, unlinger := r.linger(ctx, c, after.Linger)
 	kept, err = r.clear(ctx, c, stay, after)
 	return kept, err, unlinger
+}
+
+// dispel sees to it that a turn that was released does not come again with its lease.
+func (r Remains) dispel(ctx context.Context, c *etcd.Client) {
+	if r.MayCome {
+		_ = r.withdraw(ctx, c) // else it lapses
+	}
 }
 
 // keeping is how a place is kept: these operations put it under a lease of its own.

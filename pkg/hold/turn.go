@@ -207,12 +207,13 @@ type After struct {
 // lapse; time is until the deadline, within releaseTimeout, and while ctx lasts.
 func (t *Turn) Release(ctx context.Context, after After) error {
 	d, _ := t.Deadline()
-	left := min(max(d.Sub(clock.System{}.Now()), lateTimeout), releaseTimeout)
+	limit := min(max(d.Sub(clock.System{}.Now()), lateTimeout), releaseTimeout)
 	all := ctx
-	ctx, cancel := context.WithTimeout(ctx, left)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	t.unmark()
-	kept, err, unlinger := t.me.remains().release(ctx, t.me.c, after)
+	left := t.me.remains()
+	kept, err, unlinger := left.release(ctx, t.me.c, after)
 	t.stop()
 	t.me.undoubt(ctx) // else it lapses
 	if t.also != nil {
@@ -221,6 +222,9 @@ func (t *Turn) Release(ctx context.Context, after After) error {
 			other.Linger = after.Linger
 		}
 		err = errors.Join(err, t.also.release(all, other))
+	}
+	if err == nil && !kept {
+		left.dispel(ctx, t.me.c)
 	}
 	return errors.Join(err, unlinger)
 }

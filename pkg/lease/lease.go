@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -84,6 +85,8 @@ type Lease struct {
 	stop context.CancelFunc
 	heed func(value []byte) // see Heed
 
+	underWay atomic.Int32 // grants that were sent and not answered
+
 	mu       sync.Mutex
 	ttl      time.Duration // what is relied on: not more than was asked for
 	old      string        // the version of etcd, if its reads do not verify
@@ -92,6 +95,7 @@ type Lease struct {
 	verified clock.Instant // s of the last accepted renewal
 	gone     bool
 	refused  error // the last renewal was, with this
+	granted  clock.Instant
 
 	lost chan struct{}
 	loss *Loss // set before lost is closed
@@ -133,7 +137,11 @@ func newID() int64 {
 func (l *Lease) Grant(ctx context.Context) error {
 	sent := l.clk.Now()
 	ttl, err := etcd.Do(ctx, l.c, func(ctx context.Context, m *etcd.Member) (time.Duration, error) {
+		l.underWay.Add(1)
 		r, err := m.Lease().LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: l.ID, TTL: int64(l.ask / time.Second)})
+		if err == nil || errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseExist) {
+			l.underWay.Add(-1)
+		}
 		if errors.Is(rpctypes.Error(err), rpctypes.ErrLeaseExist) {
 			return l.grantedTTL(ctx, m)
 		}
@@ -150,7 +158,19 @@ func (l *Lease) Grant(ctx context.Context) error {
 	l.ttl = min(ttl, l.ask)
 	l.verified = sent
 	l.deadline = Deadline(sent, l.ttl)
+	l.granted = l.clk.Now()
 	return nil
+}
+
+// lateAt is how long a question may be under way that another member has answered.
+const lateAt = 2 * time.Second
+
+// MayCome reports whether a grant may be under way still, through a member that is
+// slow: it would make the lease anew after it was revoked.
+func (l *Lease) MayCome() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ttl == 0 || l.underWay.Load() > 0 && l.clk.Now().Sub(l.granted) < lateAt
 }
 
 // TooShort is the refusal of a TTL of which nothing is left for renewals on an
