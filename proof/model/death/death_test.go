@@ -1,6 +1,7 @@
 package death
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -9,7 +10,7 @@ import (
 // then the large worlds are left out.
 var slow bool
 
-const everything = OneCommand | Recorded | NothingLeft | NobodyIdle | Quiet
+const everything = OneCommand | Recorded | NothingLeft | NobodyIdle | NoStray | Quiet
 
 // run is one exploration.
 type run struct {
@@ -63,47 +64,52 @@ var (
 	// ordinary are the steps of lives that nobody ends.
 	ordinary = []event{
 		starts, grants, joins, acquires, hearsHeld, records, hearsTurn, hearsGone, looks, looksAgain, hearsCleared, delayOver,
-		asks, marks, begins, runs, saysHeld, unlends, ends, releases, revokes, readsNext, borrows, lends, takesBack, finishes,
+		asks, marks, begins, runs, saysHeld, reclaims, ends, releases, revokes, goesOn, borrows, lends, takesBack, makesSure,
 	}
 	// cleared are those of deaths.
-	cleared = []event{kill, empties, withdraws, sentinelRevokes, withdrawsAgain, settles, endsLease, isLost}
+	cleared = []event{kill, empties, withdraws, revokesAtLast, withdrawsAgain, settles, endsLease, isLost}
 )
 
 // Whoever is killed, as holder, as waiter or while the join is under way, any number
 // of them: nothing of them is left, and nobody waits for anything but the sentinels.
+// There is an exception that the doc of the package names.
 func TestKilled(t *testing.T) {
+	leaving := World{Processes: 2, Kill: true, Leave: true}
+	run{name: "as it sees to the next", world: leaving, promises: everything}.breaks(t, stray)
+	leaving.SpareLenders = true
 	for _, r := range []run{
-		{name: "three", world: World{Processes: 3, Kill: true}, large: true, reach: append(ordinary, cleared...)},
-		{name: "two that also leave", world: World{Processes: 2, Kill: true, Leave: true}, reach: append(cleared, leaves, givesBack, unrecords)},
+		{name: "three", world: World{Processes: 3, Kill: true}, promises: everything &^ NoStray, large: true,
+			reach: slices.Concat(ordinary, cleared)},
+		{name: "two that also leave", world: leaving, promises: everything,
+			reach: append(cleared, leaves, givesBack)},
 	} {
-		r.promises = everything
 		r.keeps(t)
 	}
 }
 
 // So it is with whoever ends of its own accord.
 func TestLeft(t *testing.T) {
-	run{name: "three", world: World{Processes: 3, Leave: true}, promises: everything,
-		reach: append(ordinary, leaves, givesBack, unrecords)}.keeps(t)
+	run{name: "three", world: World{Processes: 3, Leave: true}, promises: everything, large: true,
+		reach: append(ordinary, leaves, givesBack)}.keeps(t)
 }
 
 // Who waits may end with its sentinel; then the lease has to lapse, but the record,
 // which has none, does not stay either: the last in line sees to it, or lends it a
-// lease while the dead one's key is still there. There is the exception that the doc
-// of the package names.
+// lease while the dead one's key is still there. Here, too, there is an exception.
 func TestLost(t *testing.T) {
 	lost := World{Processes: 3, Lose: true}
 	run{name: "lapses as a turn is released", world: lost, promises: NothingLeft}.breaks(t, left)
 	lost.Promptly = true
-	run{name: "lapses at another time", world: lost, promises: everything,
+	run{name: "lapses at another time", world: lost, promises: everything &^ NoStray,
 		reach: []event{lose, lapses, loanLapses, sweeps}}.keeps(t)
 }
 
 // Each flaw breaks what the protocol without it keeps in the same world.
 func TestFlaws(t *testing.T) {
 	var (
-		killed = World{Processes: 2, Kill: true}
+		killed = World{Processes: 2, Kill: true, SpareLenders: true}
 		lost   = World{Processes: 3, Lose: true, Promptly: true}
+		calm   = World{Processes: 3}
 	)
 	for _, f := range []struct {
 		name  string
@@ -122,13 +128,20 @@ func TestFlaws(t *testing.T) {
 		{"waited for a lease for ever", killed, Protocol{AskForEver: true}, []breach{endless}},
 		{"own record alone", lost, Protocol{ClearOnlyOwn: true}, []breach{left}},
 		{"record of the next forgotten", lost, Protocol{NeverLend: true}, []breach{left}},
-		{"record left on loan", killed, Protocol{KeepLoan: true}, []breach{unrecorded}},
+		{"loan forgotten", killed, Protocol{LeaveLoan: true}, []breach{stray}},
+		{"record left on loan", calm, Protocol{KeepLoan: true}, []breach{unrecorded}},
+		{"record left on loan, and lapsed for released", calm, Protocol{KeepLoan: true, ReadyBehindLoan: true}, []breach{twoCommands}},
 	} {
 		for _, want := range f.want {
 			run{name: f.name + ": " + want.String(), protocol: f.flaw, world: f.world, promises: want.promise()}.breaks(t, want)
 		}
 	}
-	for _, w := range []World{killed, lost} {
-		run{name: "not so without", world: w, promises: everything}.keeps(t)
+	run{name: "record left on loan: no overlap", protocol: Protocol{KeepLoan: true}, world: calm, promises: OneCommand}.keeps(t)
+	for _, r := range []run{
+		{name: "not so without: killed", world: killed, promises: everything},
+		{name: "not so without: lost", world: lost, promises: everything &^ NoStray},
+		{name: "not so without: calm", world: calm, promises: everything},
+	} {
+		r.keeps(t)
 	}
 }

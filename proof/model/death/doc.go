@@ -18,25 +18,25 @@
 //	hearsHeld, records, sweeps         follow and record: what a hand-over needs is written before it
 //	hearsTurn, hearsGone, looks        follow; look
 //	asks, marks, begins                claim, delay, mark, begin
-//	saysHeld, unlends                  markHeld
-//	leaves, unrecords                  abandon
+//	saysHeld, reclaims                 markHeld, reclaim
 //	ends, releases, revokes            Turn.Release: Remains.clear, with the revoke close behind it or before
-//	readsNext, borrows, lends          Remains.entrust
+//	goesOn, borrows, lends, takesBack  Remains.entrust, of the record of the next in line: it lends that a lease
+//	leaves                             abandon
+//	withdraws to withdrawsAgain        Remains.withdraw, by who leaves, or by the sentinel of one that had no command
+//	makesSure                          undoubt, and the end of Remains.Clear: revoke of the heir
 //	kill, empties                      SIGKILL, and what package proc is tested for
-//	withdraws, sentinelRevokes         Remains.withdraw, of somebody who had no command
-//	settles, endsLease                 Remains.release, of somebody who had one
+//	settles, endsLease                 Remains.release, by the sentinel of one that had a command
 //	lose, lapses                       SIGKILL of both, or the end of the host
 //
 // The sentinel waits for what the dead may have sent (hold's late) for as long as the
 // network can take with it: RevokeOnce is what happens if it does not.
 //
-// Not modelled: semaphores, lingering places, requests that are sent a second time
-// for a lost answer, and somebody who leaves while the grant is under way.
+// Not modelled: semaphores, lingering places, and requests that are sent a second time
+// for a lost answer.
 //
-// Two things may be left for longer than a moment. A lease that was granted for the
-// record of the next in line (entrust) is nobody's if whoever asked for it is killed
-// before the record is under it, or if the next one leaves just then: it has no key,
-// and lapses after twice the TTL. And a record stays until somebody comes who has the
-// turn after, if its owner was lost with its sentinel and its lease lapses in the
-// moment in which the turn before is released.
+// Two things may be left for longer than a moment. If somebody is killed in the moment
+// after a release in which it sees to the record of the next in line, the lease that
+// it has granted for that may stay with no record under it, and lapses after twice the
+// TTL. And if a waiter is lost with its sentinel, and its lease lapses in the moment in
+// which the turn before is released, its record stays until somebody has the turn.
 package death

@@ -1,40 +1,34 @@
 package death
 
+import "slices"
+
 // What etcd does: the transactions, as package hold sends them.
 
-// remove ends a key, ...
-func (s *state) remove(i id) { s.key[i] = 0 }
-
-// ... and with a lease its key.
+// revoke ends a lease, and with it its key.
 func (s *state) revoke(i id) {
 	s.leases &^= i.alone()
-	s.remove(i)
+	s.key[i] = 0
 }
 
-// endLoan ends the lease that i had for a record of another, which goes with it.
-func (s *state) endLoan(i id) {
+// revokeLoan ends the lease that was granted for the record of i, which goes with it.
+func (s *state) revokeLoan(i id) {
 	s.loans &^= i.alone()
-	for j := range s.record {
-		if s.record[j] == from+loan(i) {
-			s.unrecord(id(j))
-		}
+	if s.record[i] == lent {
+		s.unrecord(i)
 	}
 }
 
-// unrecord deletes the record of i, and says whose lease that was under. Who is
-// ready behind i has the turn by that.
-func (s *state) unrecord(i id) (lender id, lent bool) {
-	was := s.record[i]
+// unrecord deletes the record of i. Who is ready behind i has the turn by that.
+func (s *state) unrecord(i id) {
+	if s.record[i] == none {
+		return
+	}
 	s.record[i] = none
 	for j := range s.who {
-		if p := &s.who[j]; was != none && p.phase == behind && p.front == i && p.ready {
+		if p := &s.who[j]; p.phase == behind && p.front == i && p.ready {
 			p.told = true
 		}
 	}
-	if was < from {
-		return 0, false
-	}
-	return id(was - from), true
 }
 
 // put is the join.
@@ -49,31 +43,27 @@ func (s *state) put(i id) (acquired bool) {
 	return acquired
 }
 
-// release is the transaction with which a turn is given up: own key, own record, and
-// of the last in line all records.
-func (m *machine) release(s *state, i id) (others bool, lender id, lent bool) {
-	ours := s.record[i] != none
-	if ours {
-		lender, lent = s.unrecord(i)
-	}
-	s.remove(i)
-	if ours && s.inLine() == 0 && !m.ClearOnlyOwn {
-		s.record = [most]loan{}
-	}
-	return ours && s.inLine() > 0, lender, lent
-}
-
-// withdraw is the deletion of a place of which it is not known how far it has come.
+// withdraw deletes what there is of a place of which it is not known how far it has
+// come.
 func (m *machine) withdraw(s *state, i id) (found bool) {
 	found = s.key[i] > 0
-	s.remove(i)
-	if m.KeepRecord {
-		return found
-	}
-	if lender, lent := s.unrecord(i); lent {
-		s.endLoan(lender)
+	s.key[i] = 0
+	if !m.KeepRecord {
+		s.unrecord(i)
 	}
 	return found
+}
+
+// release gives a turn up: own key, own record and, of the last in line, all records.
+func (m *machine) release(s *state, i id) (others, onLoan bool) {
+	ours := s.record[i] != none
+	onLoan = s.record[i] == lent || !ours // or may have been
+	s.unrecord(i)
+	s.key[i] = 0
+	if ours && s.inLine() == 0 && !m.ClearOnlyOwn {
+		s.record = [most]life{}
+	}
+	return ours && s.inLine() > 0, onLoan
 }
 
 // borrower is whose record is to be seen to after a release: that of the next in
@@ -83,57 +73,43 @@ func (s *state) borrower() (next id, any bool) {
 	return next, any && !s.turned.has(next) && s.record[next] == plain
 }
 
-// lend puts the record of next under a lease that i has for it.
-func (s *state) lend(i, next id) bool {
-	ok := s.key[next] > 0 && !s.turned.has(next) && s.record[next] == plain
-	if ok {
-		s.record[next] = from + loan(i)
+// lend puts the record of next under its lease, if nothing has happened to it, and
+// reports whether that is where it is: somebody else may have done the same.
+func (s *state) lend(next id) bool {
+	if s.loans.has(next) && s.key[next] > 0 && !s.turned.has(next) && s.record[next] == plain {
+		s.record[next] = lent
 	}
-	return ok
+	return s.record[next] == lent
 }
 
-// lapse is the end of a lease that nobody renews, or of a loan that nobody needs.
+// lapse is the end of a lease that nobody renews, or of a loan.
 func (m *machine) lapse(s state, i id) {
 	if s.who[i].phase == lost && s.leases.has(i) && !(m.world.Promptly && s.releasing()) {
 		next := s
 		next.revoke(i)
 		m.emit(lapses, i, next)
 	}
-	if s.loans.has(i) && m.runsOut(&s, i) {
-		s.endLoan(i)
+	if s.loans.has(i) && s.runsOut(i) {
+		s.revokeLoan(i)
 		m.emit(loanLapses, i, s)
 	}
 }
 
 // releasing reports whether somebody gives a turn up.
 func (s *state) releasing() bool {
-	for _, p := range s.who {
+	return slices.ContainsFunc(s.who[:], func(p process) bool {
 		switch p.phase {
-		case releasing, lending, ending, advancing, granting, putting:
+		case releasing, lending, settling, ending, advancing, granting, putting:
 			return true
 		}
-	}
-	return false
+		return false
+	})
 }
 
-// runsOut reports whether a loan of i's may lapse: it is given for longer than the
-// next in line can be without a renewal, so not while he is about to take his record
-// back.
-func (m *machine) runsOut(s *state, i id) bool {
-	for j, r := range s.record {
-		if p := s.who[j]; r == from+loan(i) {
-			return p.phase == lost || p.phase == running && p.sent&held == 0
-		}
-	}
-	return s.who[i].sent&(lend|takeBack) == 0 && !s.unlending(i) && s.who[i].phase != putting && s.who[i].phase != returning
-}
-
-// unlending reports whether somebody is about to revoke the lease of i's loan.
-func (s *state) unlending(i id) bool {
-	for _, p := range s.who {
-		if p.sent&unlend != 0 && p.loan == i {
-			return true
-		}
-	}
-	return false
+// runsOut reports whether the lease of a loan may lapse. It outlasts whatever a living
+// borrower does before it says that it has the turn; where there is none that will
+// revoke it, it lapses in the end.
+func (s *state) runsOut(i id) bool {
+	p := &s.who[i]
+	return s.record[i] == lent && (p.phase == lost || p.phase == running && p.sent&(held|reclaim) == 0)
 }

@@ -137,16 +137,21 @@ func (m *machine) check(s *state, n uint32) {
 func (m *machine) rest(s *state) {
 	m.report.Rests++
 	wait, have := false, false
-	for _, p := range s.who {
-		wait = wait || p.phase > joining && p.phase < turn
-		have = have || p.phase == running
+	for i := range s.who {
+		p := &s.who[i]
+		wait = wait || p.alive() && p.phase > joining && p.phase < turn
+		have = have || p.alive() && p.phase == running
 	}
-	for i, p := range s.who {
+	for i := range s.who {
+		p := &s.who[i]
 		if p.phase == lost && have {
 			continue // whoever is last sees to its record
 		}
-		if !p.phase.alive() && (s.key[i] > 0 || s.leases.has(id(i)) || s.record[i] != none) {
+		if !p.alive() && (s.key[i] > 0 || s.leases.has(id(i)) || s.record[i] != none) {
 			m.fail(left, m.now)
+		}
+		if !p.alive() && s.loans.has(id(i)) && s.record[i] != lent {
+			m.fail(stray, m.now)
 		}
 	}
 	if wait && !have {

@@ -8,9 +8,9 @@ package death
 var rules = [...]func(*machine, state, id){
 	(*machine).start, (*machine).die, (*machine).forsake, (*machine).leave, (*machine).lapse,
 	(*machine).grant, (*machine).join, (*machine).record, (*machine).sweep, (*machine).hear, (*machine).look,
-	(*machine).contend, (*machine).mark, (*machine).run, (*machine).sayHeld, (*machine).unlend,
-	(*machine).give, (*machine).revoke, (*machine).unrecord, (*machine).advance, (*machine).borrow, (*machine).lend, (*machine).takeBack,
-	(*machine).clear, (*machine).settle,
+	(*machine).contend, (*machine).mark, (*machine).run, (*machine).sayHeld, (*machine).reclaim,
+	(*machine).give, (*machine).revoke, (*machine).advance, (*machine).borrow, (*machine).lend, (*machine).takeBack,
+	(*machine).giveUp, (*machine).settle,
 }
 
 // start sends grant and join. Whoever starts after another has the next letter: the
@@ -26,22 +26,24 @@ func (m *machine) start(s state, i id) {
 // die is a SIGKILL. What was sent is under way still.
 func (m *machine) die(s state, i id) {
 	p := s.who[i]
-	if !p.phase.alive() {
+	if !p.alive() {
 		return
 	}
+	p.dead = true
 	if m.world.Lose && p.phase == behind && !s.anyLost() {
 		next := s
-		next.who[i] = process{phase: lost, sent: p.sent, front: p.front, dirty: p.dirty}
+		next.who[i] = process{phase: lost, dead: true, sent: p.sent}
 		m.emit(lose, i, next)
 	}
-	if !m.world.Kill {
+	if !m.world.Kill || m.world.SpareLenders && p.phase == lending {
 		return
 	}
-	p.phase = gone
-	switch armed := p.armed && !(m.DisarmAtTurn && s.who[i].phase == turn); {
-	case armed && p.tree && !m.ClearAlive:
+	switch armed := p.armed && !(m.DisarmAtTurn && p.phase == turn); {
+	case !armed:
+		p.phase = gone
+	case p.tree && !m.ClearAlive:
 		p.phase = killed
-	case armed:
+	default:
 		p.phase = p.duty()
 	}
 	s.who[i] = p
@@ -49,38 +51,34 @@ func (m *machine) die(s state, i id) {
 }
 
 // duty is what the sentinel does first.
-func (p *process) duty() phase {
-	if p.ran {
-		return settling
-	}
-	return withdrawing
-}
+func (p *process) duty() phase { return either(p.ran, settling, withdrawing) }
 
-// takes takes a request that is under way, which etcd now acts on. Nobody gets the
+// takes takes a request that is under way, on which etcd now acts. Nobody gets the
 // answer if its sender is dead.
 func (s *state) takes(i id, r request) (sender *process, alive, any bool) {
 	p := &s.who[i]
-	if p.sent&r == 0 {
-		return p, false, false
-	}
+	any = p.sent&r != 0
 	p.sent &^= r
-	return p, p.phase.alive(), true
+	return p, p.alive(), any
 }
 
-// forsake is the other end of a request whose sender is dead.
+// forsake is the other end of a request whose sender is dead, or does not care any
+// more.
 func (m *machine) forsake(s state, i id) {
 	p := &s.who[i]
-	if p.phase.alive() {
-		return
-	}
 	for k := range requests {
-		if r := request(1) << k; p.sent&r != 0 {
-			next := s
-			next.who[i].sent &^= r
-			m.emit(isLost, i, next)
+		r := request(1) << k
+		if p.sent&r == 0 || p.alive() && !(p.phase == releasing && r&(held|reclaim|takeBack) != 0) && !p.leaving() {
+			continue
 		}
+		next := s
+		next.who[i].sent &^= r
+		m.emit(isLost, i, next)
 	}
 }
+
+// leaving reports whether a process gives up its place.
+func (p *process) leaving() bool { return p.phase >= withdrawing && p.phase <= again }
 
 func (m *machine) grant(s state, i id) {
 	if _, _, any := s.takes(i, grant); any {
@@ -112,16 +110,6 @@ func (m *machine) join(s state, i id) {
 	m.emit(either(acquired, acquires, joins), i, s)
 }
 
-// newest is the last in line.
-func (s *state) newest() (i id, any bool) {
-	for j, r := range s.key {
-		if r > 0 && (!any || r > s.key[i]) {
-			i, any = id(j), true
-		}
-	}
-	return i, any
-}
-
 // waits reports whether a process watches the key in front, and has no answer to
 // wait for.
 func (p *process) waits() bool { return p.phase == behind && p.sent&(record|sweep) == 0 }
@@ -137,16 +125,14 @@ func (m *machine) record(s state, i id) {
 	if !sent {
 		return
 	}
-	if s.key[i] > 0 && s.key[p.front] > 0 {
-		if s.record[i] == none {
-			s.record[i] = plain
-		}
-		if alive && p.phase == behind {
-			all, _ := s.others(i)
-			p.recorded, p.ready = true, s.record[p.front] != none
-			if p.dirty = all &^ p.front.alone(); p.dirty != 0 {
-				p.sent |= sweep
-			}
+	if alive && p.phase == behind && s.key[i] > 0 && s.key[p.front] > 0 {
+		s.record[i] = plain
+		all, loans := s.others(i)
+		p.recorded = true
+		p.ready = s.record[p.front] == plain || s.record[p.front] == lent && m.ReadyBehindLoan
+		p.loans = loans
+		if p.dirty = all &^ p.front.alone(); p.dirty != 0 {
+			p.sent |= sweep
 		}
 	}
 	m.emit(records, i, s)
@@ -155,7 +141,7 @@ func (m *machine) record(s state, i id) {
 // sweep deletes what those have left who died between us and the holder.
 func (m *machine) sweep(s state, i id) {
 	p, alive, sent := s.takes(i, sweep)
-	if !sent {
+	if !sent || !alive || p.phase != behind {
 		return
 	}
 	ok := s.key[p.front] > 0
@@ -167,7 +153,7 @@ func (m *machine) sweep(s state, i id) {
 			s.unrecord(id(j))
 		}
 	}
-	if alive && p.phase == behind && !ok {
+	if !ok {
 		p.ready, p.told = false, false
 	}
 	m.emit(sweeps, i, s)
@@ -215,60 +201,58 @@ func (m *machine) contend(s state, i id) {
 	if p.phase != first || p.sent&mark != 0 {
 		return
 	}
-	if p.dirty == 0 {
-		if p.recorded {
-			p.phase, p.sent = turn, p.sent|held
-			m.emit(begins, i, s)
-			return
-		}
-		p.sent, p.over, p.lent = p.sent|mark, 0, 0
-		m.emit(asks, i, s)
+	ask := func(e event, s state, over, lent set) {
+		q := &s.who[i]
+		q.sent, q.over, q.lent = q.sent|mark, over, lent
+		q.doubt = q.doubt || q.recorded
+		m.emit(e, i, s)
+	}
+	switch {
+	case p.dirty == 0 && p.recorded:
+		p.phase, p.sent = turn, p.sent|held
+		m.emit(begins, i, s)
+		return
+	case p.dirty == 0:
+		ask(asks, s, 0, 0)
 		return
 	}
-	over := s
-	q := &over.who[i]
-	q.sent, q.over, q.lent = q.sent|mark, q.dirty, q.loans
-	m.emit(delayOver, i, over)
-	if all, lent := s.others(i); p.dirty&^all != 0 {
-		if p.recorded {
-			p.dirty, p.loans = all, lent
-			p.recorded = s.record[i] != none
-		} else {
-			p.sent, p.over, p.lent = p.sent|mark, 0, 0
-		}
+	ask(delayOver, s, p.dirty, p.loans)
+	switch all, loans := s.others(i); {
+	case p.dirty&^all == 0:
+	case p.recorded:
+		p.dirty, p.loans = all, loans
+		p.recorded = s.record[i] != none
 		m.emit(hearsCleared, i, s)
+	default:
+		ask(hearsCleared, s, 0, 0)
 	}
 }
 
 // mark puts the record in the place of those that were waited for.
 func (m *machine) mark(s state, i id) {
 	p, alive, sent := s.takes(i, mark)
-	if !sent {
+	if !sent || !alive || p.phase != first {
 		return
 	}
-	all, lent := s.others(i)
-	ok := s.key[i] > 0 && p.over&^all == 0 && (lent^p.lent)&p.over == 0 && (p.over != 0 || all == 0 && s.record[i] == none)
-	if ok {
+	all, loans := s.others(i)
+	ok := s.key[i] > 0 && p.over&^all == 0 && (loans^p.lent)&p.over == 0 && (p.over != 0 || all == 0 && s.record[i] == none)
+	switch {
+	case ok:
 		for j := range s.record {
 			if p.over.has(id(j)) {
 				s.unrecord(id(j))
 			}
 		}
 		s.record[i] = plain
-	}
-	alive = alive && p.phase == first
-	switch {
-	case alive && ok, alive && s.record[i] != none && (s.turned.has(i) || all == 0):
-		p.recorded = p.recorded || !s.turned.has(i)
+		s.turned |= i.alone()
 		p.phase = turn
-		if p.recorded && !ok {
+		if p.recorded {
 			p.sent |= held
 		}
-	case alive:
-		p.dirty, p.loans = all, lent
-	}
-	if ok {
-		s.turned |= i.alone()
+	case s.record[i] != none && all == 0: // ours is the only one, written before
+		p.phase, p.recorded, p.sent = turn, true, p.sent|held
+	default:
+		p.dirty, p.loans = all, loans
 	}
 	m.emit(marks, i, s)
 }
@@ -282,42 +266,51 @@ func (m *machine) run(s state, i id) {
 	}
 }
 
-// sayHeld says in our key that we have the turn, and takes our record back.
+// sayHeld says in our key that we have the turn, and shows whether our record is on
+// loan.
 func (m *machine) sayHeld(s state, i id) {
-	p, alive, sent := s.takes(i, held)
+	p, _, sent := s.takes(i, held)
 	if !sent {
 		return
 	}
 	if s.key[i] > 0 {
-		if r := s.record[i]; r >= from && !m.KeepLoan {
-			s.record[i] = plain
-			if alive {
-				p.sent, p.loan = p.sent|unlend, id(r-from)
-			}
-		}
 		s.turned |= i.alone()
+		if s.record[i] == lent && (p.phase == turn || p.phase == running) && !m.KeepLoan {
+			p.sent, p.doubt = p.sent|reclaim, true
+		}
 	}
 	m.emit(saysHeld, i, s)
 }
 
-func (m *machine) unlend(s state, i id) {
-	if p, _, sent := s.takes(i, unlend); sent {
-		s.endLoan(p.loan)
-		m.emit(unlends, i, s)
-	}
-}
-
-// leave is the end of somebody who is tired of waiting: the revoke comes first.
-func (m *machine) leave(s state, i id) {
-	p := &s.who[i]
-	if !m.world.Leave || p.phase < joining || p.phase > first || p.sent&grant != 0 {
+// reclaim takes our record back.
+func (m *machine) reclaim(s state, i id) {
+	p, _, sent := s.takes(i, reclaim)
+	if !sent {
 		return
 	}
-	p.phase, p.sent = leaving, p.sent|revoke
+	if s.record[i] != none {
+		s.record[i] = plain
+	}
+	if p.phase == turn || p.phase == running {
+		p.sent |= takeBack
+		p.next = i
+	}
+	m.emit(reclaims, i, s)
+}
+
+// leave is the end of somebody who is tired of waiting.
+func (m *machine) leave(s state, i id) {
+	p := &s.who[i]
+	if !m.world.Leave || p.phase < joining || p.phase > first {
+		return
+	}
+	p.doubt = p.doubt || p.recorded
+	p.phase, p.sent = withdrawing, p.sent&posthumous
 	m.emit(leaves, i, s)
 }
 
-// give is the end of a turn. The revoke may come before the release.
+// give is the end of a turn. The revoke may come before the release, and what was
+// being said of the turn is not waited for.
 func (m *machine) give(s state, i id) {
 	if p := s.who[i]; p.phase == running || p.phase == turn && m.world.Leave {
 		next := s
@@ -325,62 +318,43 @@ func (m *machine) give(s state, i id) {
 		q.phase, q.tree, q.armed, q.sent = releasing, false, !m.DisarmEarly, p.sent|release|revoke
 		m.emit(either(p.phase == running, ends, givesBack), i, next)
 	}
-	p, alive, sent := s.takes(i, release)
+	p, _, sent := s.takes(i, release)
 	if !sent {
 		return
 	}
-	others, lender, lent := m.release(&s, i)
-	if alive {
-		p.others = others
-		if lent {
-			p.sent, p.loan = p.sent|unlend, lender
-		}
-	}
+	others, onLoan := m.release(&s, i)
+	p.others, p.doubt = others, p.doubt || onLoan
 	m.emit(releases, i, s)
 }
 
 func (m *machine) revoke(s state, i id) {
-	p, alive, sent := s.takes(i, revoke)
-	if !sent {
-		return
-	}
-	s.revoke(i)
-	if alive && p.phase == leaving {
-		p.phase, p.sent = clearing, p.sent|unrecord
-	}
-	m.emit(revokes, i, s)
-}
-
-func (m *machine) unrecord(s state, i id) {
-	if _, _, sent := s.takes(i, unrecord); sent {
-		s.unrecord(i)
-		m.emit(unrecords, i, s)
+	if _, _, sent := s.takes(i, revoke); sent {
+		s.revoke(i)
+		m.emit(revokes, i, s)
 	}
 }
 
-// advance ends a process that has nothing under way any more; one that was followed
-// by somebody in line first sees to that one's record.
+// advance goes on once a release is done: to the record of whoever is next in line.
 func (m *machine) advance(s state, i id) {
 	p := &s.who[i]
-	if p.sent != 0 {
+	if p.phase != releasing || p.sent != 0 {
 		return
 	}
-	switch next, any := s.borrower(); {
-	case p.phase == clearing, p.phase == releasing && (!p.others || m.NeverLend), p.phase == lending && !any:
-		p.phase = gone
-		m.emit(finishes, i, s)
-	case p.phase == releasing:
-		p.phase = lending
-		m.emit(readsNext, i, s)
-	case p.phase == lending:
-		p.next, p.sent = next, borrow
-		m.emit(readsNext, i, s)
+	if next, any := s.borrower(); any && p.others && !m.NeverLend {
+		p.phase, p.next, p.sent = lending, next, borrow
+	} else {
+		p.phase = p.last()
 	}
+	m.emit(goesOn, i, s)
 }
+
+// last is what comes at the end: one that may have a lease for its record still sees to
+// that.
+func (p *process) last() phase { return either(p.dead || p.doubt, makingSure, gone) }
 
 func (m *machine) borrow(s state, i id) {
 	if p, alive, sent := s.takes(i, borrow); sent {
-		s.loans |= i.alone()
+		s.loans |= p.next.alone()
 		if alive {
 			p.sent |= lend
 		}
@@ -393,24 +367,29 @@ func (m *machine) lend(s state, i id) {
 	if !sent {
 		return
 	}
-	ok := s.lend(i, p.next)
-	switch {
+	switch ok := s.lend(p.next); {
 	case alive && ok:
-		p.phase = gone
+		p.phase = p.last()
 	case alive:
 		p.sent |= takeBack
 	}
 	m.emit(lends, i, s)
 }
 
+// takeBack revokes the lease of a loan that is not needed: one's own, or the next
+// one's.
 func (m *machine) takeBack(s state, i id) {
-	if p, alive, sent := s.takes(i, takeBack); sent {
-		s.endLoan(i)
-		if alive {
-			p.phase = gone
-		}
-		m.emit(takesBack, i, s)
+	p, _, sent := s.takes(i, takeBack)
+	if !sent {
+		return
 	}
+	s.revokeLoan(p.next)
+	if p.phase == lending {
+		p.phase = p.last()
+	} else {
+		p.doubt = false
+	}
+	m.emit(takesBack, i, s)
 }
 
 func either[T any](is bool, yes, no T) T {

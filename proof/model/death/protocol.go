@@ -14,7 +14,10 @@ type Protocol struct {
 	AskForEver   bool // revoke until there was a lease, though there may never be one
 	ClearOnlyOwn bool // leave, as the last in line, the records of those who died in it
 	NeverLend    bool // do not see to the record of the next in line
+	LeaveLoan    bool // do not make sure, at the end, that the lease is gone that one's record was under
 	KeepLoan     bool // leave one's record on loan when the turn has begun
+
+	ReadyBehindLoan bool // take it for a release when a record goes that is on loan
 }
 
 // World is what may happen.
@@ -24,6 +27,8 @@ type World struct {
 	Leave     bool // one may be tired of waiting, or give its turn back
 	Lose      bool // one that waits may be killed together with its sentinel, so that its lease lapses
 	Promptly  bool // but not in the moment in which somebody releases
+
+	SpareLenders bool // nobody is killed while it sees to the record of the next in line
 }
 
 // Promise is a set of what is checked.
@@ -41,6 +46,9 @@ const (
 	// NobodyIdle: when all is quiet and somebody waits, then somebody has the turn.
 	// No lease has had to lapse for that, and no lock-delay to be over.
 	NobodyIdle
+	// NoStray: then there is no lease either that was granted for a record and has
+	// none under it.
+	NoStray
 	// Quiet: it always comes to that.
 	Quiet
 )
@@ -54,17 +62,18 @@ const (
 	unrecorded
 	left
 	idle
+	stray
 	endless
 )
 
 func (b breach) String() string {
 	return [...]string{
 		"", "two commands are alive", "a command is alive without its key, or its record",
-		"something is left of a process that is no more", "somebody waits, and nobody has the turn", "it never becomes quiet",
+		"something is left of a process that is no more", "somebody waits, and nobody has the turn", "a lease is left with no record under it", "it never becomes quiet",
 	}[b]
 }
 
 // promise is what b breaks.
 func (b breach) promise() Promise {
-	return [...]Promise{0, OneCommand, Recorded, NothingLeft, NobodyIdle, Quiet}[b]
+	return [...]Promise{0, OneCommand, Recorded, NothingLeft, NobodyIdle, NoStray, Quiet}[b]
 }

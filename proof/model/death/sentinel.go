@@ -1,11 +1,13 @@
 package death
 
-// What a sentinel does after its process was killed. It is not killed itself, so
-// that each of its transactions is one step.
+// How a place or a turn is given up by somebody who does not know how far it has come:
+// by a sentinel after its process was killed or, where that was only waiting, by the
+// process itself. Each transaction is one step. One that is under way from a process
+// that is killed has no other effect than the sentinel's own.
 
-// clear is Remains.Clear of somebody who had no command, after the tree is empty.
-func (m *machine) clear(s state, i id) {
-	if s.who[i].tree && s.who[i].phase >= killed {
+// giveUp is Remains.withdraw.
+func (m *machine) giveUp(s state, i id) {
+	if p := s.who[i]; p.tree && p.dead {
 		next := s
 		q := &next.who[i]
 		if q.tree = false; q.phase == killed {
@@ -23,7 +25,7 @@ func (m *machine) clear(s state, i id) {
 		switch known := p.found || s.leases.has(i); {
 		case known, m.RevokeOnce:
 		case m.AskForEver:
-			m.emit(sentinelRevokes, i, s) // in vain
+			m.emit(revokesAtLast, i, s) // in vain
 			return
 		case p.sent&(grant|join) != 0:
 			return
@@ -31,15 +33,18 @@ func (m *machine) clear(s state, i id) {
 		if !m.KeepLease {
 			s.revoke(i)
 		}
-		p.phase = again
-		if m.LeaveOnce {
-			p.phase = gone
-		}
-		m.emit(sentinelRevokes, i, s)
+		p.phase = either(m.LeaveOnce, p.last(), again)
+		m.emit(revokesAtLast, i, s)
 	case again:
 		m.withdraw(&s, i)
-		p.phase = gone
+		p.phase = p.last()
 		m.emit(withdrawsAgain, i, s)
+	case makingSure:
+		if !m.LeaveLoan {
+			s.revokeLoan(i)
+		}
+		p.phase = gone
+		m.emit(makesSure, i, s)
 	}
 }
 
@@ -48,40 +53,31 @@ func (m *machine) settle(s state, i id) {
 	p := &s.who[i]
 	switch p.phase {
 	case settling:
-		others, lender, lent := m.release(&s, i)
-		if lent {
-			s.endLoan(lender)
-		}
-		p.others, p.phase = others, ending
+		p.others, _ = m.release(&s, i)
+		p.phase = ending
 		m.emit(settles, i, s)
 	case ending:
 		if !m.KeepLease {
 			s.revoke(i)
 		}
-		p.phase = gone
-		if p.others && !m.NeverLend {
-			p.phase = advancing
-		}
+		p.phase = either(p.others && !m.NeverLend, advancing, makingSure)
 		m.emit(endsLease, i, s)
 	case advancing:
-		p.phase = gone
+		p.phase = makingSure
 		if next, any := s.borrower(); any {
 			p.next, p.phase = next, granting
 		}
-		m.emit(readsNext, i, s)
+		m.emit(goesOn, i, s)
 	case granting:
-		s.loans |= i.alone()
+		s.loans |= p.next.alone()
 		p.phase = putting
 		m.emit(borrows, i, s)
 	case putting:
-		p.phase = gone
-		if !s.lend(i, p.next) {
-			p.phase = returning
-		}
+		p.phase = either(s.lend(p.next), makingSure, returning)
 		m.emit(lends, i, s)
 	case returning:
-		s.endLoan(i)
-		p.phase = gone
+		s.revokeLoan(p.next)
+		p.phase = makingSure
 		m.emit(takesBack, i, s)
 	}
 }

@@ -25,43 +25,45 @@ func (i id) alone() set     { return 1 << i }
 type phase uint8
 
 const (
-	out       phase = iota // not started
-	joining                // grant and join are under way
-	behind                 // watches the key in front
-	looking                // is about to read who is in front
-	first                  // nobody is; there may be records of others
-	turn                   // has the turn, and no command yet
-	running                // has a command
-	releasing              // the transaction and the revoke are under way
-	lending                // sees to the record of the next in line
-	leaving                // gives up its place; the revoke is under way
-	clearing               // and now the deletion of its record
+	out        phase = iota // not started
+	joining                 // grant and join are under way
+	behind                  // watches the key in front
+	looking                 // is about to read who is in front
+	first                   // nobody is; there may be records of others
+	turn                    // has the turn, and no command yet
+	running                 // has a command
+	releasing               // gives the turn up
+	lending                 // sees to the record of the next in line
+	makingSure              // that nothing is left of what others have lent to it
 
-	killed      // the sentinel is about to empty the tree
-	withdrawing // leave: key and record
-	revoking    // withdraw: the lease
-	again       // withdraw: leave, once more
-	settling    // clear: the transaction of a release
-	ending      // clear: the revoke
-	advancing   // entrust: reads
-	granting    // entrust: the lease
-	putting     // entrust: the record under it
-	returning   // entrust: nobody needs the lease
+	// Of one that gives up its place, by itself or by its sentinel.
+	withdrawing // key and record
+	revoking    // the lease
+	again       // key and record, once more
 
-	lost // it, and its sentinel: nobody clears up
-	gone // and so is whatever it was to clear up
+	// Of a sentinel.
+	killed    // the tree is not empty yet
+	settling  // the transaction of a release
+	ending    // the revoke behind it
+	advancing // reads who is next
+	granting  // the lease for the record of that one
+	putting   // the record under it
+	returning // the lease is not needed
+
+	lost // the process, and its sentinel: nobody clears up
+	gone // and so is whatever was to be cleared up
 )
 
 func (p phase) String() string {
 	return [...]string{
-		"out", "joins", "behind", "looks", "first", "turn", "RUNS", "releases", "lends", "leaves", "clears",
-		"killed", "sentinel: leave", "sentinel: revoke", "sentinel: leave again", "sentinel: release", "sentinel: revoke after it",
-		"sentinel: reads the next", "sentinel: lease for the next", "sentinel: lends", "sentinel: takes that back", "lost", "gone",
+		"out", "joins", "behind", "looks", "first", "turn", "runs", "releases", "lends", "makes sure",
+		"withdraws", "revokes", "withdraws again",
+		"killed", "settles", "revokes after it", "reads who is next", "asks for a lease for it", "lends", "takes that back",
+		"lost", "gone",
 	}[p]
 }
 
-// request is what may be under way from a process to etcd. What it has been sent
-// for it still does if its sender is dead; or it is lost with him.
+// request is what may be under way from a process to etcd.
 type request uint16
 
 const (
@@ -70,50 +72,55 @@ const (
 	record                       // the running record, behind a holder
 	sweep                        // deletes records of the dead
 	mark                         // the record and the turn, with nobody in front
-	held                         // says in the key that we have the turn, in the record that it is not on loan
-	unlend                       // revokes the lease of that loan
+	held                         // says in the key that we have the turn
+	reclaim                      // takes our record from under the lease of a loan
 	release                      // deletes key and record
 	revoke                       // the lease
-	unrecord                     // deletes the record
-	borrow                       // grants a lease for the next one's record
+	borrow                       // grants the lease for the next one's record
 	lend                         // puts that under it
 	takeBack                     // revokes that lease
 	requests = iota
 )
 
+// posthumous are the requests on which etcd may act when their sender is dead, with an
+// effect that they would not have had before. The others either come before his
+// sentinel has done anything, which is as if they had come before his death, or are
+// guarded by a key that has gone.
+const posthumous = grant | join | borrow | lend
+
 // process is what one process knows, and has under way.
 type process struct {
 	phase phase
+	dead  bool // the sentinel acts
+	tree  bool // there are processes of the command
+	armed bool // there is a sentinel that clears up ...
+	ran   bool // ... after a turn
+	doubt bool // there may be the lease of a loan with nothing under it
 	sent  request
 
-	front id  // whose key is watched, in phase behind
-	dirty set // others' records, as they were read last: while first, and for sweep
-	loans set // and which of them were on loan
-	over  set // what mark replaces, and ...
-	lent  set // ... which of that was on loan
-	next  id  // in front of the line after our release, while we lend
-	loan  id  // who had lent our record, for unlend
+	front id   // whose key is watched, in phase behind
+	knows bool // that this one has the turn
+	ready bool // our record was written while that of this one was there
+	told  bool // and then that went
 
-	knows    bool // that the one in front has the turn
 	recorded bool // our record is written
-	ready    bool // it was while that of the one in front was there
-	told     bool // and then that went
 	others   bool // somebody was in line when we released
-	found    bool // the sentinel has seen our key
+	found    bool // there was a key to withdraw
 
-	armed bool // there is a sentinel that clears up
-	ran   bool // and it clears up after a turn
-	tree  bool // there are processes of the command
+	dirty set // others' records, as they were read last, ...
+	loans set // ... and which of them were on loan
+	over  set // the same of those that mark replaces
+	lent  set
+	next  id // in front of the line after our release, while we lend
 }
 
-// loan is what there is of a running record: nothing, the record, or one on loan from
-// somebody who has released.
-type loan uint8
+// life is what there is of a running record.
+type life uint8
 
 const (
-	none  loan = iota
+	none  life = iota
 	plain      // without a lease
-	from       // + id: under the lease that this one has granted for it
+	lent       // under one that somebody who has released has granted for it
 )
 
 // state is everything. It is comparable, and small, for there are many.
@@ -124,12 +131,12 @@ type state struct {
 	key    [most]uint8 // its create-revision, as a rank; 0: there is none
 	turned set         // keys that say held
 	leases set
-	record [most]loan
-	loans  set // leases that have been granted for the record of the next
+	record [most]life
+	loans  set // for whose records a lease has been granted
 }
 
 // alive reports whether the process itself runs.
-func (p phase) alive() bool { return p > out && p < killed }
+func (p *process) alive() bool { return p.phase != out && p.phase != gone && !p.dead }
 
 // anyLost reports whether a process has been lost with its sentinel.
 func (s *state) anyLost() bool {
@@ -139,18 +146,28 @@ func (s *state) anyLost() bool {
 // ahead returns who is directly in front of a place in line.
 func (s *state) ahead(i id) (front id, any bool) {
 	best := uint8(0)
-	for j := range s.key {
-		if r := s.key[j]; r > best && r < s.key[i] {
+	for j, r := range s.key {
+		if r > best && r < s.key[i] {
 			best, front = r, id(j)
 		}
 	}
 	return front, best > 0
 }
 
-// head returns who is first in line.
+// newest is the last in line.
+func (s *state) newest() (i id, any bool) {
+	for j, r := range s.key {
+		if r > 0 && (!any || r > s.key[i]) {
+			i, any = id(j), true
+		}
+	}
+	return i, any
+}
+
+// head is the first in line.
 func (s *state) head() (i id, any bool) {
-	for j := range s.key {
-		if r := s.key[j]; r > 0 && (!any || r < s.key[i]) {
+	for j, r := range s.key {
+		if r > 0 && (!any || r < s.key[i]) {
 			i, any = id(j), true
 		}
 	}
@@ -168,16 +185,16 @@ func (s *state) inLine() (n int) {
 }
 
 // others returns whose records there are but i's, and which are on loan.
-func (s *state) others(i id) (all, lent set) {
+func (s *state) others(i id) (all, loans set) {
 	for j, r := range s.record {
 		if id(j) != i && r != none {
 			all |= id(j).alone()
-			if r != plain {
-				lent |= id(j).alone()
+			if r == lent {
+				loans |= id(j).alone()
 			}
 		}
 	}
-	return all, lent
+	return all, loans
 }
 
 // rank renumbers the keys: only their order is ever looked at.
@@ -197,37 +214,35 @@ func (s *state) forget() {
 	for j := range s.who {
 		p := &s.who[j]
 		p.sent &^= s.vain(id(j))
-		q := process{phase: p.phase, sent: p.sent, armed: p.armed, ran: p.ran, tree: p.tree}
-		if p.phase == behind {
-			q.front, q.knows, q.recorded, q.ready, q.told = p.front, p.knows, p.recorded, p.ready, p.told
+		if p.phase == gone && p.sent == 0 && !p.tree {
+			p.dead = false
 		}
-		if p.phase == looking || p.phase == first || p.phase == turn || p.sent&mark != 0 {
-			q.recorded = p.recorded
-		}
-		if p.phase == first {
-			q.dirty, q.loans = p.dirty, p.loans
-		}
-		if p.sent&(record|sweep) != 0 {
-			q.front = p.front
-		}
-		if p.sent&sweep != 0 {
-			q.dirty, q.ready = p.dirty, p.ready
-		}
-		if p.sent&mark != 0 {
-			q.over, q.lent = p.over, p.lent
-		}
-		if p.sent&unlend != 0 {
-			q.loan = p.loan
+		q := process{phase: p.phase, dead: p.dead, tree: p.tree, sent: p.sent}
+		if p.alive() {
+			q.armed, q.ran, q.doubt = p.armed, p.ran, p.doubt
 		}
 		switch p.phase {
+		case behind:
+			q.front, q.knows, q.ready, q.told, q.recorded = p.front, p.knows, p.ready, p.told, p.recorded
+		case looking, turn:
+			q.recorded = p.recorded
+		case first:
+			q.recorded, q.dirty, q.loans = p.recorded, p.dirty, p.loans
 		case releasing, settling, ending:
 			q.others = p.others
 		case revoking:
 			q.found = p.found
 		case granting, putting, returning:
 			q.next = p.next
-		case gone, lost:
-			q.armed, q.ran = false, false
+		}
+		if p.phase == killed {
+			q.ran = p.ran
+		}
+		if p.sent&sweep != 0 {
+			q.dirty = p.dirty
+		}
+		if p.sent&mark != 0 {
+			q.over, q.lent = p.over, p.lent
 		}
 		if p.sent&(borrow|lend|takeBack) != 0 {
 			q.next = p.next
@@ -240,20 +255,15 @@ func (s *state) forget() {
 // more: whether they come or are lost is the same.
 func (s *state) vain(i id) (r request) {
 	p := &s.who[i]
-	if p.phase.alive() {
+	if !p.dead {
 		return 0
 	}
+	r = ^posthumous
 	if !s.leases.has(i) && p.sent&grant == 0 {
-		r |= join | revoke
+		r |= join
 	}
-	if s.key[i] == 0 && p.sent&join == 0 {
-		r |= record | mark | held
-		if s.record[i] == none {
-			r |= release | unrecord
-		}
-	}
-	if s.loans.has(i) == false && p.sent&borrow == 0 {
-		r |= lend | takeBack
+	if !s.loans.has(p.next) && p.sent&borrow == 0 {
+		r |= lend
 	}
 	return r
 }
@@ -267,17 +277,12 @@ func (s state) String() string {
 		}
 		fmt.Fprintf(&w, "%v %v", id(j), p)
 		if s.key[j] > 0 {
-			fmt.Fprintf(&w, " key %d%s", s.key[j], map[bool]string{true: " held"}[s.turned.has(id(j))])
+			fmt.Fprintf(&w, " key %d%s", s.key[j], either(s.turned.has(id(j)), " held", ""))
 		}
 		if s.leases.has(id(j)) {
 			w.WriteString(" lease")
 		}
-		switch r := s.record[j]; {
-		case r == plain:
-			w.WriteString(" record")
-		case r >= from:
-			fmt.Fprintf(&w, " record of %v's", id(r-from))
-		}
+		w.WriteString([...]string{"", " record", " record on loan"}[s.record[j]])
 		if s.loans.has(id(j)) {
 			w.WriteString(" loan")
 		}
@@ -294,7 +299,7 @@ func (p process) String() string {
 	for _, f := range []struct {
 		is   bool
 		name string
-	}{{p.tree, "TREE"}, {p.recorded, "recorded"}, {p.ready, "ready"}, {p.told, "told"}} {
+	}{{p.dead, "DEAD"}, {p.tree, "TREE"}, {p.recorded, "recorded"}, {p.ready, "ready"}, {p.told, "told"}, {p.doubt, "in doubt"}} {
 		if f.is {
 			w += " " + f.name
 		}
@@ -302,7 +307,7 @@ func (p process) String() string {
 	for k := range requests {
 		if p.sent>>k&1 != 0 {
 			w += " ~" + [...]string{
-				"grant", "join", "record", "sweep", "mark", "held", "unlend", "release", "revoke", "unrecord", "borrow", "lend", "takeBack",
+				"grant", "join", "record", "sweep", "mark", "held", "reclaim", "release", "revoke", "borrow", "lend", "takeBack",
 			}[k]
 		}
 	}
