@@ -80,7 +80,7 @@ promises: build ## strike contenders and their etcd with faults; count overlaps;
 	$(GO) build -o .cache/promises ./proof/promises && \
 	.cache/promises --bin $(BIN) --seeds $(SEEDS) --for $(FOR) $(ARGS)
 
-bench: ## measure conch beside etcdctl, flock and a bare client: a table, two minutes
+bench: ## measure conch beside etcdctl, flock and a bare client: a table, five minutes
 	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build bare BIN=.cache/bench && \
 	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
 		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)

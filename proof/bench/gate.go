@@ -10,7 +10,7 @@ import (
 )
 
 // gate is a command that runs until we let it end, and of which we can tell
-// when it is dead: it reads a fifo.
+// when it is dead: it reads a line of a fifo.
 type gate struct {
 	path string
 	fifo *os.File
@@ -28,10 +28,15 @@ func (w *world) gate() (*gate, error) {
 	return g, err
 }
 
-func (g *gate) command() []string { return []string{"cat", g.path} }
+func (g *gate) command() []string { return []string{gatekeeper, "-n1", g.path} }
 
-// open lets the command end.
-func (g *gate) open() { g.fifo.Close() }
+const gatekeeper = "head"
+
+// open lets the command end, even if it has not begun to read.
+func (g *gate) open() { fmt.Fprintln(g.fifo) }
+
+// close lets the command end if it reads.
+func (g *gate) close() { g.fifo.Close() }
 
 // dead waits until nobody reads any more, and returns when that was.
 func (g *gate) dead() (int64, error) {

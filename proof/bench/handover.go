@@ -147,7 +147,7 @@ func (w *world) line(ctx context.Context, c contender, n, behind int) (sample, e
 	if err != nil {
 		return nil, err
 	}
-	defer gate.open()
+	defer gate.close()
 	first := c.command(w.srv.Endpoint(), name, gate.command()...)
 	command, log := w.stamp(work)
 	running := []*exec.Cmd{first}

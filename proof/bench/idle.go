@@ -30,7 +30,7 @@ func (w *world) idle(ctx context.Context) (report.Table, error) {
 			return nil, err
 		}
 		defer func() { // nothing is measured any more
-			gate.open()
+			gate.close()
 			_ = cmd.Wait()
 		}()
 		if err := w.await(ctx, dir, 1); err != nil {
@@ -101,7 +101,7 @@ func sum(pid int, ask func(pid int) (int, error)) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if strings.TrimSpace(string(comm)) == "cat" {
+		if strings.TrimSpace(string(comm)) == gatekeeper {
 			continue
 		}
 		n, err := ask(child)

@@ -29,6 +29,7 @@ type options struct {
 	bin     string
 	etcdctl string
 	pairs   int
+	kills   int
 	idleFor time.Duration
 	only    []string
 }
@@ -38,8 +39,9 @@ func setup(f *cli.Flags) cli.Run {
 	f.String(&o.bin, cli.Row{Name: "bin", Arg: "DIR", Env: cli.NoEnv, Help: "where conch-elect, bare and stamp are"})
 	f.String(&o.etcdctl, cli.Row{Name: "etcdctl", Arg: "FILE", Env: cli.NoEnv, Help: "the etcdctl to compare with"})
 	f.Int(&o.pairs, cli.Row{Name: "pairs", Env: cli.NoEnv, Help: "how often a whole process is measured"})
+	f.Int(&o.kills, cli.Row{Name: "kills", Default: "200", Env: cli.NoEnv, Help: "how often somebody is killed in each way"})
 	f.Duration(&o.idleFor, cli.Row{Name: "idle", Default: "60s", Env: cli.NoEnv, Help: "how long an idle hold is watched"})
-	f.Strings(&o.only, cli.Row{Name: "only", Env: cli.NoEnv, Help: "of start, trips, handover, rate, takeover, idle"})
+	f.Strings(&o.only, cli.Row{Name: "only", Env: cli.NoEnv, Help: "of start, trips, handover, rate, takeover, deaths, idle"})
 	return o.run
 }
 
@@ -75,6 +77,6 @@ type figure struct {
 
 func (w *world) figures() []figure {
 	return []figure{
-		{"start", w.start}, {"trips", w.trips}, {"handover", w.handOver}, {"rate", w.rate}, {"takeover", w.takeOver}, {"idle", w.idle},
+		{"start", w.start}, {"trips", w.trips}, {"handover", w.handOver}, {"rate", w.rate}, {"takeover", w.takeOver}, {"deaths", w.deaths}, {"idle", w.idle},
 	}
 }

@@ -49,7 +49,7 @@ func (w *world) killed(ctx context.Context, c contender) (took, kill float64, _ 
 	if err != nil {
 		return 0, 0, err
 	}
-	defer gate.open()
+	defer gate.close()
 	first, second, log, err := w.two(ctx, c, gate)
 	if err != nil {
 		return 0, 0, err
@@ -83,7 +83,7 @@ func (w *world) lapsed(ctx context.Context) (sample, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer gate.open()
+		defer gate.close()
 		first, second, log, err := w.two(ctx, w.lock("--ttl", "2"), gate)
 		if err != nil {
 			return nil, err
