@@ -106,18 +106,46 @@ func (o *output) stdio() (files [3]*os.File) {
 
 // end returns when all has been read that comes within a time, and why that is not
 // all, or could not be kept. The writers are dead. The Sink of which it says that it
-// does not answer is in use still.
-func (o *output) end(within time.Duration) error {
+// does not answer is in use still; so it may be when ctx ends.
+func (o *output) end(ctx context.Context, within time.Duration) error {
 	_ = o.r.SetReadDeadline(time.Now().Add(within))
 	select {
 	case <-o.done:
 	case <-time.After(within + o.answers):
 		return errStuck
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	if errors.Is(o.err, os.ErrDeadlineExceeded) {
 		return errors.New("somebody outside of the command holds its output open")
 	}
 	return o.err
+}
+
+// keep has the sink take effect by a function, and returns what that does. It says
+// slow if that takes long: a disk may be slow, and what is written is worth waiting
+// for. If ctx ends meanwhile it may still take effect.
+func (o *output) keep(ctx context.Context, keep func(context.Context, Sink) error, slow func()) error {
+	sink := o.sink
+	kept := make(chan error, 1)
+	go func() { kept <- keep(ctx, sink) }() // ends when the file system answers
+	long := time.NewTimer(o.answers)
+	defer long.Stop()
+	for stopped := ctx.Done(); ; {
+		select {
+		case err := <-kept:
+			return err
+		case <-long.C:
+			if stopped == nil {
+				o.sink = nil // in use still
+				return errStuck
+			}
+			slow()
+		case <-stopped: // what waits for etcd alone ends at once
+			stopped = nil
+			long.Reset(100 * time.Millisecond)
+		}
+	}
 }
 
 // close forgets what was not kept.
@@ -126,7 +154,7 @@ func (o *output) close() {
 		return
 	}
 	o.started()
-	if o.sink != nil && o.end(0) != errStuck {
+	if o.sink != nil && o.end(context.Background(), 0) != errStuck {
 		o.sink.Close()
 	}
 	o.sink = nil
@@ -143,8 +171,10 @@ func (s *Session) keepOutput(ctx context.Context, t fence.Token, o guard.Outcome
 	if !o.Empty || o.Err != nil || o.Cause == guard.Lost || o.Cause == guard.TimedOut {
 		return nil
 	}
-	err := s.out.end(lastWords)
+	err := s.interruptible(ctx, func(ctx context.Context) error { return s.out.end(ctx, lastWords) })
 	switch {
+	case errors.As(err, new(cli.Signaled)):
+		return err
 	case err != nil:
 	case o.Status.Signaled() || o.Status.ExitStatus() != 0:
 		return nil
@@ -156,9 +186,20 @@ func (s *Session) keepOutput(ctx context.Context, t fence.Token, o guard.Outcome
 	if err != nil {
 		return cli.Errorf(cli.Failed, "%s: nothing was written: %w", s.Line.Name, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
-	defer cancel()
-	return s.Explain(s.out.sink.Keep(ctx, s.Client, t))
+	err = s.interruptible(ctx, func(ctx context.Context) error {
+		err := s.out.keep(ctx, func(ctx context.Context, sink Sink) error {
+			ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
+			defer cancel()
+			return sink.Keep(ctx, s.Client, t)
+		}, func() {
+			s.report.Warn("%s: the command has ended; %v, and the hold is kept until it does", s.Line.Name, errStuck)
+		})
+		if errors.Is(err, errStuck) {
+			s.report.Warn("%s: %v: whether that is written is not known", s.Line.Name, errStuck)
+		}
+		return err
+	})
+	return s.Explain(err)
 }
 
 // Borrow runs the command under a hold that somebody else has, without a turn of its

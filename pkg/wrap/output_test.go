@@ -45,7 +45,7 @@ func TestOutputStuck(t *testing.T) {
 				o.w.WriteString("text")
 				o.started()
 				<-writing
-				over <- o.end(0)
+				over <- o.end(t.Context(), 0)
 			}()
 			select {
 			case err := <-over:
@@ -56,5 +56,23 @@ func TestOutputStuck(t *testing.T) {
 				t.Fatal("it is waited for")
 			}
 		})
+	}
+}
+
+// Who asks conch to end does not wait for a Sink that does not answer, and has been
+// told of it; one that answers in time has what it says returned.
+func TestKeepIsInterrupted(t *testing.T) {
+	o := &output{sink: dead{}, answers: 10 * time.Millisecond}
+	ctx, stop := context.WithCancel(t.Context())
+	said := 0
+	err := o.keep(ctx, func(context.Context, Sink) error { select {} }, func() { said++; stop() })
+	if !errors.Is(err, errStuck) || said != 1 || o.sink != nil {
+		t.Errorf("%v, said %d times, in use %v", err, said, o.sink)
+	}
+	o = &output{sink: dead{}, answers: time.Minute}
+	ctx, stop = context.WithCancel(t.Context())
+	stop()
+	if err := o.keep(ctx, func(ctx context.Context, _ Sink) error { <-ctx.Done(); return ctx.Err() }, func() { t.Error("slow") }); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
