@@ -230,7 +230,7 @@ func (me *candidacy) abandon(ctx context.Context, why error) {
 		return
 	}
 	err := me.remains().withdraw(ctx, me.c)
-	if err == nil && me.recorded { // somebody may have taken us for dead
+	if err == nil && me.pool == nil { // somebody may have taken us for dead
 		me.doubt = heir(me.lease.ID)
 	}
 	me.undoubt(ctx)
