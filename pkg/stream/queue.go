@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,7 @@ func (q *Queue) add(t thing) bool {
 
 // work does what waits, and ends.
 func (q *Queue) work() {
-	quiet()
+	defer quiet()()
 	for t, ok := q.next(nil); ok; t, ok = q.next(&t) {
 		t.do()
 	}
@@ -112,15 +113,31 @@ func (q *Queue) until(d time.Duration, met func() bool) bool {
 	}
 }
 
-// quiet gives the goroutine a thread of its own, which ends with it, and lets no
-// signal come of what it writes: the kernel sends PIPE and XFSZ to the thread that
-// wrote, and TTOU to nobody if that thread blocks it. Others send them to the whole
-// process, which is none of this.
-func quiet() {
-	runtime.LockOSThread() // for good: with what is pending, the thread is of no further use
-	var set unix.Sigset_t
+// quiet lets no signal come of what the goroutine writes, until it calls loud: the
+// kernel sends PIPE and XFSZ to the thread that wrote, and TTOU to nobody if that
+// thread blocks it. Others send them to the whole process, which is none of this.
+//
+// The thread is given back. One that ended with its goroutine would be made anew for
+// the next, which cannot be where somebody has used up the processes.
+func quiet() (loud func()) {
+	runtime.LockOSThread()
+	var set, before unix.Sigset_t
 	for _, sig := range []unix.Signal{unix.SIGPIPE, unix.SIGXFSZ, unix.SIGTTOU} {
 		set.Val[0] |= 1 << (uint(sig) - 1)
 	}
-	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil) // cannot fail
+	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, &before) // cannot fail
+	return func() {
+		for pending(&set) {
+		}
+		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+		runtime.UnlockOSThread()
+	}
+}
+
+// pending takes one of the signals of set that wait for this thread; false: there is
+// none.
+func pending(set *unix.Sigset_t) bool {
+	var now unix.Timespec
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(set)), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+	return e == 0 || e == unix.EINTR
 }
