@@ -15,9 +15,10 @@ SHELLS   = bash zsh fish
 SCRIPTS  = dev/try dev/find-etcd dev/test-etcd .ci/run
 
 # How conch is built, here and nowhere else. The entry point is pkg/proc/entry:
-# it notes what the process was given before the runtime changes it. The race
-# detector needs cgo, whose linker knows nothing of it.
-ENTRY    = -E conch_entry
+# it notes what the process was given before the runtime changes it, and refuses
+# what the runtime would die of. The race detector needs cgo, whose linker knows
+# nothing of it.
+ENTRY    = -E conch_start
 ifdef RACE
   BUILD  = CGO_ENABLED=1 $(GO) build -race -trimpath -tags grpcnotrace
   TEST   = CGO_ENABLED=1 $(GO) test -race -tags grpcnotrace

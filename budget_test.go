@@ -1,6 +1,7 @@
 package conch_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,14 +53,14 @@ func TestSize(t *testing.T) {
 // seen by `make bench` alone.
 func TestStart(t *testing.T) {
 	limit := allowed(t)
-	cmd := exec.Command(filepath.Join(binaries(t), "conch-elect"), "--version")
+	cmd := exec.Command(traceable(t, filepath.Join(binaries(t), "conch")), "--version")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	var trace strings.Builder
 	cmd.Stderr = &trace
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	var bytes, allocs int
+	var size, allocs int
 	for line := range strings.Lines(trace.String()) {
 		// init unicode @2.9 ms, 0.029 ms clock, 11400 bytes, 16 allocs
 		_, counts, ok := strings.Cut(line, " clock, ")
@@ -70,13 +71,32 @@ func TestStart(t *testing.T) {
 		if _, err := fmt.Sscanf(counts, "%d bytes, %d allocs", &b, &a); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
-		bytes, allocs = bytes+b, allocs+a
+		size, allocs = size+b, allocs+a
 	}
 	if allocs == 0 {
 		t.Fatalf("no package initialisation in the trace:\n%s", trace.String())
 	}
-	t.Logf("package initialisation allocates %d bytes in %d pieces; the budget is %d in %d", bytes, allocs, limit.bytes, limit.allocs)
-	if bytes > limit.bytes || allocs > limit.allocs {
+	t.Logf("package initialisation allocates %d bytes in %d pieces; the budget is %d in %d", size, allocs, limit.bytes, limit.allocs)
+	if size > limit.bytes || allocs > limit.allocs {
 		t.Errorf("package initialisation is above its budget: what has been linked in?\n%s", trace.String())
 	}
+}
+
+// traceable copies a program and returns the copy, whose runtime finds GODEBUG: the
+// entry point hides it under another name (see pkg/proc/entry).
+func traceable(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := []byte("GODEBUG=\x00")
+	if n := bytes.Count(b, hidden); n != 1 {
+		t.Fatalf("%s names %q %d times", file, hidden, n)
+	}
+	traced := filepath.Join(t.TempDir(), "conch")
+	if err := os.WriteFile(traced, bytes.Replace(b, hidden, []byte("GODEBUG-\x00"), 1), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return traced
 }

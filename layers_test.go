@@ -27,7 +27,7 @@ var layers = []layer{
 	{"pkg/proc/hear", "pkg/proc/entry"},
 	{"pkg/proc", "pkg/clock pkg/proc/entry pkg/proc/hear pkg/proc/sentinel"},
 	{"pkg/stream", ""},
-	{"pkg/cli", "pkg/clock pkg/nearest pkg/proc/hear pkg/stream"},
+	{"pkg/cli", "pkg/clock pkg/nearest pkg/proc/entry pkg/proc/hear pkg/stream"},
 
 	// guard sees a hold through an interface of its own, so that its one rule,
 	// dead before the deadline, can be tested with neither etcd nor patience.

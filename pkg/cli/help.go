@@ -82,20 +82,20 @@ func (t Tool) help() string {
 		b.WriteString("\nCommands:\n")
 	}
 	for _, c := range t.commands() {
-		entry(&b, c.Name, c.Brief)
+		listed(&b, c.Name, c.Brief)
 	}
 	f, _ := t.flags()
 	for _, g := range f.groups() {
 		fmt.Fprintf(&b, "\n%s:\n", g.title)
 		for _, r := range g.rows {
-			entry(&b, r.usage(), plain(r.Help)+r.origin())
+			listed(&b, r.usage(), plain(r.Help)+r.origin())
 		}
 	}
 	if len(t.Statuses) > 0 {
 		b.WriteString("\nExit status:\n")
 	}
 	for _, s := range t.Statuses {
-		entry(&b, s.Code, plain(s.Meaning))
+		listed(&b, s.Code, plain(s.Meaning))
 	}
 	return b.String()
 }
@@ -165,8 +165,8 @@ next:
 	return groups
 }
 
-// entry writes a term and, beside or below it, its explanation.
-func entry(b *strings.Builder, term, text string) {
+// listed writes a term and, beside or below it, its explanation.
+func listed(b *strings.Builder, term, text string) {
 	const column = 28
 	head := "  " + term
 	if utf8.RuneCountInString(head) > column-2 {

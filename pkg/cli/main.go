@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"conch/pkg/proc/entry"
 	"conch/pkg/proc/hear"
 	"conch/pkg/stream"
 )
@@ -29,6 +30,7 @@ func Main(t Tool, internal ...Tool) {
 }
 
 func stdio() *Stdio {
+	entry.Restore()
 	return &Stdio{In: os.Stdin, Out: os.Stdout, Err: stream.New(os.Stderr), Env: os.Environ()}
 }
 

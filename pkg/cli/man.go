@@ -18,6 +18,18 @@ func conventional() []string {
 		"CAVEATS", "BUGS", "SECURITY CONSIDERATIONS"}
 }
 
+// limits is the section on what a process needs; see package entry, which refuses one
+// that has less.
+const limits = "A process of conch that may have less than this says so in a line and does nothing: with status 70 if it lacks processes, which may be there a moment later, and else with 78.\n\n" +
+	"= ulimit -u, and the pids or TasksMax of a container or service: 22 processes more, threads among them, besides those that a command makes. They are made before the command is started: it may use up what is left, and is guarded and ended all the same\n" +
+	"= ulimit -n: 15 descriptors more than are open; 32 with hooks, several endpoints or `--listen`\n" +
+	"= ulimit -v: 921600, most of which is reserved and not used\n" +
+	"= ulimit -d: 98304\n" +
+	"= ulimit -s: 128\n" +
+	"= ulimit -i: 1 more for each command that is run at a time; without it the command is not started, and the status is 70\n\n" +
+	"With much less the kernel does not start the program, and it dies of SEGV.\n\n" +
+	"`GOGC`, `GOMEMLIMIT`, `GOMAXPROCS`, `GOTRACEBACK` and what `GODEBUG` says to Go's runtime, such as `gctrace`, are for the command: they reach it as they are, and have no effect on conch. What `GODEBUG` says of certificates and of names has."
+
 // man is the manual page, in mdoc.
 func (t Tool) man() string {
 	type section struct{ title, body string }
@@ -39,6 +51,7 @@ func (t Tool) man() string {
 		}
 		sections = append(sections, section{s.Title, body})
 	}
+	sections = append(sections, section{"LIMITS", mdocText(limits)})
 	order := conventional()
 	place := func(title string) int {
 		if i := slices.Index(order, title); i >= 0 {

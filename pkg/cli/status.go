@@ -11,7 +11,8 @@ const (
 	Usage = 64
 	// Unreachable is no answer from etcd within --dial-timeout.
 	Unreachable = 69
-	// Lost is a hold that was lost while the command ran; it was killed.
+	// Lost is a hold that was lost while the command ran; it was killed. It is a
+	// command, too, for which the system had no process left, or the like.
 	Lost = 70
 	// Busy is no turn with --nonblock, or within --wait.
 	Busy = 75
@@ -63,13 +64,13 @@ func meaning(code int) string {
 	case Unreachable:
 		return "etcd did not answer within --dial-timeout"
 	case Lost:
-		return "the hold was lost while the command ran, which was killed"
+		return "the hold was lost while the command ran, which was killed; or the system had too few processes, or the like, to run it"
 	case Busy:
 		return "no turn, with --nonblock or within --wait"
 	case Refused:
 		return "refused by etcd: authentication or permission"
 	case Config:
-		return "a certificate, key or file that cannot be read, or settings that cannot work together"
+		return "a certificate, key or file that cannot be read, settings that cannot work together, or a limit that is too low"
 	case Timeout:
 		return "the command was stopped by --max-run"
 	case NotExecutable:

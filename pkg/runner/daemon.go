@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -139,9 +138,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	over := make(chan struct{})
 	defer close(over)
 	heard.Go(func() { r.d.hear(cancel, over) })
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
-	}
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	for {
 		err := r.d.serve(ctx)
 		r.d.stats.ready.Store(false)

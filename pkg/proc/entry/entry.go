@@ -10,6 +10,13 @@
 // conch_entry is the program's first instruction: it asks the kernel, notes the
 // answers in the variables below and jumps to the runtime's own entry. It uses
 // no stack and cannot fail: a refused question leaves a zero.
+//
+// Conch's own programs begin at conch_start, which goes on to conch_entry. It does
+// two things more that can only be done there. Where there is too little of
+// something, the runtime dies of a signal or with a dump of its goroutines; so what
+// will be needed is asked for first, and who does not get it is told so in a line.
+// And variables such as GODEBUG are the command's, not ours: the runtime does not
+// find them.
 package entry
 
 // State is what the process was given.
