@@ -33,7 +33,7 @@ func NewFailsafe() (*Failsafe, error) {
 	_, _, e := syscall.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&f.id)))
 	runtime.KeepAlive(&event)
 	if e != 0 {
-		return nil, os.NewSyscallError("timer_create", e)
+		return nil, scarce(os.NewSyscallError("timer_create", e), ofSignals)
 	}
 	return f, nil
 }

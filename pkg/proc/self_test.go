@@ -1,15 +1,19 @@
 package proc
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"conch/pkg/clock"
+
+	"golang.org/x/sys/unix"
 )
 
 // actVar makes the test binary do one thing to itself: see act.
@@ -53,6 +57,19 @@ func act(name string) int {
 		f.Arm(now.Add(100 * time.Millisecond))
 		StopSelf(syscall.SIGSTOP)
 		time.Sleep(time.Hour)
+	case "reserve":
+		Reserve()
+		before := threads()
+		var wg sync.WaitGroup
+		for range blocking {
+			wg.Go(func() { unix.Nanosleep(&unix.Timespec{Nsec: 200e6}, nil) })
+		}
+		wg.Wait()
+		if now := threads(); now > before {
+			fmt.Fprintf(os.Stderr, "%d threads, and now %d\n", before, now)
+			return 8
+		}
+		return 7
 	case "failsafe off":
 		f, _ := NewFailsafe()
 		f.Arm(clock.System{}.Now().Add(500 * time.Millisecond))
@@ -64,6 +81,24 @@ func act(name string) int {
 		return 6
 	}
 	return 1
+}
+
+func threads() int {
+	names, err := readNames("/proc/self/task")
+	if err != nil {
+		panic(err)
+	}
+	return len(names)
+}
+
+// What blocks in the kernel needs a thread, and finds one.
+func TestReserve(t *testing.T) {
+	if instrumented {
+		t.Skip("the race detector makes threads of its own")
+	}
+	if ws := status(t, acting(t, "reserve")); ws.ExitStatus() != 7 {
+		t.Errorf("%v", ws)
+	}
 }
 
 func acting(t *testing.T, name string) *exec.Cmd {

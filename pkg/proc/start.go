@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"conch/pkg/clock"
 	"conch/pkg/proc/entry"
@@ -52,7 +53,7 @@ func newPrepared(c *Cmd) (*Prepared, error) {
 	p := new(Prepared)
 	defer p.close() // the ends that are the sentinel's: what is left open here gives no end of file
 	if err := p.open(c); err != nil {
-		return nil, fmt.Errorf("proc: %w", err)
+		return nil, fmt.Errorf("proc: %w", scarce(err, ofProcesses))
 	}
 	if err := p.fork(c); err != nil {
 		return nil, err
@@ -299,7 +300,7 @@ func (p *Prepared) clone(c *Cmd) (pid int, userSpaced bool, _ error) {
 	if !c.Contain {
 		pid, errno := sentinels.fork(p.arena, 0)
 		if errno != 0 {
-			return 0, false, &StartError{c.name(), os.NewSyscallError("fork", errno)}
+			return 0, false, forkError(c.name(), errno)
 		}
 		return pid, false, nil
 	}
@@ -308,6 +309,9 @@ func (p *Prepared) clone(c *Cmd) (pid int, userSpaced bool, _ error) {
 	if errno == unix.EPERM {
 		userSpaced = true
 		pid, errno = sentinels.fork(p.arena, unix.CLONE_NEWPID|unix.CLONE_NEWUSER)
+	}
+	if errno == unix.EAGAIN || errno == unix.ENOMEM {
+		return 0, false, forkError(c.name(), errno)
 	}
 	if errno != 0 {
 		return 0, false, &StartError{c.Args[0], fmt.Errorf("cannot be contained: a pid namespace is refused here: %w", errno)}
@@ -451,13 +455,17 @@ func (t *Tree) failure(c *Cmd) error {
 	case sentinel.AtLate:
 		return &StartError{name, ErrLate}
 	case sentinel.AtFork:
-		return &StartError{name, os.NewSyscallError("fork", errno)}
+		return forkError(name, errno)
 	case sentinel.AtDir:
 		return &StartError{c.Dir, os.NewSyscallError("chdir", errno)}
 	case sentinel.AtStdio:
 		return &StartError{name, os.NewSyscallError("dup3", errno)}
 	}
 	return ExecError(name, c.Paths, errno)
+}
+
+func forkError(name string, errno syscall.Errno) error {
+	return &StartError{name, scarce(os.NewSyscallError("fork", errno), ofProcesses)}
 }
 
 func setTimer(fd int, c clock.System, at clock.Instant) error {

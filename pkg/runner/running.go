@@ -225,10 +225,14 @@ func (r *running) stopped() {
 	r.run.State, r.run.Cause = cron.Lost, "its runner was stopped before it had ended"
 }
 
-// startStatus is the status that a shell has for a command that was not started.
+// startStatus is the status that a shell has for a command that was not started; 70
+// where it is no fault of the command's.
 func startStatus(err error) int {
-	if errors.Is(err, proc.ErrNotFound) {
+	switch {
+	case errors.Is(err, proc.ErrNotFound):
 		return 127
+	case errors.As(err, new(*proc.Scarcity)):
+		return 70
 	}
 	return 126
 }

@@ -90,6 +90,8 @@ func startError(err error) error {
 		return cli.Errorf(cli.NotFound, "%w", err)
 	case errors.Is(err, proc.ErrNotExecutable):
 		return cli.Errorf(cli.NotExecutable, "%w", err)
+	case errors.As(err, new(*proc.Scarcity)):
+		return cli.Errorf(cli.Lost, "%w", err)
 	}
 	return err
 }

@@ -47,7 +47,7 @@ func (s *Session) Hold(ctx context.Context, t *hold.Turn) error {
 	}
 	rerr := s.giveBack(ctx, t, after)
 	if err != nil {
-		return err
+		return startError(err)
 	}
 	return s.Explain(rerr)
 }

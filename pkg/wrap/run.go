@@ -211,6 +211,7 @@ func (s *Session) guarded(g guard.Guard, h guard.Hold, c proc.Cmd) (guard.Outcom
 		}
 	}
 	defer s.dog.guards.Store(false)
+	s.threads.Wait()
 	return g.Run(h, c)
 }
 
@@ -229,7 +230,7 @@ func (s *Session) prepare() (p *proc.Prepared, err error) {
 		p, err = proc.Prepare(&c)
 	}
 	switch {
-	case err != nil && s.Contain:
+	case err != nil && s.Contain && !errors.As(err, new(*proc.Scarcity)):
 		err = cli.Errorf(cli.Config, "--contain: %w", err)
 	case err != nil:
 		err = cli.Errorf(cli.Lost, "no process can be made that would clear up if conch were killed: %w", err)

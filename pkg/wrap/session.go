@@ -44,6 +44,7 @@ type Session struct {
 	standing *proc.Tree // whose sentinel stands by; nil: the warden
 
 	leaving sync.WaitGroup // sentinels that have nothing left to do
+	threads sync.WaitGroup // being made, that no command can use up what they need
 }
 
 // Open prepares a session: everything that can be found wrong is, before etcd
@@ -84,6 +85,7 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 	hear.Ignore(hear.Of(syscall.SIGTTIN, syscall.SIGTTOU)) // it is the command that they are for
 	s.warden.make = s.prepare
 	s.leaving.Go(s.warden.prepare)
+	s.threads.Go(proc.Reserve)
 	if err := s.connect(ctx); err != nil {
 		s.leaving.Wait()
 		s.warden.take().Drop()

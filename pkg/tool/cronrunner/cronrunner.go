@@ -122,6 +122,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 		return err
 	}
 	signal.Ignore(syscall.SIGPIPE)
+	proc.Reserve()
 	log := newLog(o, stdio)
 	defer log.close() // last of all: everything below says something
 	o.Settings.Survey, o.Settings.Note = true, log.warn
