@@ -165,7 +165,7 @@ func (l *Listener) Mark() int32 {
 // taken is how long a thread of ours needs at most to run the handler of a signal
 // that the kernel has given to it. One that it has given to no thread yet, for they
 // all wait for a processor, is taken here.
-const taken = 5 * time.Millisecond
+const taken = 20 * time.Millisecond
 
 func (l *Listener) markLater(mark int32) {
 	time.AfterFunc(taken, func() {
