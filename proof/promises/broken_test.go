@@ -50,6 +50,10 @@ var brokenGuards = []brokenGuard{
 		{"pkg/wrap/standby.go", `s\.leaving\.Go\(old\.Dismiss\)`, "s.leaving.Go(func() { time.Sleep(time.Second); old.Kill(); old.Dismiss() })"},
 		{"pkg/wrap/run.go", `WaitTree: s\.WaitTree`, "WaitTree: true"},
 	}, "command ends", 4 * time.Second, beside},
+	// What asks twice is taken to be out of patience.
+	{"insists on nothing", []edit{
+		{"pkg/guard/signals.go", `const Insist = time\.Second`, "const Insist = time.Duration(0)"},
+	}, "TERM, twice", 4 * time.Second, func(r *report) bool { return r.total(func(w *row) int { return w.hasty }) > 0 }},
 	// Who is killed in line, or while it holds without a command, is not cleared up
 	// after.
 	{"stands in line alone", []edit{

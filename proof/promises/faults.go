@@ -78,6 +78,7 @@ const slack = time.Second
 var contenderFaults = []fault{
 	{name: "command ends", ends: true, soon: true, strike: (*scene).endCommand},
 	{name: "TERM", ends: true, grace: true, strike: func(s *scene) error { return s.kill(unix.SIGTERM) }},
+	{name: "TERM, twice", ends: true, grace: true, strike: (*scene).askTwice},
 	{name: "supervisor killed", ends: true, soon: true, strike: func(s *scene) error { return s.kill(unix.SIGKILL) }},
 	{name: "supervisor stopped, short", strike: func(s *scene) error { return s.stopFor(s.short(), s.pid) }},
 	{name: "supervisor stopped, long", ends: true, strike: func(s *scene) error { return s.stopFor(s.long(), s.pid) }},
@@ -131,6 +132,15 @@ func (s *scene) wait(d time.Duration) {
 
 func (s *scene) kill(sig syscall.Signal) error {
 	_ = unix.Kill(s.pid, sig) // it may have ended by itself
+	return nil
+}
+
+// askTwice asks as timeout(1) does, or somebody on a slow machine: conch, and then the
+// whole group, which it and its command are in.
+func (s *scene) askTwice() error {
+	_ = unix.Kill(s.pid, unix.SIGTERM)
+	s.wait(between(s.rand, 0, tidying/2))
+	_ = unix.Kill(-s.pid, unix.SIGTERM)
 	return nil
 }
 

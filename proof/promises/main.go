@@ -46,6 +46,7 @@ type config struct {
 	patience   time.Duration // with what must come, before it is said not to
 	soonest    time.Duration // within which a turn passes on when etcd is well and hears of its end
 	verbose    bool
+	markdown   bool // print the table of docs/promises.md, too
 	keep       bool // what was written, ...
 	discard    bool // ... or not even when a promise was broken
 }
@@ -97,6 +98,7 @@ func setup(isInside bool) func(*cli.Flags) cli.Run {
 			cli.Row{Name: "only", Arg: "REGEXP", Env: cli.NoEnv, Help: "only faults whose names match"})
 		f.Bool(&c.rootless, cli.Row{Name: "rootless", Env: cli.NoEnv, Help: "without namespaces, as for an ordinary user"})
 		f.Bool(&c.keep, cli.Row{Name: "keep", Env: cli.NoEnv, Help: "keep what was said and written, also when all is well"})
+		f.Bool(&c.markdown, cli.Row{Name: "markdown", Env: cli.NoEnv, Help: "print the table once more as docs/promises.md has it"})
 		f.Bool(&c.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "a line for each fault"})
 		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error {
 			c.rootless = c.rootless || os.Getuid() != 0
@@ -115,9 +117,9 @@ func (c config) promises(ctx context.Context, stdio *cli.Stdio, seeds int) error
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	all := newReport()
+	all, runs := newReport(), 0
 	var err error
-	for range seeds {
+	for ; runs < seeds; runs++ {
 		var r *report
 		if r, err = run(ctx, c); err != nil {
 			err = fmt.Errorf("seed %d: %w", c.seed, err)
@@ -130,6 +132,10 @@ func (c config) promises(ctx context.Context, stdio *cli.Stdio, seeds int) error
 	}
 	fmt.Fprintln(stdio.Out)
 	all.print(stdio.Out)
+	if c.markdown {
+		fmt.Fprintln(stdio.Out)
+		all.markdown(stdio.Out, runs, c.ttl)
+	}
 	if err == nil && !all.kept() {
 		err = errors.New("promises were broken")
 	}
