@@ -39,7 +39,7 @@ var brokenGuards = []brokenGuard{
 	// from when its answer is read.
 	{"counts from the receipt", []edit{
 		{"pkg/lease/keep.go", `m\.Verifies\(ctx\)`, "etcd.Verdict{Verifies: true}, error(nil)"},
-		{"pkg/lease/keep.go", `(?s)\tget, err := m\.KV\(\)\.Get.*?l\.saw\(get\.Header\.Revision\)\n.*?l\.heed\([^\n]*\n`, ""},
+		{"pkg/lease/keep.go", `(?s)\tget, err := m\.KV\(\)\.Get\(ctx, key\)\n.*?l\.heed\([^\n]*\n`, ""},
 		{"pkg/lease/keep.go", `(?s)\tcase ka\.GetHeader\(\).*?errMixed\n`, ""},
 		{"pkg/lease/keep.go", `\treturn renewal\{sent, Deadline`, "\tsent = l.clk.Now()\n$0"},
 	}, "answers late, then cut off", 8 * time.Second, beside},
