@@ -85,6 +85,7 @@ func Open(ctx context.Context, o *Options, tool, kind string, line keys.Line, ar
 	hear.Ignore(hear.Of(syscall.SIGTTIN, syscall.SIGTTOU)) // it is the command that they are for
 	s.warden.make = s.prepare
 	s.leaving.Go(s.warden.prepare)
+	s.threads.Go(proc.Reserve)
 	if err := s.connect(ctx); err != nil {
 		s.leaving.Wait()
 		s.warden.take().Drop()

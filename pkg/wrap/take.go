@@ -10,7 +10,6 @@ import (
 	"conch/pkg/guard"
 	"conch/pkg/hold"
 	"conch/pkg/lease"
-	"conch/pkg/proc"
 )
 
 // Join is how a turn is taken; it is hold.Join for an office.
@@ -54,7 +53,6 @@ func (s *Session) Take(ctx context.Context, join Join) (*hold.Turn, error) {
 	if err != nil {
 		return nil, s.refusal(err, line)
 	}
-	s.threads.Go(proc.Reserve) // not before: who waits may be one of thousands
 	s.report.took(turn)
 	s.noteTimings(turn)
 	if s.onceKey == "" {
