@@ -14,6 +14,7 @@ import (
 	"conch/pkg/lease"
 	"conch/pkg/proc"
 	"conch/pkg/proc/hear"
+	"conch/pkg/proctest"
 )
 
 // fake is a hold whose deadline and loss a test decides. No etcd is needed to
@@ -86,7 +87,18 @@ func ranApart(t *testing.T) bool {
 	for try := 0; ; try++ {
 		cmd := exec.Command(os.Args[0], "-test.v", "-test.run=^"+t.Name()+"$")
 		cmd.Env = append(os.Environ(), Apart+"=1")
-		out, err := cmd.CombinedOutput()
+		log := filepath.Join(t.TempDir(), "log") // and no pipe, which what is left behind holds open
+		file, err := os.Create(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stdout, cmd.Stderr = file, file
+		err = cmd.Run()
+		file.Close()
+		out, _ := os.ReadFile(log)
+		if rerr := proctest.Release(cmd.Process.Pid); rerr != nil {
+			t.Error(rerr)
+		}
 		status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		switch {
 		case err == nil:

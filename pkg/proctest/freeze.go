@@ -60,7 +60,19 @@ func (f *Freezer) make() (err error) {
 		}
 		root = f.mount
 	}
-	f.dir, err = os.MkdirTemp(root, "conch-test-")
+	f.dir, err = os.MkdirTemp(root, stem(os.Getpid()))
+	return err
+}
+
+// stem begins the names of the cgroups of a process.
+func stem(pid int) string { return fmt.Sprintf("conch-test-%d-", pid) }
+
+// Release thaws what a process that has died has left frozen.
+func Release(pid int) error {
+	left, err := filepath.Glob(filepath.Join(usual, stem(pid)+"*"))
+	for _, dir := range left {
+		err = errors.Join(err, (&Freezer{dir: dir}).Close())
+	}
 	return err
 }
 
