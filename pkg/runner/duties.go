@@ -67,9 +67,13 @@ func (p *planner) retryLater(a *cron.Act, j *job) {
 		return
 	}
 	nodes := p.whoRetries(a, place)
+	now := p.now()
 	due := a.RetryAt
-	if now := p.now(); due.Before(now) {
+	if due.Before(now) {
 		due = now
+	}
+	if latest := now.Add(spec.Backoff(a.Attempt)); due.After(latest) { // a clock that was ahead has said when
+		due = latest
 	}
 	p.want(duty{kind: byRetry, act: a, due: due}, a.RunID, spec, p.rank(nodes, a.Job, "", 0))
 	p.schedule(duty{kind: nobody, key: "nobody " + a.RunID.String(), id: a.RunID, act: a, at: due.Add(spec.Lateness() + p.turn(a.Job, ""))})
@@ -137,6 +141,8 @@ func (p *planner) answerKill(r *cron.Request) {
 	a := p.acts[id.String()]
 	mine := p.running[id.String()]
 	at := p.now().Add(p.turn(r.Job, ""))
+	withdrawal := "req " + r.Job + "/" + r.ID
+	p.drop(withdrawal)
 	switch {
 	case ok && mine != nil:
 		mine.killFor(r)
@@ -144,7 +150,7 @@ func (p *planner) answerKill(r *cron.Request) {
 		p.schedule(duty{kind: killWait, key: "mind " + id.String(), id: id, act: a, request: r, at: at})
 	case ok && a != nil: // its runner does it, or is found to be gone
 	default:
-		p.schedule(duty{kind: expire, key: "req " + r.Job + "/" + r.ID, request: r, at: at.Add(p.cfg.Hedge)})
+		p.schedule(duty{kind: expire, key: withdrawal, request: r, at: at.Add(p.cfg.Hedge)})
 	}
 }
 

@@ -62,8 +62,18 @@ func (p *planner) sync(rev int64) {
 	default:
 		close(p.judged)
 	}
+	p.derive(true)
+	p.unqueue()
+	p.isReady(len(p.jobs))
+}
+
+// derive finds out anew, from what is known and what time it is, what is to be done
+// when; of ticks only if they are to be planned.
+func (p *planner) derive(ticks bool) {
 	for _, j := range p.jobs {
-		p.plan(j)
+		if ticks {
+			p.plan(j)
+		}
 		p.retire(j)
 	}
 	for _, a := range p.acts {
@@ -72,8 +82,6 @@ func (p *planner) sync(rev int64) {
 	for _, r := range p.reqs {
 		p.answer(r)
 	}
-	p.unqueue()
-	p.isReady(len(p.jobs))
 }
 
 func (p *planner) put(c change) {

@@ -595,3 +595,43 @@ func TestQueueDoesNotGrow(t *testing.T) {
 		t.Errorf("%d in the queue, %d duties", len(a.queue), len(a.duties))
 	}
 }
+
+// A run that has ended while a clock was ahead keeps no tick from its time.
+func TestLastIsToCome(t *testing.T) {
+	for _, spec := range []string{`"schedule":"* * * * *"`, `"schedule":"* * * * *","on":"all"`, `"schedule":"* * * * *","splay":"40s"`} {
+		a := newAlone(t, noon.Add(10*time.Second))
+		j := a.put(`{"name":"j",` + spec + `,"cmd":["true"],"since":"2026-01-01T11:59:30Z"}`)
+		a.putLast("j", cron.Memory{Last: cron.Last{Tick: noon.Add(time.Hour), Ended: noon.Add(time.Hour)}})
+		a.plan(j)
+		if next := time.Unix(j.next, 0); !next.Equal(noon) {
+			t.Errorf("%s: next at %v", spec, next.UTC())
+		}
+	}
+}
+
+// A clock that is set takes with it what is to be done some time after something was
+// seen, and an attempt is not later than it may be after the one before.
+func TestStepMovesWhatIsToBeDone(t *testing.T) {
+	for _, by := range []time.Duration{-time.Hour, time.Hour} {
+		a := newAlone(t, noon)
+		a.put(`{"name":"j","schedule":"@daily","overlap":"allow","cmd":["true"],"retry":{"n":3,"backoff":"1m"},"since":"2026-01-01T11:00:00Z"}`)
+		a.take([]change{{entry: keys.Entry{Kind: "req", Name: "j", ID: "k"}, kv: &mvccpb.KeyValue{Value: []byte(`{"action":"kill","run":"` + keys.Tick(noon) + `"}`), CreateRevision: 9}}})
+		gone := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon}, Node: "h-9", Claimed: noon}
+		waits := &cron.Act{RunID: keys.RunID{Job: "j", Tick: noon.Add(time.Second)}, Waits: true, Attempt: 1, RetryAt: noon.Add(30 * time.Second)}
+		a.look() // it looks at its clock
+		for _, act := range []*cron.Act{gone, waits} {
+			a.setAct(act)
+			a.mind(act)
+		}
+		a.clk = a.clk.Add(by)
+		a.look()
+		for key, d := range a.duties {
+			if late := d.at.Sub(a.clk); late > 3*time.Minute {
+				t.Errorf("%v: %s is to be done in %v", by, key, late)
+			}
+		}
+		if d := a.duties["mind "+gone.RunID.String()]; d == nil || d.kind != lost || d.at.Before(a.clk.Add(lostAfter)) {
+			t.Errorf("%v: what is gone: %+v", by, d)
+		}
+	}
+}

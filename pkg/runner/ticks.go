@@ -21,9 +21,11 @@ func (p *planner) plan(j *job) {
 	if err != nil {
 		return
 	}
-	after := j.last
-	if j.placed { // of which some may have been run, and others not: a claim tells
-		after = min(after, p.now().Unix()-int64(spec.Lateness()/time.Second)-j.splay/int64(time.Second))
+	after, now := j.last, p.now().Unix()
+	// Of several places, and of a clock that has been ahead, some ticks may have been
+	// run, and others not: a claim tells.
+	if j.placed || after > now {
+		after = min(after, now-int64(spec.Lateness()/time.Second)-j.splay/int64(time.Second))
 	}
 	p.advance(j, spec, max(after, j.since))
 }

@@ -37,11 +37,7 @@ func (p *planner) checkStep(now time.Time) {
 		return
 	}
 	p.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", by.Round(time.Millisecond))})
-	if by < 0 { // what was planned may lie beyond what is still to come
-		for _, j := range p.jobs {
-			p.plan(j)
-		}
-	}
+	p.derive(by < 0) // what was planned may lie beyond what is still to come
 	if !p.cfg.SkipClock {
 		p.setSkew(notChecked)
 		select {
