@@ -60,7 +60,7 @@ func TestUnkillable(t *testing.T) {
 		}
 	}}
 	go func() {
-		if e := <-said; e.Gone || e.Survivors.Count != 1 || !strings.HasSuffix(e.Survivors.String(), "(sleep) in uninterruptible sleep") {
+		if e := <-said; e.Gone || e.Survivors.Count != 1 || !strings.HasSuffix(e.Survivors.String(), ") in uninterruptible sleep") {
 			t.Errorf("%+v", e)
 		}
 		thaw()
