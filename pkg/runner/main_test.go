@@ -156,7 +156,27 @@ func worldOn(tb testing.TB, srv *etcdtest.Server, endpoints ...string) *world {
 		tb.Fatal(err)
 	}
 	return &world{TB: tb, srv: srv, space: space, keys: space.Cron(), admin: admin, c: c,
-		store: cron.Store{C: c, Keys: space.Cron()}, dir: tb.TempDir()}
+		store: cron.Store{C: c, Keys: space.Cron()}, dir: tempDir(tb)}
+}
+
+// tempDir is a directory that is removed in the end, though what has just been killed
+// may write to it until it is dead.
+func tempDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "runner")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		err := os.RemoveAll(dir)
+		for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			err = os.RemoveAll(dir)
+		}
+		if err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
 }
 
 // path returns a file of the world's.
