@@ -58,7 +58,7 @@ func (q *Queue) add(t thing) bool {
 
 // work does what waits, and ends.
 func (q *Queue) work() {
-	defer quiet()()
+	defer Quiet()()
 	for t, ok := q.next(nil); ok; t, ok = q.next(&t) {
 		t.do()
 	}
@@ -113,13 +113,13 @@ func (q *Queue) until(d time.Duration, met func() bool) bool {
 	}
 }
 
-// quiet lets no signal come of what the goroutine writes, until it calls loud: the
+// Quiet lets no signal come of what the goroutine writes, until it calls loud: the
 // kernel sends PIPE and XFSZ to the thread that wrote, and TTOU to nobody if that
 // thread blocks it. Others send them to the whole process, which is none of this.
 //
 // The thread is given back. One that ended with its goroutine would be made anew for
 // the next, which cannot be where somebody has used up the processes.
-func quiet() (loud func()) {
+func Quiet() (loud func()) {
 	runtime.LockOSThread()
 	var set, before unix.Sigset_t
 	for _, sig := range []unix.Signal{unix.SIGPIPE, unix.SIGXFSZ, unix.SIGTTOU} {

@@ -14,6 +14,7 @@ import (
 	"conch/pkg/fence"
 	"conch/pkg/guard"
 	"conch/pkg/proc"
+	"conch/pkg/stream"
 )
 
 // Sink takes what a command writes to its standard output, in the place of ours. It
@@ -81,6 +82,7 @@ func (o *output) start() error {
 	o.sink = sink
 	go func() { // likewise
 		defer close(o.done)
+		defer stream.Quiet()() // that a file has its limit is no signal of the command's
 		if _, o.err = io.Copy(sink, o.r); o.err != nil {
 			o.r.Close() // the command learns of it as of any reader that goes away
 		}
@@ -128,7 +130,10 @@ func (o *output) end(ctx context.Context, within time.Duration) error {
 func (o *output) keep(ctx context.Context, keep func(context.Context, Sink) error, slow func()) error {
 	sink := o.sink
 	kept := make(chan error, 1)
-	go func() { kept <- keep(ctx, sink) }() // ends when the file system answers
+	go func() { // ends when the file system answers
+		defer stream.Quiet()()
+		kept <- keep(ctx, sink)
+	}()
 	long := time.NewTimer(o.answers)
 	defer long.Stop()
 	for stopped := ctx.Done(); ; {

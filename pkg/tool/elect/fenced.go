@@ -16,6 +16,7 @@ import (
 	"conch/pkg/keys"
 	"conch/pkg/proc"
 	"conch/pkg/proc/hear"
+	"conch/pkg/stream"
 	"conch/pkg/wrap"
 )
 
@@ -90,6 +91,7 @@ func (o *options) copyFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Clie
 	defer s.Close()
 	copied := make(chan error, 1)
 	go func() { // ends with its input, or the process
+		defer stream.Quiet()() // that a file has its limit is an error, and no signal
 		_, err := io.Copy(s, stdio.In)
 		copied <- err
 	}()
@@ -108,6 +110,7 @@ func (o *options) copyFenced(ctx context.Context, stdio *cli.Stdio, c *etcd.Clie
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
+	defer stream.Quiet()()
 	return s.Keep(ctx, c, t)
 }
 
