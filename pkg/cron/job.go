@@ -3,6 +3,7 @@ package cron
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"conch/pkg/clock"
@@ -212,16 +213,20 @@ func (j *Job) From() time.Time { return or(j.Since, j.Updated) }
 // stamp says when j is written, in the place of old, if that is not nil.
 func (j *Job) stamp(old *Job, now time.Time) {
 	j.Updated, j.Since = now, now
-	if old != nil && (!old.Paused || j.Paused) && j.TicksAs(old) {
+	if old != nil && (!old.Paused || j.Paused) && j.Moves() == old.Moves() {
 		j.Since = old.From()
 	}
 }
 
-// TicksAs reports whether what moves a job's ticks is the same in both.
-func (j *Job) TicksAs(o *Job) bool {
-	at := func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
-	return j.Schedule == o.Schedule && or(j.TZ, "UTC") == or(o.TZ, "UTC") && or(j.DST, schedule.Once) == or(o.DST, schedule.Once) &&
-		at(j.Anchor, o.Anchor) && at(j.Starts, o.Starts) && j.Splay == o.Splay
+// Moves returns all that moves j's ticks, as a text to be compared.
+func (j *Job) Moves() string {
+	at := func(t *time.Time) string {
+		if t == nil {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	return strings.Join([]string{j.Schedule, or(j.TZ, "UTC"), string(or(j.DST, schedule.Once)), at(j.Anchor), at(j.Starts), j.Splay.String()}, "\x00")
 }
 
 func or[T comparable](v, otherwise T) T {

@@ -247,17 +247,13 @@ func TestReleaseBeforeTheSlow(t *testing.T) {
 			s.release()
 		},
 		"while the record is taken back": func(s *slow) {
-			s.road.Delay(300 * time.Millisecond)
-			s.turn.mark()
-			s.record(0)
-			s.road.CutIn() // the answer is on its way
+			s.takeBack()
+			s.road.CutIn()
 			s.answer()
 			s.release()
 		},
 		"without the answer to that": func(s *slow) {
-			s.road.Delay(300 * time.Millisecond)
-			s.turn.mark()
-			s.record(0)
+			s.takeBack()
 			s.road.CutIn()
 			s.lose()
 			s.release()
@@ -277,9 +273,7 @@ func TestReleaseBeforeTheSlow(t *testing.T) {
 			s.clear()
 		},
 		"by somebody else, having taken it back": func(s *slow) {
-			s.road.Delay(300 * time.Millisecond)
-			s.turn.mark()
-			s.record(0)
+			s.takeBack()
 			s.road.Cut()
 			s.clear()
 		},
@@ -330,6 +324,14 @@ func newSlow(t *testing.T) *slow {
 	}
 	s.heir = r.Kvs[0].Lease
 	return s
+}
+
+// takeBack has the record taken back, of which the answer is on its way.
+func (s *slow) takeBack() {
+	s.t.Helper()
+	s.road.Delay(300 * time.Millisecond)
+	s.turn.mark()
+	s.record(0)
 }
 
 // release gives the turn up.

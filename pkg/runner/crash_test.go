@@ -285,8 +285,8 @@ func TestSpoolIsFull(t *testing.T) {
 	if err := writeFile(path, []byte("{}")); err == nil {
 		t.Fatal("it was written")
 	}
-	if names, _ := readNames(dir); len(names) != 1 {
-		t.Errorf("%v is left", names)
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("%v is left", files)
 	}
 }
 
@@ -309,11 +309,7 @@ func TestResultWhileEtcdIsAway(t *testing.T) {
 // however long that takes, and not recorded as unknown.
 func TestResultWithoutRoom(t *testing.T) {
 	t.Parallel()
-	srv, err := etcdtest.Start(etcdtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Close)
+	srv := server(t)
 	w := worldOn(t, srv, srv.Endpoint())
 	p := w.start(func(s *settings) { s.Spool, s.Replay = w.path("spool"), 200*time.Millisecond }).ready()
 	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done; exit 3`))

@@ -2,7 +2,7 @@ package runner
 
 import (
 	"errors"
-	"strings"
+	"fmt"
 	"time"
 
 	"conch/pkg/cron"
@@ -252,15 +252,8 @@ func (p *planner) since(spec *cron.Job) int64 {
 // hashesOf returns one of what moves a job's ticks, which is not 0, and one of what
 // says where they are run, and until when.
 func hashesOf(j *cron.Job) (moves, on uint64) {
-	at := func(t *time.Time) string {
-		if t == nil {
-			return ""
-		}
-		return t.UTC().Format(time.RFC3339Nano)
-	}
-	from := j.From()
-	moves = 1 | schedule.Hash(strings.Join([]string{j.Schedule, j.TZ, string(j.DST), at(j.Anchor), at(j.Starts), j.Splay.String(), at(&from)}, "\x00"))
-	return moves, schedule.Hash(j.On + "\x00" + at(j.Expires))
+	moves = 1 | schedule.Hash(j.Moves()+"\x00"+j.From().UTC().Format(time.RFC3339Nano))
+	return moves, schedule.Hash(j.On + "\x00" + fmt.Sprint(j.Expires))
 }
 
 // sayPlan says what a job that was put has come to.

@@ -143,6 +143,17 @@ func newWorld(tb testing.TB) *world {
 	return worldOn(tb, etcdtest.Shared(tb), etcdtest.Shared(tb).Endpoint())
 }
 
+// server is an etcd of the test's own.
+func server(tb testing.TB) *etcdtest.Server {
+	tb.Helper()
+	srv, err := etcdtest.Start(etcdtest.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(srv.Close)
+	return srv
+}
+
 func worldOn(tb testing.TB, srv *etcdtest.Server, endpoints ...string) *world {
 	tb.Helper()
 	c, err := etcd.Open(context.Background(), etcd.Config{Endpoints: endpoints, DialTimeout: 20 * time.Second})

@@ -18,11 +18,7 @@ import (
 // meanwhile, on the same spool, knows as well.
 func TestRestoredUnderRunner(t *testing.T) {
 	t.Parallel()
-	srv, err := etcdtest.Start(etcdtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Close)
+	srv := server(t)
 	w := worldOn(t, srv, srv.Endpoint())
 	set := func(s *settings) { s.Spool, s.TTL = w.path("spool"), 20*time.Second }
 	p := w.start(set).ready()
@@ -81,12 +77,7 @@ func TestReplacedUnderRunner(t *testing.T) {
 	t.Parallel()
 	var servers [2]*etcdtest.Server
 	for i := range servers {
-		srv, err := etcdtest.Start(etcdtest.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(srv.Close)
-		servers[i] = srv
+		servers[i] = server(t)
 	}
 	road := etcdtest.Road(t, servers[0])
 	w := worldOn(t, servers[0], servers[0].Endpoint())
@@ -112,11 +103,7 @@ func TestReplacedUnderRunner(t *testing.T) {
 // A runner that is told of two clusters does not begin.
 func TestTwoClusters(t *testing.T) {
 	t.Parallel()
-	other, err := etcdtest.Start(etcdtest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(other.Close)
+	other := server(t)
 	w := newWorld(t)
 	p := w.start(func(s *settings) { s.Endpoints = []string{w.srv.Endpoint(), other.Endpoint()} })
 	p.ends()

@@ -184,8 +184,9 @@ func (s *spool) all() []spooled {
 	if s.dir == "" {
 		return all
 	}
-	names, _ := readNames(s.dir)
-	for _, name := range names {
+	files, _ := os.ReadDir(s.dir)
+	for _, file := range files {
+		name := file.Name()
 		if !strings.HasPrefix(name, entryStem) || !strings.HasSuffix(name, entryTail) {
 			continue
 		}
@@ -199,15 +200,6 @@ func (s *spool) all() []spooled {
 		}
 	}
 	return all
-}
-
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
 }
 
 // state is what the next start needs to know. Until the table has been read, who

@@ -96,26 +96,38 @@ type dying struct {
 	left       int     // keys and leases
 }
 
+// scene is what a death is measured by.
+type scene struct {
+	before  []clientv3.LeaseID // that are no concern of it
+	gate    *gate              // that ends the first command
+	command []string           // of the others, which writes to ...
+	log     string
+}
+
+func (w *world) scene(ctx context.Context) (s scene, err error) {
+	if s.before, err = w.leases(ctx); err != nil {
+		return s, err
+	}
+	s.command, s.log = w.stamp(0)
+	s.gate, err = w.gate()
+	return s, err
+}
+
 // dies kills one of a line in which one more stands behind it.
 func (w *world) dies(ctx context.Context, d death, _ int) (dying, error) {
 	const name = "death"
-	before, err := w.leases(ctx)
+	s, err := w.scene(ctx)
 	if err != nil {
 		return dying{}, err
 	}
-	gate, err := w.gate()
-	if err != nil {
-		return dying{}, err
-	}
-	defer gate.close()
-	command, log := w.stamp(0)
-	line := []*exec.Cmd{d.c.command(w.srv.Endpoint(), name, gate.command()...)}
+	defer s.gate.close()
+	line := []*exec.Cmd{d.c.command(w.srv.Endpoint(), name, s.gate.command()...)}
 	if d.hold {
 		line[0] = d.c.command(w.srv.Endpoint(), name, "--hold")
-		line[0].Stdin = gate.fifo // which does not end
+		line[0].Stdin = s.gate.fifo // which does not end
 	}
 	for range d.behind + 1 {
-		line = append(line, d.c.command(w.srv.Endpoint(), name, command...))
+		line = append(line, d.c.command(w.srv.Endpoint(), name, s.command...))
 	}
 	for i, cmd := range line {
 		if err := cmd.Start(); err != nil {
@@ -132,7 +144,7 @@ func (w *world) dies(ctx context.Context, d death, _ int) (dying, error) {
 	}
 	free := struck
 	if d.behind > 0 {
-		gate.open()
+		s.gate.open()
 		free = now()
 	}
 	for _, cmd := range slices.Delete(line, d.behind, d.behind+1) {
@@ -141,10 +153,10 @@ func (w *world) dies(ctx context.Context, d death, _ int) (dying, error) {
 		}
 	}
 	r := dying{}
-	if r.gone, r.left, err = w.nothing(ctx, before, struck); err != nil {
+	if r.gone, r.left, err = w.nothing(ctx, s.before, struck); err != nil {
 		return dying{}, err
 	}
-	all, err := spans(log, max(1, d.behind)) // of those who were not killed, but for the first, which has no stamp
+	all, err := spans(s.log, max(1, d.behind)) // of those who were not killed, but for the first, which has no stamp
 	if err != nil {
 		return dying{}, err
 	}
@@ -158,18 +170,13 @@ func (w *world) dies(ctx context.Context, d death, _ int) (dying, error) {
 // diesYoung kills one that has just been started, and starts another at once.
 func (w *world) diesYoung(ctx context.Context, d death, i int) (dying, error) {
 	const name = "young"
-	before, err := w.leases(ctx)
+	s, err := w.scene(ctx)
 	if err != nil {
 		return dying{}, err
 	}
-	gate, err := w.gate()
-	if err != nil {
-		return dying{}, err
-	}
-	defer gate.close()
-	command, log := w.stamp(0)
-	first := d.c.command(w.srv.Endpoint(), name, gate.command()...)
-	second := d.c.command(w.srv.Endpoint(), name, command...)
+	defer s.gate.close()
+	first := d.c.command(w.srv.Endpoint(), name, s.gate.command()...)
+	second := d.c.command(w.srv.Endpoint(), name, s.command...)
 	if err := first.Start(); err != nil {
 		return dying{}, err
 	}
@@ -182,10 +189,10 @@ func (w *world) diesYoung(ctx context.Context, d death, i int) (dying, error) {
 		return dying{}, err
 	}
 	r := dying{}
-	if r.gone, r.left, err = w.nothing(ctx, before, struck); err != nil {
+	if r.gone, r.left, err = w.nothing(ctx, s.before, struck); err != nil {
 		return dying{}, err
 	}
-	all, err := spans(log, 1)
+	all, err := spans(s.log, 1)
 	if err != nil {
 		return dying{}, err
 	}
