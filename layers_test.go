@@ -37,6 +37,7 @@ var layers = []layer{
 	{"pkg/lease", "pkg/clock pkg/etcd"},
 	{"pkg/hold", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease"},
 	{"pkg/cron", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease pkg/nearest pkg/schedule"},
+	{"pkg/plan", "pkg/clock pkg/cron pkg/keys pkg/schedule"},
 	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/proc pkg/proc/hear pkg/schedule pkg/stream"},
 	{"pkg/jobfile", "pkg/cron pkg/keys pkg/schedule"},
 	{"pkg/status", "pkg/cron pkg/etcd pkg/fence pkg/hold pkg/keys pkg/schedule"},
@@ -70,6 +71,7 @@ var layers = []layer{
 	{"proof/model", ""}, // the protocol, not the code
 	{"proof/model/death", ""},
 	{"proof/promises", "pkg/cli pkg/etcd pkg/etcdtest pkg/hold"},
+	{"proof/cronsim", "pkg/cli pkg/clock pkg/cron pkg/etcd pkg/keys pkg/plan pkg/schedule"},
 }
 
 const everythingBelowTools = "pkg/cli pkg/clock pkg/connect pkg/cron pkg/etcd pkg/fence pkg/guard pkg/hold " +
