@@ -55,20 +55,24 @@ type (
 	}
 
 	// Ended: all that a run has started is dead, or nothing could be started. Run is
-	// its record, with how it ended: State is final, Skipped is not set. Of one that an
-	// earlier start of this runner has left behind, Kept is true. Unstarted says that
-	// the host had too little of something: the command was not begun.
+	// its record, with how it ended: State is final, Skipped is not set. Of one that has
+	// been kept since, because etcd would not have it or by an earlier start of this
+	// runner, Kept is true; those that there are come before the first Whole, if etcd is
+	// to be believed. Unstarted says that the host had too little of something: the
+	// command was not begun.
 	Ended struct {
 		Run       *cron.Run
 		Kept      bool
 		Unstarted bool
 	}
 
-	// Settled: a Settle or GiveUp of a run of ours has been carried out: etcd has the
-	// result, or, with an error, what keeps results does, and offers it again.
+	// Settled: a Settle or GiveUp of a run of ours has been carried out, and who is to be
+	// told has been: etcd has the result of that claim, or, with an error, what keeps
+	// results does, and offers it again.
 	Settled struct {
-		ID  keys.RunID
-		Err error
+		ID    keys.RunID
+		Claim string
+		Err   error
 	}
 
 	// Standby: nothing is to be taken on from now on, and why; empty: it is again.

@@ -42,9 +42,11 @@ type (
 	//
 	// If ReadRun, the Run of the Settlement has its id, the claim and how it ended
 	// alone: the rest is taken from its record, which must be of revision Rev. If there
-	// is none, only the marker goes.
+	// is none, only the marker goes. A Cause that is empty is the record's; one that
+	// begins with a semicolon comes behind that.
 	//
-	// If Prune, LowWater is to be found by cron.LowWater, but not later than Newest.
+	// If Prune, LowWater is to be found by cron.LowWater for as many as Spec keeps, but
+	// not later than Newest.
 	Settle struct {
 		cron.Settlement
 		ReadRun bool
