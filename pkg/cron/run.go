@@ -92,6 +92,17 @@ func (r *Run) Status() int {
 	return 1
 }
 
+// How says in words how the run has ended, where Cause does not.
+func (r *Run) How() string {
+	switch {
+	case r.Signal != "":
+		return "died of " + r.Signal
+	case r.Exit != nil:
+		return fmt.Sprintf("exit status %d", *r.Exit)
+	}
+	return string(r.State)
+}
+
 // MaxCause is how much of a run's Cause is kept, in bytes.
 const MaxCause = 1024
 

@@ -1,8 +1,10 @@
 package plan
 
 import (
+	"fmt"
 	"time"
 
+	"conch/pkg/clock"
 	"conch/pkg/cron"
 )
 
@@ -22,19 +24,189 @@ type Config struct {
 	SkipClock bool          // a clock that was set is not compared with etcd's
 }
 
-// Planner is what one runner knows and has decided, for the life of one lease.
+const (
+	// idle is for how long a planner is left alone at most: a clock that was set is
+	// noticed by then.
+	idle = time.Second
+	// lostAfter is how long a runner's key must have been gone before its runs are
+	// recorded as lost: one that is alive and connected, and whose key an operator has
+	// deleted, has killed what it runs by then.
+	lostAfter = time.Second
+	// again is after how long what was sent, and of which nothing is seen, is sent again.
+	again = 5 * time.Second
+	// lookAgain is after how long a claim is tried again that etcd has refused for
+	// something that is not in the table yet.
+	lookAgain = 250 * time.Millisecond
+	// failedAgain is the same for one of which there is no answer.
+	failedAgain = time.Second
+	// stepped is how much the clock on the wall and monotonic time may differ between
+	// two readings.
+	stepped = time.Second
+	// verdict is how long after its deadline a tick is said to have been missed: another
+	// runner's clock may be behind by so much, and have claimed it.
+	verdict = 5 * time.Second
+)
+
+// Planner is what one runner knows and has decided, for the life of one lease. One
+// goroutine uses it.
 type Planner struct {
 	cfg Config
+	table
+
+	now     Reading // of this step
+	before  Reading // of the last one
+	verbs   []Verb  // of this step
+	standby string
+	unsure  bool // the clock was set, and has not been compared since
+	drained bool
+
+	agenda  agenda          // the jobs by when they are to be looked at
+	changed []*job          // those of which something has changed
+	queue   []*job          // those that want a slot, first come first served
+	mine    map[string]*own // what this runner has claimed, or is claiming, by the run's name
+	kept    map[string]bool // results that etcd does not have yet, by the run's name and its claim
+	met     map[string]bool // the runners that were compared with this one
 }
 
 // New returns a planner that knows of nothing.
-func New(cfg Config) *Planner { return &Planner{cfg: cfg} }
+func New(cfg Config) *Planner {
+	return &Planner{cfg: cfg, table: newTable(), mine: map[string]*own{}, kept: map[string]bool{}, met: map[string]bool{}}
+}
 
 // Step takes facts in, as of now, and returns what is to be done, and how long there
 // is nothing to do unless there are more facts.
-func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, idle time.Duration) {
-	return nil, time.Second
+func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Duration) {
+	now.Wall = now.Wall.Round(0)
+	p.before, p.now, p.verbs = p.now, now, nil
+	p.checkClock()
+	for _, f := range facts {
+		p.take(f)
+	}
+	if !p.whole || p.idle() {
+		return p.verbs, idle
+	}
+	p.lookAtChanged()
+	for len(p.agenda) > 0 && p.agenda[0].wake <= p.wall() {
+		p.look(p.agenda[0])
+	}
+	p.fill()
+	sleep = idle
+	if len(p.agenda) > 0 {
+		sleep = min(sleep, time.Duration(p.agenda[0].wake-p.wall()))
+	}
+	return p.verbs, max(sleep, 0)
 }
 
 // Jobs returns how many jobs there are.
-func (p *Planner) Jobs() int { return 0 }
+func (p *Planner) Jobs() int { return p.stored }
+
+// Mine returns how many runs this runner has claimed, or is claiming, and not settled.
+func (p *Planner) Mine() int { return len(p.mine) }
+
+// idle reports whether nothing is taken on.
+func (p *Planner) idle() bool { return p.standby != "" || p.unsure || p.drained }
+
+func (p *Planner) do(v Verb) { p.verbs = append(p.verbs, v) }
+
+// say tells people.
+func (p *Planner) say(e Event) {
+	e.Time = p.now.Wall.UTC()
+	p.do(Say{e})
+}
+
+// wall is the clock on the wall, in nanoseconds of UTC.
+func (p *Planner) wall() int64 { return p.now.Wall.UnixNano() }
+
+// atUp is an instant of monotonic time on the wall, as the two go now.
+func (p *Planner) atUp(i clock.Instant) int64 { return p.wall() + int64(i.Sub(p.now.Up)) }
+
+// checkClock notices that the clock on the wall was set, before anything is done by
+// it. A suspend is none: both have gone on.
+func (p *Planner) checkClock() {
+	if p.before.Wall.IsZero() {
+		return
+	}
+	by := p.now.Wall.Sub(p.before.Wall) - p.now.Up.Sub(p.before.Up)
+	if by.Abs() <= stepped {
+		return
+	}
+	p.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", by.Round(time.Millisecond))})
+	p.unsure = !p.cfg.SkipClock
+	for _, j := range p.sorted() {
+		if by < 0 { // ticks that have come are still to come
+			p.reopen(j)
+		}
+		p.touch(j)
+	}
+}
+
+// take takes one fact in.
+func (p *Planner) take(f Fact) {
+	switch f := f.(type) {
+	case Reread:
+		p.reread()
+	case Put:
+		p.put(f)
+	case Deleted:
+		p.deleted(f)
+	case Whole:
+		p.sync(f.Rev)
+	case Answer:
+		p.answered(f)
+	case Ended:
+		p.ended(f)
+	case Settled:
+		p.settled(f)
+	case Standby:
+		p.standby, p.unsure = f.Why, false
+	case Drain:
+		p.drained = true
+	case StopAll:
+		for _, name := range sortedKeys(p.mine) {
+			p.do(Stop{ID: p.mine[name].id})
+		}
+	default:
+		panic(fmt.Sprintf("plan: %T is no fact", f))
+	}
+}
+
+// touch has j looked at in this step.
+func (p *Planner) touch(j *job) {
+	if j != nil && !j.touched {
+		j.touched = true
+		p.changed = append(p.changed, j)
+	}
+}
+
+// lookAtChanged looks at the jobs of which something has changed.
+func (p *Planner) lookAtChanged() {
+	for len(p.changed) > 0 {
+		all := p.changed
+		p.changed = nil
+		for _, j := range all {
+			j.touched = false
+			p.look(j)
+		}
+	}
+}
+
+// full reports whether every slot is taken.
+func (p *Planner) full() bool { return len(p.mine) >= p.cfg.Node.Slots }
+
+// enqueue has j looked at when a slot is free.
+func (p *Planner) enqueue(j *job) {
+	if !j.queued {
+		j.queued = true
+		p.queue = append(p.queue, j)
+	}
+}
+
+// fill gives free slots to those that wait for one.
+func (p *Planner) fill() {
+	for n := len(p.queue); n > 0 && len(p.queue) > 0 && !p.full(); n-- {
+		j := p.queue[0]
+		p.queue = p.queue[1:]
+		j.queued = false
+		p.look(j)
+	}
+}

@@ -1,0 +1,408 @@
+package plan
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"conch/pkg/clock"
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/schedule"
+)
+
+// table is everything under cron/ but the runs, as far as it has been told.
+type table struct {
+	rev     int64
+	reading uint32 // counts rereadings
+	whole   bool
+	jobs    map[string]*job // and names without a job, of which something is left
+	busy    map[string]*job // those that have a live
+	nodes   map[string]*cron.Node
+	load    map[string]int // runs in progress, by runner
+	stored  int            // jobs that there are
+	wholeAt int64          // when it was first told of as a whole since it was read, nanoseconds of UTC
+
+	paused   bool
+	pausedAt int64 // when that began, nanoseconds of UTC
+	resumed  pause // the last pause of all jobs that is over
+
+	schedules map[string]*schedule.Schedule // those that do not depend on a name
+}
+
+// pause is when no job was to run, in nanoseconds of UTC; both ends belong to it.
+type pause struct{ from, to int64 }
+
+func newTable() table {
+	return table{jobs: map[string]*job{}, busy: map[string]*job{}, nodes: map[string]*cron.Node{}, load: map[string]int{},
+		schedules: map[string]*schedule.Schedule{}}
+}
+
+// act is the marker of a run in progress, and what this planner has noticed of it.
+type act struct {
+	*cron.Act
+	name  string
+	seen  clock.Instant // when it was told of
+	alone clock.Instant // since when nobody is at work for it; 0: somebody is
+	sent  clock.Instant // when something was last sent about it; 0: nothing
+}
+
+// request is something that was asked for by hand.
+type request struct {
+	*cron.Request
+	id    string
+	seen  clock.Instant // when it was told of
+	alone clock.Instant // since when there is nothing that it is about; 0: there is
+	sent  clock.Instant // when its end was last sent; 0: not yet
+	told  bool          // it has expired, and that has been said
+}
+
+// named returns what is known of a name, which may be no job.
+func (t *table) named(name string) *job {
+	j := t.jobs[name]
+	if j == nil {
+		j = &job{name: name}
+		t.jobs[name] = j
+	}
+	return j
+}
+
+// lives returns what goes on with j.
+func (t *table) lives(j *job) *live {
+	if j.live == nil {
+		j.live = &live{}
+		t.busy[j.name] = j
+	}
+	return j.live
+}
+
+// tidy forgets what is not needed any more.
+func (p *Planner) tidy(j *job) {
+	if l := j.live; l != nil && len(l.acts) == 0 && len(l.reqs) == 0 && len(l.open) == 0 && len(l.had) == 0 {
+		j.live = nil
+		delete(p.busy, j.name)
+	}
+	if j.rev == 0 && j.live == nil && p.jobs[j.name] == j {
+		p.agenda.set(j, 0)
+		delete(p.jobs, j.name)
+	}
+}
+
+// reread forgets what is to be told again.
+func (p *Planner) reread() {
+	p.whole = false
+	p.reading++
+	for _, j := range p.jobs {
+		j.memory = memory{}
+	}
+	p.nodes, p.load, p.paused = map[string]*cron.Node{}, map[string]int{}, false
+	for _, j := range p.busy {
+		for _, a := range j.live.acts {
+			a.Act = nil // what was noticed of it stays, if it is told of again
+		}
+		for _, r := range j.live.reqs {
+			r.Request = nil
+		}
+	}
+}
+
+// sync is called when the table is whole.
+func (p *Planner) sync(rev int64) {
+	p.rev = rev
+	if p.whole {
+		return
+	}
+	p.whole, p.wholeAt = true, p.wall()
+	for _, j := range p.sorted() {
+		if j.reading != p.reading && j.rev != 0 {
+			p.removed(j, rev)
+		}
+		if l := j.live; l != nil {
+			l.acts = slices.DeleteFunc(l.acts, func(a *act) bool { return a.Act == nil })
+			l.reqs = slices.DeleteFunc(l.reqs, func(r *request) bool { return r.Request == nil })
+			for _, a := range l.acts {
+				j.claimed(a)
+			}
+		}
+		p.reopen(j)
+		p.touch(j)
+	}
+}
+
+// sorted returns the jobs by name.
+func (t *table) sorted() []*job {
+	all := make([]*job, 0, len(t.jobs))
+	for _, name := range sortedKeys(t.jobs) {
+		all = append(all, t.jobs[name])
+	}
+	return all
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// put takes in that a key has a value.
+func (p *Planner) put(f Put) {
+	e := f.Entry
+	var err error
+	switch e.Kind {
+	case "job":
+		p.putJob(e.Name, f)
+	case "last":
+		m := cron.Memory{Rev: f.Rev}
+		if err = json.Unmarshal(f.Value, &m.Last); err == nil {
+			p.putLast(e.Name, m)
+		}
+	case "act":
+		var a *cron.Act
+		if a, err = cron.DecodeAct(e.Run, e.Waits, f.Value, f.Rev); err == nil {
+			p.putAct(a)
+		}
+	case "node":
+		n := &cron.Node{}
+		if err = json.Unmarshal(f.Value, n); err == nil {
+			n.ID, n.Rev, n.Lease = e.Name, f.Made, f.Lease
+			p.putNode(n)
+		}
+	case "req":
+		r := &cron.Request{Job: e.Name, ID: e.ID, Rev: f.Made}
+		if err = json.Unmarshal(f.Value, r); err == nil {
+			p.putRequest(r)
+		}
+	case "paused":
+		var by cron.Pause
+		p.paused, p.pausedAt = true, p.wall()
+		if json.Unmarshal(f.Value, &by) == nil && !by.At.IsZero() { // that it is there is what counts
+			p.pausedAt = min(p.pausedAt, nanos(by.At))
+		}
+		p.touchBusy()
+	case "resumed":
+		var r struct{ From, To time.Time }
+		if err = json.Unmarshal(f.Value, &r); err == nil {
+			p.resumed = pause{nanos(r.From), nanos(r.To)}
+		}
+	}
+	if err != nil {
+		p.say(Event{Event: "unreadable", Level: Warning, Job: e.Name, Reason: fmt.Sprintf("%s/%s%s: %v", e.Kind, e.Name, e.ID, err)})
+	}
+}
+
+// deleted takes in that a key is gone.
+func (p *Planner) deleted(f Deleted) {
+	switch e := f.Entry; e.Kind {
+	case "job":
+		if j := p.jobs[e.Name]; j != nil && j.rev != 0 {
+			p.removed(j, f.Rev)
+			p.touch(j)
+		}
+	case "last":
+		if j := p.jobs[e.Name]; j != nil {
+			p.remember(j, cron.Memory{})
+		}
+	case "act":
+		p.dropAct(e)
+	case "node":
+		if n := p.nodes[e.Name]; n != nil {
+			delete(p.nodes, e.Name)
+			p.sayPeer(n, "is gone")
+			p.touchBusy()
+		}
+	case "req":
+		if j := p.jobs[e.Name]; j != nil && j.live != nil {
+			j.live.reqs = slices.DeleteFunc(j.live.reqs, func(r *request) bool { return r.id == e.ID })
+			p.touch(j)
+		}
+	case "paused":
+		p.paused = false
+		p.touchBusy()
+	}
+}
+
+// touchBusy has all jobs looked at of which something goes on.
+func (p *Planner) touchBusy() {
+	for _, name := range sortedKeys(p.busy) {
+		p.touch(p.busy[name])
+	}
+}
+
+// putAct notes that a run is in progress.
+func (p *Planner) putAct(a *cron.Act) {
+	j := p.named(a.Job)
+	l := p.lives(j)
+	name := a.RunID.String()
+	is := l.act(name)
+	if is == nil {
+		is = &act{name: name}
+		l.acts = append(l.acts, is)
+	} else if is.Act != nil {
+		p.unload(is.Act)
+	}
+	if is.Act == nil || is.Rev != a.Rev {
+		is.seen, is.alone, is.sent = p.now.Up, 0, 0
+	}
+	is.Act = a
+	if !a.Waits {
+		p.load[a.Node]++
+	}
+	j.claimed(is)
+	p.taken(j, is)
+	p.touch(j)
+}
+
+// dropAct notes that a run is not in progress any more.
+func (p *Planner) dropAct(e keys.Entry) {
+	j := p.jobs[e.Run.Job]
+	if j == nil || j.live == nil {
+		return
+	}
+	name := e.Run.String()
+	a := j.live.act(name)
+	if a == nil || a.Act == nil || a.Waits != e.Waits { // the other marker has taken its place
+		return
+	}
+	p.unload(a.Act)
+	j.live.acts = slices.DeleteFunc(j.live.acts, func(is *act) bool { return is == a })
+	p.freed(j, a)
+	p.touch(j)
+}
+
+func (p *Planner) unload(a *cron.Act) {
+	if a.Waits {
+		return
+	}
+	if p.load[a.Node]--; p.load[a.Node] <= 0 {
+		delete(p.load, a.Node)
+	}
+}
+
+// putRequest notes that something is asked for.
+func (p *Planner) putRequest(q *cron.Request) {
+	j := p.named(q.Job)
+	l := p.lives(j)
+	p.touch(j)
+	for _, r := range l.reqs {
+		if r.id != q.ID {
+			continue
+		}
+		if r.Request != nil && r.Rev != q.Rev {
+			*r = request{id: q.ID, seen: p.now.Up}
+		}
+		r.Request = q
+		p.killMine(q)
+		return
+	}
+	l.reqs = append(l.reqs, &request{Request: q, id: q.ID, seen: p.now.Up})
+	p.killMine(q)
+}
+
+// putNode notes a runner.
+func (p *Planner) putNode(n *cron.Node) {
+	p.sayPeer(n, "has come")
+	p.nodes[n.ID] = n
+	p.meet(n)
+	p.touchBusy()
+}
+
+// sayPeer says that another runner, which is not in the table, comes or has gone.
+func (p *Planner) sayPeer(n *cron.Node, what string) {
+	if p.whole && n.ID != p.cfg.Node.ID && p.nodes[n.ID] == nil {
+		p.say(Event{Event: "peer", Level: Debug, Reason: n.ID + " " + what})
+	}
+}
+
+// parse reads a job and its schedule. Jobs with the same schedule share it, unless
+// their names are hashed into it.
+func (t *table) parse(raw []byte) (spec *cron.Job, s *schedule.Schedule, err error) {
+	if spec, err = cron.DecodeJob(raw); err != nil {
+		return nil, nil, err
+	}
+	if strings.Contains(spec.Schedule, "H") {
+		s, err = spec.Schedules()
+		return spec, s, err
+	}
+	anchor := ""
+	if spec.Anchor != nil {
+		anchor = spec.Anchor.String()
+	}
+	what := strings.Join([]string{spec.Schedule, spec.TZ, string(spec.DST), anchor}, "\x00")
+	s, ok := t.schedules[what]
+	if !ok {
+		if s, err = spec.Schedules(); err == nil && len(t.schedules) < 10000 {
+			t.schedules[what] = s
+		}
+	}
+	return spec, s, err
+}
+
+// putJob takes a job on, or a change of it.
+func (p *Planner) putJob(name string, f Put) {
+	j := p.named(name)
+	j.reading = p.reading
+	if j.rev == f.Rev {
+		return
+	}
+	before := *j
+	if before.rev != 0 && before.born != f.Made { // it was removed, and made again
+		p.withdraw(j, f.Rev, func(*tick) bool { return true })
+		before = job{}
+	}
+	if before.rev == 0 {
+		p.stored++
+	}
+	*j = job{name: name, rev: f.Rev, born: f.Made, reading: p.reading, live: j.live, at: j.at, wake: j.wake, touched: j.touched, queued: j.queued,
+		memory: j.memory, told: j.told}
+	if before.born != j.born {
+		j.told = 0
+		if before.born != 0 {
+			j.memory = memory{}
+		}
+	}
+	spec, sched, err := p.parse(f.Value)
+	if spec != nil { // with a schedule that is of no use it can still be run by hand
+		err = errors.Join(err, j.keep(*spec))
+	}
+	if err != nil {
+		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})
+	} else {
+		p.describe(j, spec, sched)
+	}
+	p.touch(j)
+	if !p.whole {
+		return
+	}
+	p.edited(j, &before)
+	next := "never due by itself"
+	if j.next != 0 {
+		next = "next at " + time.Unix(j.next, 0).UTC().Format(time.RFC3339)
+	}
+	p.say(Event{Event: "job", Level: Debug, Job: name, Reason: next})
+}
+
+// removed takes in that a job is gone.
+func (p *Planner) removed(j *job, rev int64) {
+	p.withdraw(j, rev, func(*tick) bool { return true })
+	*j = job{name: j.name, live: j.live, at: j.at, wake: j.wake, touched: j.touched, queued: j.queued}
+	p.stored--
+	p.say(Event{Event: "job", Level: Debug, Job: j.name, Reason: "removed"})
+}
+
+func (p *Planner) putLast(name string, m cron.Memory) {
+	p.remember(p.named(name), m)
+}
+
+// remember takes in what a job is remembered by.
+func (p *Planner) remember(j *job, m cron.Memory) {
+	j.memory = memory{last: epoch(m.Tick), ok: nanos(m.OK), ended: nanos(m.Ended), total: int32(m.Runs), fails: int32(m.Failures), lastRev: m.Rev}
+	if j.live != nil {
+		j.live.endID, j.live.ended = m.ID, nanos(m.Ended)
+		for _, a := range j.live.acts {
+			if a.Act != nil {
+				j.claimed(a)
+			}
+		}
+	}
+	p.touch(j)
+}

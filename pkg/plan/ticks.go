@@ -1,0 +1,470 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+)
+
+// tick is a tick that is open, or one of its several places.
+type tick struct {
+	id   keys.RunID
+	name string
+	at   int64 // its instant, seconds of UTC
+	due  int64 // nanoseconds of UTC
+	late int64 // when it is too late, likewise; 0: never, for it was missed, and is to be run all the same
+	from int64 // when this runner may claim it, likewise
+	turn int   // this runner's place among those that may claim it; -1: it may not
+
+	forAll  bool // it was missed, and is run for all that were
+	placed  bool // a runner was there that it may run on
+	blocked bool // a run was in progress when it came: it is over with that, if that goes on long enough
+}
+
+// missed reports whether t is run though it was missed: it waits for whatever is in
+// its way.
+func (t *tick) missed() bool { return t.late == 0 }
+
+// reopen derives the ticks that are open anew: of those that are neither known to be
+// over nor from before the job was as it is.
+func (p *Planner) reopen(j *job) {
+	if j.live != nil {
+		j.live.open = nil
+	}
+	j.next = 0
+	if j.sched == nil {
+		return
+	}
+	after, now := j.last, p.now.Wall.Unix()
+	// Of what nobody remembers, and of a clock that has been ahead, some may have been run,
+	// and others not: a claim tells.
+	if j.many || after > now {
+		after = min(after, j.oldest(p.wall())-1)
+	}
+	j.advance(max(after, j.since))
+}
+
+// oldest is the first tick that is not too late at an instant.
+func (j *job) oldest(now int64) int64 {
+	// Up: a tick in the second that has begun is too late as well.
+	return (now - j.late - j.splay + int64(time.Second) - 1) / int64(time.Second)
+}
+
+// advance sets j's next tick to the first after that second.
+func (j *job) advance(after int64) {
+	j.next = epoch(j.bounds().Next(j.sched, time.Unix(after, 0)))
+}
+
+// edited acts on an edit of a job.
+func (p *Planner) edited(j *job, before *job) {
+	switch {
+	case before.rev == 0:
+		p.reopen(j)
+	case j.moves == 0 || before.moves != j.moves || before.paused != j.paused || before.sched == nil:
+		p.withdraw(j, j.rev, func(*tick) bool { return true })
+		p.reopen(j)
+	case before.on != j.on: // who could not run what is due may be able to now
+		spec := j.bounds()
+		p.withdraw(j, j.rev, func(t *tick) bool { return spec.Expires != nil && !time.Unix(t.at, 0).Before(*spec.Expires) })
+		p.reopen(j)
+		if oldest := j.oldest(p.wall()); j.next != 0 && j.next < oldest { // what was missed has been dealt with
+			j.advance(oldest - 1)
+		}
+	default: // what is open stays so
+		j.next, j.told = before.next, before.told
+	}
+}
+
+// withdraw says of open ticks that they are not the job's any more.
+func (p *Planner) withdraw(j *job, rev int64, which func(*tick) bool) {
+	if j.live == nil {
+		return
+	}
+	var gone []*tick
+	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
+		if !which(t) || p.mine[t.name] != nil {
+			return false
+		}
+		gone = append(gone, t)
+		return true
+	})
+	if len(gone) == 0 || !p.first(j, cron.Placement{N: 1}) {
+		return
+	}
+	last := gone[len(gone)-1]
+	p.say(Event{Event: Withdrawn, Level: Info, Job: j.name, Tick: last.id.Tick, Count: len(gone), Reason: fmt.Sprintf("the job was changed, paused or removed at revision %d before it was claimed", rev)})
+}
+
+// openTicks opens the ticks that are due.
+func (l *looking) openTicks() {
+	p, j := l.p, l.j
+	for j.sched != nil && j.next != 0 && j.dueAt(j.next) <= p.wall() {
+		spec, place := l.spec()
+		if spec == nil {
+			j.next = 0
+			return
+		}
+		if j.dueAt(j.next) < p.wall()-j.late {
+			oldest := j.oldest(p.wall())
+			end := oldest
+			if spec.Expires != nil { // a tick at that instant is none
+				end = min(end, spec.Expires.Add(time.Second-1).Unix())
+			}
+			missed := j.missed(j.next-1, end)
+			j.advance(oldest - 1)
+			l.misfire(missed)
+			continue
+		}
+		at := j.next
+		j.advance(at)
+		l.offer(at, place)
+	}
+	if j.next != 0 {
+		l.at(j.dueAt(j.next))
+	}
+}
+
+// misfire applies the job's rule to the last ticks that are too late.
+func (l *looking) misfire(missed []time.Time) {
+	p, j := l.p, l.j
+	spec, place := l.spec()
+	missed = slices.DeleteFunc(missed, func(t time.Time) bool { return p.inPause(j.dueAt(t.Unix())) })
+	if len(missed) == 0 {
+		return
+	}
+	last := missed[len(missed)-1]
+	if p.first(j, cron.Placement{N: 1}) && last.Unix() > j.told {
+		p.say(Event{Event: Missed, Level: Warning, Job: j.name, Tick: last.UTC(), Count: len(missed),
+			Reason: "too late by more than the job's deadline; misfire is " + string(spec.Misfires())})
+	}
+	j.told = max(j.told, last.Unix())
+	switch spec.Misfires() {
+	case cron.MisfireSkip:
+		return
+	case cron.MisfireOnce:
+		missed = missed[len(missed)-1:]
+	}
+	for _, t := range missed {
+		l.open(t.Unix(), place, true)
+	}
+}
+
+// inPause reports whether no job was to run at an instant.
+func (p *Planner) inPause(due int64) bool {
+	return p.paused && due > p.pausedAt || p.resumed.to != 0 && due >= p.resumed.from && due <= p.resumed.to
+}
+
+// offer opens a tick that is due.
+func (l *looking) offer(at int64, place cron.Placement) {
+	p, j := l.p, l.j
+	if p.inPause(j.dueAt(at)) {
+		if p.first(j, cron.Placement{N: 1}) {
+			p.say(Event{Event: Withdrawn, Level: Debug, Job: j.name, Tick: time.Unix(at, 0).UTC(), Count: 1, Reason: "all jobs are paused"})
+		}
+		return
+	}
+	l.open(at, place, false)
+}
+
+// open opens a tick, in each of its places that concern this runner: where it may
+// claim it, or is the one to say what became of it.
+func (l *looking) open(at int64, place cron.Placement, missed bool) {
+	p, j := l.p, l.j
+	nodes := p.eligible(place)
+	id := keys.RunID{Job: j.name, Tick: time.Unix(at, 0).UTC()}
+	add := func(where string, turn int) {
+		id.Place = where
+		t := &tick{id: id, name: id.String(), at: at, due: j.dueAt(at), turn: turn, placed: len(nodes) > 0}
+		if t.late = t.due + j.late; missed {
+			t.late = 0
+		}
+		if p.mine[t.name] != nil || j.live.act(t.name) != nil {
+			return
+		}
+		if turn >= 0 {
+			t.from = t.due + int64(turn)*int64(p.cfg.Hedge)
+			if missed {
+				t.from = p.wall() + int64(turn)*int64(p.cfg.Hedge)
+			}
+			p.say(Event{Event: Due, Level: Debug, Job: j.name, Run: t.name, Tick: id.Tick, Count: turn + 1})
+		}
+		p.lives(j).open = append(p.lives(j).open, t)
+	}
+	switch {
+	case place.All:
+		here := slices.DeleteFunc(nodes, func(n *cron.Node) bool { return n.Host != p.cfg.Node.Host })
+		if turn := p.rank(here, j.name, 0); turn >= 0 {
+			add("@"+p.cfg.Node.Host, turn)
+			return
+		}
+	case place.N > 1:
+		if p.rank(nodes, j.name, 0) >= 0 {
+			for i := range place.N {
+				add("#"+strconv.Itoa(i), p.rank(nodes, j.name, i))
+			}
+			return
+		}
+	default:
+		turn := p.rank(nodes, j.name, 0)
+		if turn >= 0 {
+			add("", turn)
+			if spec, _ := l.spec(); missed && spec.Misfires() == cron.MisfireOnce {
+				t := j.live.open[len(j.live.open)-1]
+				t.forAll = t.id == id
+			}
+			return
+		}
+	}
+	// Somebody has to say what becomes of it, if none of those that may claim it does.
+	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && p.first(j, cron.Placement{N: 1}) && (!j.many || j.dueAt(at) > p.wholeAt) {
+		add("", -1)
+	}
+}
+
+// rank is this runner's place among those that may claim; -1: none. Of N instances the
+// i'th is for the i'th runner.
+func (p *Planner) rank(nodes []*cron.Node, what string, i int) int {
+	all := order(nodes, p.load, what, p.cfg.Placement)
+	me := slices.IndexFunc(all, func(n *cron.Node) bool { return n.ID == p.cfg.Node.ID })
+	if me < 0 {
+		return -1
+	}
+	return ((me-i)%len(all) + len(all)) % len(all)
+}
+
+// first reports whether of those that a job may run on this runner comes first: it
+// says what became of a tick.
+func (p *Planner) first(j *job, place cron.Placement) bool {
+	return p.rank(p.eligible(place), j.name, 0) == 0
+}
+
+// turn is how long after the others this runner does what any of them may do.
+func (p *Planner) turn(what string) time.Duration {
+	return time.Duration(max(p.rank(p.eligible(cron.Placement{N: 1}), what, 0), 0)) * p.cfg.Hedge
+}
+
+// ticks looks at the open ticks.
+func (l *looking) ticks() {
+	p, j := l.p, l.j
+	if j.live == nil || len(j.live.open) == 0 {
+		return
+	}
+	spec, place := l.spec()
+	if spec == nil {
+		j.live.open = nil
+		return
+	}
+	l.capMissed()
+	waits := map[string]bool{} // the places where an earlier tick goes first
+	all := j.live.open
+	j.live.open = nil
+	var stay []*tick
+	for _, t := range all {
+		if l.tick(t, spec, place, waits) {
+			stay = append(stay, t)
+		}
+	}
+	if len(stay) > 0 || j.live != nil && len(j.live.open) > 0 {
+		p.lives(j).open = append(stay, p.lives(j).open...)
+	}
+}
+
+// capMissed keeps the latest of the ticks that are run though they were missed.
+func (l *looking) capMissed() {
+	n := 0
+	for _, t := range l.j.live.open {
+		if t.missed() {
+			n++
+		}
+	}
+	l.j.live.open = slices.DeleteFunc(l.j.live.open, func(t *tick) bool {
+		if !t.missed() || n <= cron.MisfireCap || l.p.mine[t.name] != nil {
+			return false
+		}
+		n--
+		return true
+	})
+}
+
+// tick looks at one open tick, and reports whether it stays so.
+func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[string]bool) bool {
+	p, j := l.p, l.j
+	if p.mine[t.name] != nil { // its claim is under way
+		waits[t.id.Place] = true
+		return true
+	}
+	if !j.many && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
+		if !t.blocked && p.first(j, place) {
+			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "a later tick of the job has been run"})
+		}
+		return false
+	}
+	t.blocked = false
+	if j.live.hasHad(t) {
+		return false
+	}
+	goesAfter := waits[t.id.Place] && spec.Overlaps() != cron.Allow
+	if t.missed() && spec.Overlaps() != cron.Allow {
+		waits[t.id.Place] = true
+	}
+	rivals := j.inProgress(t.id)
+	if spec.Overlaps() == cron.Allow {
+		rivals = nil
+	}
+	if spec.Overlaps() == cron.Forbid && l.skips(t, rivals) {
+		return false
+	}
+	if !t.missed() && p.wall() > t.late {
+		return l.tooLate(t, spec, place)
+	}
+	if !t.missed() {
+		l.at(t.late + 1)
+	}
+	switch {
+	case t.turn < 0:
+		t.placed = t.placed || len(p.eligible(place)) > 0
+		return !t.placed || !place.All && place.N == 1
+	case p.paused, goesAfter: // until what is in the way goes
+	case t.from > p.wall():
+		l.at(t.from)
+	case len(rivals) > 0:
+		if spec.Overlaps() == cron.Replace && !t.missed() {
+			for _, a := range rivals {
+				l.replace(a, t.id)
+			}
+		}
+	case !slices.ContainsFunc(p.eligible(place), func(n *cron.Node) bool { return n.ID == p.cfg.Node.ID }):
+	case p.full():
+		p.enqueue(j)
+	default:
+		l.claim(&own{id: t.id, due: fromNanos(t.due), late: t.late, tick: t}, spec, cron.Claim{})
+		waits[t.id.Place] = true
+	}
+	return true
+}
+
+// skips reports whether a tick is over because of a run in progress that it came
+// during. As long as that is another's, who knows better when it has ended, it is kept.
+func (l *looking) skips(t *tick, rivals []*act) bool {
+	for _, a := range rivals {
+		if t.due < a.Claimed.UnixNano() {
+			continue
+		}
+		if m := l.p.mine[a.name]; m != nil && !m.over {
+			m.skip(t)
+			l.p.say(Event{Event: Skipped, Level: Info, Job: t.id.Job, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "still running: " + a.name + " on " + a.Host})
+			return true
+		}
+		t.blocked = true
+	}
+	return false
+}
+
+// freed acts on runs that have ended: what came while they ran is over with them.
+func (l *looking) freed() {
+	p, j := l.p, l.j
+	if j.live == nil || len(j.live.freed) == 0 {
+		return
+	}
+	spec, _ := l.spec()
+	for _, a := range j.live.freed {
+		if spec == nil || spec.Overlaps() != cron.Forbid {
+			continue
+		}
+		ended := p.wall()
+		if j.live.endID == a.ID() && j.live.ended < ended {
+			ended = j.live.ended
+		}
+		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
+			return p.mine[t.name] == nil && (isManual(a.RunID) || a.Place == "" || a.Place == t.id.Place) &&
+				t.due >= a.Claimed.UnixNano() && t.due <= ended
+		})
+	}
+	j.live.freed = nil
+}
+
+// tooLate gives up on a tick, or has it run as one that was missed, and reports
+// whether it stays open.
+func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
+	p, j := l.p, l.j
+	if t.blocked { // skipped: who has the run counts it
+		return false
+	}
+	if said := t.late + int64(verdict); p.wall() < said {
+		l.at(said)
+		return true
+	}
+	nodes := p.eligible(place)
+	e := Event{Event: Missed, Level: Warning, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1,
+		Reason: "it could not be started within the job's deadline: no slot was free, or the runners stood by"}
+	tell := p.rank(nodes, j.name, 0) == 0
+	if len(nodes) == 0 {
+		tell = p.first(j, cron.Placement{N: 1})
+	}
+	switch {
+	case p.paused:
+		e.Event, e.Level, e.Reason = Withdrawn, Debug, "all jobs are paused"
+	case len(nodes) == 0 && !t.placed:
+		e.Event, e.Reason = Unplaced, "no runner is there that the job may run on: "+spec.On
+	case len(rivalsNow(j, t, spec)) > 0:
+		e.Event, e.Level, e.Reason = Skipped, Info, "still running: "+rivalsNow(j, t, spec)[0].name
+	case t.turn >= 0 && spec.Misfires() != cron.MisfireSkip:
+		if e.Reason += "; misfire is " + string(spec.Misfires()); tell {
+			p.say(e)
+		}
+		t.late, t.from = 0, p.wall()
+		t.forAll = spec.Misfires() == cron.MisfireOnce
+		if t.forAll { // for those before it, too
+			j.live.open = slices.DeleteFunc(j.live.open, func(o *tick) bool { return o.forAll && p.mine[o.name] == nil })
+		}
+		p.touch(j)
+		return true
+	}
+	if tell {
+		j.told = max(j.told, t.at)
+		p.say(e)
+	}
+	return false
+}
+
+func rivalsNow(j *job, t *tick, spec *cron.Job) []*act {
+	if spec.Overlaps() == cron.Allow {
+		return nil
+	}
+	return j.inProgress(t.id)
+}
+
+// taken acts on a marker: what it is about is claimed, and of the one tick for all
+// that a job has missed each runner has an idea of its own.
+func (p *Planner) taken(j *job, a *act) {
+	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
+		if t.name != a.name && !t.forAll || p.mine[t.name] != nil {
+			return false
+		}
+		if t.name == a.name && t.turn >= 0 && a.Node != p.cfg.Node.ID {
+			p.passed(t.id, a.Host)
+		}
+		return true
+	})
+}
+
+// passed says that a run for which this runner would have had a turn is another's.
+func (p *Planner) passed(id keys.RunID, host string) {
+	p.say(Event{Event: Passed, Level: Debug, Job: id.Job, Run: id.String(), Tick: id.Tick, Reason: "claimed by " + host})
+}
+
+// freed notes that a run of j is not in progress any more.
+func (p *Planner) freed(j *job, a *act) {
+	if j.has(a.JobRev) {
+		j.live.freed = append(j.live.freed, a)
+	}
+}
+
+// hasHad reports whether this runner has had another of the places of t's tick.
+func (l *live) hasHad(t *tick) bool {
+	return len(t.id.Place) > 0 && t.id.Place[0] == '#' && slices.Contains(l.had, t.at)
+}
