@@ -30,9 +30,7 @@ type Ledger struct {
 func NewLedger(ctx context.Context, c *etcd.Client, k keys.Cron, node Node) *Ledger {
 	ctx, stop := context.WithCancel(ctx)
 	l := &Ledger{keys: k, stop: stop, results: newBatcher(c, nil, nil)}
-	l.claims = newBatcher(c, []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(k.Node(node.ID)), "=", node.Rev),
-	}, nil)
+	l.claims = newBatcher(c, []clientv3.Cmp{Guard(k, node)}, nil)
 	l.wg.Go(func() { l.claims.run(ctx) })
 	l.wg.Go(func() { l.results.run(ctx) })
 	return l
@@ -75,22 +73,25 @@ var (
 // Rev of the record, for ours, is the fencing token: it grows with each claim of
 // a job.
 func (l *Ledger) Claim(c Claim) (*Run, error) {
-	a := l.claims.do(c.Run.Job, c.op(l.keys), linger)
+	a := l.claims.do(c.Run.Job, c.Op(l.keys), linger)
 	switch {
 	case a.err != nil:
 		return nil, a.err
 	case a.outer != nil:
 		return nil, ErrNode
-	case a.inner.Succeeded:
-		run := *c.Run
-		run.Rev = a.rev
-		return &run, nil
 	}
-	return c.refused(a.inner)
+	return c.Answer(a.inner, a.rev)
 }
 
-// op is the transaction of c. Its comparisons are the promise of this package.
-func (c Claim) op(k keys.Cron) clientv3.Op {
+// Guard is the comparison that guards each transaction with claims: the runner's key
+// is there, and the one that it has made. Where it fails the answer is ErrNode.
+func Guard(k keys.Cron, n Node) clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(k.Node(n.ID)), "=", n.Rev)
+}
+
+// Op is the transaction of c, which is to be put into one that Guard guards. Its
+// comparisons are the promise of this package.
+func (c Claim) Op(k keys.Cron) clientv3.Op {
 	id := c.Run.RunID
 	run, act := k.Run(id), k.Act(id)
 	then := []clientv3.Op{
@@ -135,6 +136,17 @@ func rivals(k keys.Cron, id keys.RunID) []etcd.Range {
 		return []etcd.Range{etcd.Prefix(all)}
 	}
 	return []etcd.Range{etcd.Prefix(k.ActsOf(id.Job, id.Place)), {From: all + "0", To: all + ":"}}
+}
+
+// Answer is what Ledger.Claim returns: r is etcd's answer to Op, rev that of the whole
+// transaction.
+func (c Claim) Answer(r *clientv3.TxnResponse, rev int64) (*Run, error) {
+	if !r.Succeeded {
+		return c.refused(r)
+	}
+	run := *c.Run
+	run.Rev = rev
+	return &run, nil
 }
 
 // refused says why c was refused, or by whom it was forestalled.
@@ -199,10 +211,11 @@ var ErrSuperseded = errors.New("the run's record has been replaced")
 
 // Settle ends an attempt. That it has been settled in this way before is no
 // error. It asks until the answer is definite. Where the job was removed
-// meanwhile, the record goes with the marker.
+// meanwhile, the record goes with the marker. Where the run has been recorded as lost
+// meanwhile, and nobody has tried again, its true end takes the place of that.
 func (l *Ledger) Settle(s Settlement) error {
 	return s.settle(func() (*clientv3.TxnResponse, error) {
-		a := l.results.do(s.Run.Job, s.op(l.keys), max(s.Wait, linger))
+		a := l.results.do(s.Run.Job, s.Op(l.keys), max(s.Wait, linger))
 		return a.inner, a.err
 	})
 }
@@ -211,7 +224,7 @@ func (l *Ledger) Settle(s Settlement) error {
 func Settle(ctx context.Context, c *etcd.Client, k keys.Cron, s Settlement) error {
 	return s.settle(func() (*clientv3.TxnResponse, error) {
 		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-			return m.KV().Txn(ctx).Then(s.op(k)).Commit()
+			return m.KV().Txn(ctx).Then(s.Op(k)).Commit()
 		})
 		if err != nil {
 			return nil, err
@@ -220,27 +233,18 @@ func Settle(ctx context.Context, c *etcd.Client, k keys.Cron, s Settlement) erro
 	})
 }
 
-// settle commits s, again as often as the job is remembered by something else than
-// was thought.
+// settle commits s, as often as it takes.
 func (s *Settlement) settle(commit func() (*clientv3.TxnResponse, error)) error {
 	for {
 		r, err := commit()
 		if err != nil {
 			return err
 		}
-		err = s.outcome(r)
-		var moved *memoryMoved
-		if !errors.As(err, &moved) {
+		if again, err := s.Answer(r); !again {
 			return err
 		}
-		s.Memory = &moved.is
 	}
 }
-
-// memoryMoved: the job is remembered by something else.
-type memoryMoved struct{ is Memory }
-
-func (*memoryMoved) Error() string { return "the job is remembered by something else by now" }
 
 // Abandon rewrites the record of a run, which is of revision rev, and its marker
 // so that it names no runner: whoever is there records it as lost. That it has
@@ -255,7 +259,8 @@ func Abandon(ctx context.Context, c *etcd.Client, k keys.Cron, run *Run, rev int
 	return err
 }
 
-func (s Settlement) op(k keys.Cron) clientv3.Op {
+// Op is the transaction of s.
+func (s *Settlement) Op(k keys.Cron) clientv3.Op {
 	id := s.Run.RunID
 	run, act := k.Run(id), k.Act(id)
 	is := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(run), "=", s.Rev)}
@@ -302,29 +307,56 @@ func (s Settlement) op(k keys.Cron) clientv3.Op {
 		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)}, gone, nil)))
 }
 
-func (s Settlement) outcome(r *clientv3.TxnResponse) error {
+// Answer is what Settle returns: r is etcd's answer to Op. Or s was not what etcd has
+// by now, has been changed accordingly, and is to be sent again.
+func (s *Settlement) Answer(r *clientv3.TxnResponse) (again bool, _ error) {
 	if r.Succeeded {
-		return nil
+		return false, nil
 	}
 	kvs := rangeOf(r, 0).Kvs
 	if len(kvs) == 0 {
-		return fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
+		return false, fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
 	}
-	if kvs[0].ModRevision == s.Rev && s.Memory != nil {
-		is := Memory{}
-		for _, kv := range rangeOf(r, 1).Kvs {
-			is.Rev = kv.ModRevision
-			_ = json.Unmarshal(kv.Value, &is.Last) // what cannot be read is replaced
-		}
-		if is.Rev != s.Memory.Rev {
-			return &memoryMoved{is}
-		}
+	if kvs[0].ModRevision == s.Rev && s.remembered(r) {
+		return true, nil
 	}
-	_, err := DecodeRun(s.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
-	if err == nil && string(kvs[0].Value) != s.Run.Encode() {
-		err = fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
+	is, err := DecodeRun(s.Run.RunID, kvs[0].Value, kvs[0].ModRevision)
+	switch {
+	case err != nil, string(kvs[0].Value) == s.Run.Encode():
+		return false, err
+	case is.Rev != s.Rev && is.State == Lost && is.Claim == s.Run.Claim && s.Run.State != Lost:
+		s.found(is)
+		s.remembered(r)
+		return true, nil
 	}
-	return err
+	return false, fmt.Errorf("%s: %w", s.Run.RunID, ErrSuperseded)
+}
+
+// remembered takes over what the job is remembered by, and reports whether that is
+// something else than was thought.
+func (s *Settlement) remembered(r *clientv3.TxnResponse) bool {
+	if s.Memory == nil || len(r.Responses) < 3 { // it was not asked for
+		return false
+	}
+	is := Memory{}
+	for _, kv := range rangeOf(r, 1).Kvs {
+		is.Rev = kv.ModRevision
+		_ = json.Unmarshal(kv.Value, &is.Last) // what cannot be read is replaced
+	}
+	moved := is.Rev != s.Memory.Rev
+	s.Memory = &is
+	return moved
+}
+
+// found makes s the end of a run that is not lost after all. One that was to be tried
+// again has been given up by who recorded the loss: that stays.
+func (s *Settlement) found(lost *Run) {
+	s.Rev, s.Counted = lost.Rev, true
+	if s.Run.State == Retrying {
+		run := *s.Run
+		run.State, run.RetryAt = Failed, time.Time{}
+		s.Run, s.Memory = &run, &Memory{Rev: -1} // what there is is found out
+	}
 }
 
 // rangeOf is what the i'th operation of r has read.

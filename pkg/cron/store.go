@@ -21,6 +21,18 @@ import (
 type Store struct {
 	C    *etcd.Client
 	Keys keys.Cron
+	// Stage, if not nil, stands in for C, for this machine's clock, and for chance.
+	Stage Stage
+}
+
+// Stage is what a Store stands on where there is no etcd but a model of one.
+type Stage interface {
+	// Do returns etcd's definite answer.
+	Do(ctx context.Context, op clientv3.Op) (clientv3.OpResponse, error)
+	// Now is the time on the clock of who uses the Store.
+	Now() time.Time
+	// ID returns a new id of 8 hexadecimal digits.
+	ID() string
 }
 
 // Answers of a Store that are no trouble of etcd's. They come wrapped, after the
@@ -263,12 +275,20 @@ func (r *reader) scan(dir string, each func(*mvccpb.KeyValue)) {
 }
 
 func (s Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if s.Stage != nil {
+		r, err := s.Stage.Do(ctx, clientv3.OpGet(key, opts...))
+		return r.Get(), err
+	}
 	return etcd.Do(ctx, s.C, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
 		return m.KV().Get(ctx, key, opts...)
 	})
 }
 
 func (s Store) txn(ctx context.Context, cmps []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+	if s.Stage != nil {
+		r, err := s.Stage.Do(ctx, clientv3.OpTxn(cmps, then, otherwise))
+		return r.Txn(), err
+	}
 	return etcd.Do(ctx, s.C, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
 	})
@@ -348,6 +368,9 @@ func (e *WrongClock) Error() string {
 
 // now is the time to write into a job or a request. Errors: *WrongClock.
 func (s Store) now(ctx context.Context) (time.Time, error) {
+	if s.Stage != nil {
+		return s.Stage.Now().UTC(), nil
+	}
 	look, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	ahead, err := s.C.Ahead(look, time.Now)
@@ -355,4 +378,19 @@ func (s Store) now(ctx context.Context) (time.Time, error) {
 		return time.Time{}, &WrongClock{ahead}
 	}
 	return time.Now().UTC(), nil
+}
+
+// wall is now unchecked.
+func (s Store) wall() time.Time {
+	if s.Stage != nil {
+		return s.Stage.Now().UTC()
+	}
+	return time.Now().UTC()
+}
+
+func (s Store) newID() string {
+	if s.Stage != nil {
+		return s.Stage.ID()
+	}
+	return newID()
 }

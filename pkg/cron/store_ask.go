@@ -34,7 +34,7 @@ func (s Store) RunNow(ctx context.Context, job, id, by string, expires time.Time
 		r.Expires = r.At.Add(j.Lateness())
 	}
 	if id == "" {
-		r.ID = newID()
+		r.ID = s.newID()
 		_, err := s.ask(ctx, r)
 		return r.RunID(), err
 	}
@@ -110,7 +110,7 @@ func (s Store) Withdraw(ctx context.Context, id keys.RunID) (bool, error) {
 // by is who asks. Errors: ErrNotRunning, ErrNoRun.
 func (s Store) Kill(ctx context.Context, id keys.RunID, by string) error {
 	markers := []string{s.Keys.Act(id), s.Keys.Retry(id)}
-	req := Request{Job: id.Job, ID: newID(), Action: Kill, Run: id.ID(), By: by, At: time.Now().UTC()}
+	req := Request{Job: id.Job, ID: s.newID(), Action: Kill, Run: id.ID(), By: by, At: s.wall()}
 	put := clientv3.OpPut(s.Keys.Request(id.Job, req.ID), req.Encode())
 	r, err := s.txn(ctx, []clientv3.Cmp{exists(markers[0])}, []clientv3.Op{put}, []clientv3.Op{
 		clientv3.OpTxn([]clientv3.Cmp{exists(markers[1])}, []clientv3.Op{put}, nil),
@@ -145,7 +145,7 @@ func (s Store) Submit(ctx context.Context, j *Job, by string) (keys.RunID, error
 	if err != nil {
 		return keys.RunID{}, err
 	}
-	r := Request{Job: j.Name, ID: newID(), Action: RunNow, By: by, At: now}
+	r := Request{Job: j.Name, ID: s.newID(), Action: RunNow, By: by, At: now}
 	if j.Deadline > 0 {
 		r.Expires = now.Add(j.Lateness())
 	}

@@ -9,7 +9,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"conch/pkg/etcd"
 	"conch/pkg/keys"
 )
 
@@ -201,7 +200,7 @@ func (j *Stored) withPaused(paused bool, now time.Time) (string, error) {
 // PauseAll keeps every runner from starting anything. It reports whether nobody
 // had done so before.
 func (s Store) PauseAll(ctx context.Context, by string) (bool, error) {
-	put, err := s.swap(ctx, s.Keys.Paused(), Absent, encode(Pause{By: by, At: time.Now().UTC()}))
+	put, err := s.swap(ctx, s.Keys.Paused(), Absent, encode(Pause{By: by, At: s.wall()}))
 	return put > 0, err
 }
 
@@ -223,9 +222,6 @@ func (s Store) ResumeAll(ctx context.Context) (bool, error) {
 // Restored tells the runners that stand by because etcd's revision went back
 // that they may go on; by is who says so.
 func (s Store) Restored(ctx context.Context, by string) error {
-	word := encode(Pause{By: by, At: time.Now().UTC()})
-	_, err := etcd.Do(ctx, s.C, func(ctx context.Context, m *etcd.Member) (*clientv3.PutResponse, error) {
-		return m.KV().Put(ctx, s.Keys.Restored(), word)
-	})
+	_, err := s.txn(ctx, nil, []clientv3.Op{clientv3.OpPut(s.Keys.Restored(), encode(Pause{By: by, At: s.wall()}))}, nil)
 	return err
 }

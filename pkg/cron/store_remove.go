@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -50,7 +49,7 @@ func (s Store) killAll(name string, live []Act, by string) []clientv3.Op {
 	var put []string
 	if by != "" {
 		for _, a := range live {
-			r := Request{Job: name, ID: newID(), Action: Kill, Run: a.ID(), By: by, At: time.Now().UTC()}
+			r := Request{Job: name, ID: s.newID(), Action: Kill, Run: a.ID(), By: by, At: s.wall()}
 			put = append(put, s.Keys.Request(name, r.ID))
 			ops = append(ops, clientv3.OpPut(s.Keys.Request(name, r.ID), r.Encode()))
 		}

@@ -197,7 +197,7 @@ func TestRemove(t *testing.T) {
 func (w *shop) claims(name string, rev int64, at time.Time) bool {
 	w.t.Helper()
 	c := Claim{Run: &Run{RunID: keys.RunID{Job: name, Tick: at}, State: Running, Claim: "c"}, JobRev: rev, Forbid: true}
-	r, err := w.admin.Txn(w.ctx).Then(c.op(w.Keys)).Commit()
+	r, err := w.admin.Txn(w.ctx).Then(c.Op(w.Keys)).Commit()
 	if err != nil {
 		w.t.Fatal(err)
 	}
