@@ -38,7 +38,7 @@ var layers = []layer{
 	{"pkg/hold", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease"},
 	{"pkg/cron", "pkg/clock pkg/etcd pkg/fence pkg/keys pkg/lease pkg/nearest pkg/schedule"},
 	{"pkg/plan", "pkg/clock pkg/cron pkg/keys pkg/schedule"},
-	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/proc pkg/proc/hear pkg/schedule pkg/stream"},
+	{"pkg/runner", "pkg/clock pkg/cron pkg/etcd pkg/fence pkg/guard pkg/keys pkg/lease pkg/plan pkg/proc pkg/proc/hear pkg/schedule pkg/stream"},
 	{"pkg/jobfile", "pkg/cron pkg/keys pkg/schedule"},
 	{"pkg/status", "pkg/cron pkg/etcd pkg/fence pkg/hold pkg/keys pkg/schedule"},
 

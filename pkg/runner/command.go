@@ -195,12 +195,21 @@ type lastWill struct {
 	Over time.Time   `json:"over"`
 }
 
+// tick is up to where the job's ticks are over with this run: one that was asked for is
+// on no schedule, and by the clock of who has asked.
+func (r *running) tick() time.Time {
+	if _, manual := r.run.Request(); manual {
+		return time.Time{}
+	}
+	return r.run.Tick
+}
+
 // epilogue is what the sentinel becomes when this process has been killed and
 // the run's tree is empty.
 func (r *running) epilogue() (*proc.Epilogue, error) {
 	run := *r.run
 	spec := &cron.Job{Name: r.spec.Name, Retry: r.spec.Retry, OnFailure: r.spec.OnFailure}
-	b, err := json.Marshal(lastWill{r.cfg.Etcd.Config(), r.cron, run.ID(), spec, &run, run.Rev, r.over()})
+	b, err := json.Marshal(lastWill{r.cfg.Etcd.Config(), r.cron, run.ID(), spec, &run, run.Rev, r.tick()})
 	if err != nil {
 		return nil, err
 	}

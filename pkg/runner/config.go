@@ -6,14 +6,15 @@ import (
 	"conch/pkg/cron"
 	"conch/pkg/etcd"
 	"conch/pkg/keys"
+	"conch/pkg/plan"
 	"conch/pkg/proc/hear"
 )
 
-// The placements: whom the runners let go first.
+// The placements: whom the runners let go first. See pkg/plan.
 const (
-	Spread      = "spread"       // each job has a home, and jobs spread evenly over runners
-	Capacity    = "capacity"     // likewise, in proportion to their slots
-	LeastLoaded = "least-loaded" // whoever has the smallest part of its slots taken
+	Spread      = plan.Spread
+	Capacity    = plan.Capacity
+	LeastLoaded = plan.LeastLoaded
 )
 
 // Config is what a runner is told. The zero value of a field is not its default.
@@ -59,29 +60,17 @@ const (
 	Settled     = "settled"      // etcd has it
 )
 
-// Event is a step in a runner's life, or in that of a run.
-type Event struct {
-	Event  string    `json:"event"`
-	Time   time.Time `json:"time"` // UTC
-	Level  Level     `json:"-"`
-	Job    string    `json:"job,omitempty"`
-	Run    string    `json:"run,omitempty"`
-	Tick   time.Time `json:"tick,omitzero"`
-	Trace  string    `json:"trace,omitempty"`
-	Late   float64   `json:"late,omitempty"` // seconds from when it was due
-	State  string    `json:"state,omitempty"`
-	Reason string    `json:"reason,omitempty"`
-	Count  int       `json:"count,omitempty"`
-}
-
-// Level says how much an event matters, in syslog's numbers.
-type Level int
+// Event and Level are those of pkg/plan.
+type (
+	Event = plan.Event
+	Level = plan.Level
+)
 
 // The levels.
 const (
-	Error   Level = 3
-	Warning Level = 4
-	Notice  Level = 5
-	Info    Level = 6
-	Debug   Level = 7
+	Error   = plan.Error
+	Warning = plan.Warning
+	Notice  = plan.Notice
+	Info    = plan.Info
+	Debug   = plan.Debug
 )

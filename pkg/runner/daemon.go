@@ -15,6 +15,7 @@ import (
 	"conch/pkg/etcd"
 	"conch/pkg/guard"
 	"conch/pkg/lease"
+	"conch/pkg/plan"
 	"conch/pkg/proc"
 	"conch/pkg/proc/hear"
 )
@@ -86,13 +87,13 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.Seam == nil {
 		cfg.Seam = func(string) {}
 	}
-	d := &daemon{cfg: cfg, skewed: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 8)}
+	d := &daemon{cfg: cfg, poked: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 8)}
 	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
 	var err error
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
 		return nil, err
 	}
-	d.seen, d.identity = d.spool.state.Rev, d.spool.state.Cluster
+	d.trust = plan.Trust{Rev: d.spool.state.Rev, Cluster: d.spool.state.Cluster}
 	return &Runner{d}, nil
 }
 
@@ -110,7 +111,7 @@ func (r *Runner) Stats() Stats {
 	return all
 }
 
-// stuckAfter is how long the planner may take to go round.
+// stuckAfter is how long the loop may take to go round.
 const stuckAfter = 30 * time.Second
 
 // Alive reports whether the runner goes on deciding what is to be done; while
@@ -168,7 +169,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // replaced acts on endpoints that are unfit. Those that a runner began with are a
 // mistake, and the error is returned. Where all are of another cluster later, the one
 // before was replaced, and nothing runs any more: the runner goes over to it, and
-// stands by there; see sawRevision.
+// stands by there; see plan.Trust.
 func (d *daemon) replaced(err error) error {
 	var other *etcd.OtherCluster
 	switch {
@@ -221,19 +222,16 @@ type daemon struct {
 	begun  bool         // a session has begun, at some time
 	unsure atomic.Int32 // trees that could not be proven dead
 
-	beat   atomic.Int64 // when the planner last went round; 0: there is none
+	beat   atomic.Int64 // when the loop last went round; 0: there is none
 	saying sync.Mutex
 
-	mu       sync.Mutex
-	skew     string // why the clock is not to be trusted
-	rolled   string // why etcd is not
-	seen     int64  // the highest revision of etcd's that was seen
-	noticed  int64  // the revision at which rolled was found
-	offered  uint64 // that of the one there is now, if that is another
-	identity uint64 // the id of the cluster that was seen
-	skewed   chan struct{}
-	more     chan struct{} // a further signal
-	recheck  chan struct{} // the clock is to be compared at once
+	mu      sync.Mutex
+	trust   plan.Trust // in etcd
+	skew    string     // why the clock is not to be trusted
+	lack    lack
+	poked   chan struct{} // standby may have changed
+	more    chan struct{} // a further signal
+	recheck chan struct{} // the clock is to be compared at once
 }
 
 // now is the wall clock: without what Go adds to it, for it is compared with
@@ -251,122 +249,6 @@ func (d *daemon) say(e Event) {
 	}
 	e.Time = d.now().UTC()
 	d.cfg.Said(e)
-}
-
-// standby says why nothing is taken on at present; empty: it is.
-func (d *daemon) standby() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.rolled != "" {
-		return d.rolled
-	}
-	return d.skew
-}
-
-// forgetful reports whether etcd may have forgotten what it was told.
-func (d *daemon) forgetful() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rolled != ""
-}
-
-// setSkew sets why the clock is not to be trusted, or that it is.
-func (d *daemon) setSkew(why string) {
-	d.mu.Lock()
-	changed := d.skew != why
-	d.skew = why
-	d.mu.Unlock()
-	if changed {
-		d.poke()
-	}
-}
-
-// poke lets the planner look at standby again.
-func (d *daemon) poke() {
-	select {
-	case d.skewed <- struct{}{}:
-	default:
-	}
-}
-
-// highest returns the highest revision that was seen so far.
-func (d *daemon) highest() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.seen
-}
-
-// noteRevision notes a revision of etcd's, while that is to be trusted.
-func (d *daemon) noteRevision(rev int64, cluster uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.rolled == "" && (d.identity == 0 || d.identity == cluster) {
-		d.seen = max(d.seen, rev)
-	}
-}
-
-// sawRevision compares the revision of a reading with before, the highest that was
-// seen before it. One that is lower means that etcd has been restored from a
-// backup: what was claimed since could be claimed again. So does another id of the
-// cluster. Follow reads again when either happens.
-func (d *daemon) sawRevision(rev int64, cluster uint64, before int64) (rolledBack bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.rolled != "" { // what it was stays what it is compared with, and what the spool keeps
-		d.offered = cluster
-		return true
-	}
-	if d.identity != 0 && cluster != 0 && d.identity != cluster {
-		d.offered, d.noticed = cluster, rev
-		d.rolled = "etcd is another cluster than before, as after a restore from a backup: ticks that have run could run again; conch-cron resume --restored says that they may"
-		return true
-	}
-	d.identity = cluster
-	if rev >= min(before, d.seen) {
-		d.seen = max(d.seen, rev)
-		return false
-	}
-	d.offered, d.noticed = cluster, rev
-	d.rolled = fmt.Sprintf("etcd's revision went back from %d to %d, as after a restore from a backup: ticks that have run could run again; conch-cron resume --restored says that they may", before, rev)
-	return true
-}
-
-// goOn is called with the revision of an operator's word that it may go on.
-func (d *daemon) goOn(rev int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.rolled != "" && rev > d.noticed {
-		d.rolled, d.seen, d.identity = "", rev, d.offered
-		d.poke()
-	}
-}
-
-// restand acts on a standby that has begun, or is over.
-func (p *planner) restand() {
-	why := p.standby()
-	if why == p.node.Standby {
-		return
-	}
-	p.spool.keep(p.state()) // a start that follows soon is to know as well
-	if why != "" {
-		p.say(Event{Event: "standby", Level: Error, Reason: why})
-	} else {
-		p.say(Event{Event: "resumed", Level: Notice})
-		p.unqueue()
-	}
-	p.tellNode()
-}
-
-// isReady is called once the table has been read.
-func (p *planner) isReady(jobs int) {
-	if !p.stats.ready.Swap(true) {
-		p.say(Event{Event: "ready", Level: Notice, Count: jobs})
-	}
-}
-
-func (p *planner) tellStats() {
-	p.stats.jobs.Store(int64(len(p.jobs)))
-	p.stats.running.Store(int64(len(p.running)))
 }
 
 // Describe says in a line how the runner is.

@@ -8,10 +8,11 @@
 // tick is claimed by one runner at most, which starts it at most once, and what
 // it has started is dead before its lease can end.
 //
-// One goroutine decides (see planner): it has the jobs, one heap of what is to
-// be done when, and hears of everything through channels. Who runs something is
-// a goroutine of its own, with a process tree under guard. All runs of a runner
-// share its lease; its key in etcd says that it lives.
+// One goroutine gathers facts, of etcd, of the clock, and of what runs, and has a
+// planner decide (see pkg/plan); what that says is carried out by goroutines of their
+// own, a run with a process tree under guard. All runs of a runner share its lease; its
+// key in etcd says that it lives. A result is in the spool before anybody hears of it,
+// and is offered to etcd until that has it.
 //
 // For each tick all runners compute the same order of who may claim it: that of
 // their scores in a rendezvous hash of the tick's job, the full ones last. The

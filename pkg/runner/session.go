@@ -14,12 +14,12 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"conch/pkg/clock"
 	"conch/pkg/cron"
 	"conch/pkg/etcd"
 	"conch/pkg/guard"
 	"conch/pkg/keys"
 	"conch/pkg/lease"
+	"conch/pkg/plan"
 	"conch/pkg/schedule"
 )
 
@@ -30,28 +30,28 @@ type session struct {
 	asked  context.Context // ends when the runner is to end
 	ctx    context.Context // of everything that the session asks of etcd
 	cancel context.CancelFunc
-	before int64 // the highest revision of etcd's that was seen before this session
 	cron   keys.Cron
 	lease  *lease.Lease
 	node   cron.Node
 	ledger *cron.Ledger
 
-	toTell  chan cron.Node // what the runner's key is to say
-	feed    chan []change
-	claims  chan claimAnswer
-	over    chan *running
-	wg      sync.WaitGroup // of runs, and of what asks etcd for the planner
+	toTell  chan cron.Node   // what the runner's key is to say
+	feed    chan []plan.Fact // the table
+	stopped chan error       // why there is no more of it
+	told    chan plan.Fact   // what came of the planner's verbs
+	deaf    chan struct{}    // closed when nobody hears that any more
+	wg      sync.WaitGroup   // of runs, and of what asks etcd for the planner
 	cluster atomic.Uint64
-	busy    atomic.Int32 // runs
 
-	judged chan struct{} // closed when it is known whether etcd has forgotten anything
-}
-
-type claimAnswer struct {
-	r   *running
-	c   cron.Claim
-	got *cron.Run
-	err error
+	// Of the loop alone:
+	planner  *plan.Planner
+	runs     map[string]*running // of ours, by name; the claims under way too
+	settling map[string]bool     // results that are on their way to etcd, by their names in the spool
+	earlier  state               // of an earlier start, until its lease is ended
+	stands   string              // why nothing is taken on, ...
+	planned  string              // ... as the planner was told
+	whole    bool                // the table has been read
+	drained  bool                // nothing is taken on any more
 }
 
 // errLost ends a session whose lease is lost.
@@ -60,7 +60,9 @@ var errLost = errors.New("the lease was lost")
 // serve runs one session: until the lease is lost (errLost), or the runner was
 // asked to end and has nothing left to do (nil), or etcd refuses.
 func (d *daemon) serve(asked context.Context) error {
-	s := &session{daemon: d, asked: asked, before: d.highest(), cron: d.cfg.Space.Cron(), toTell: make(chan cron.Node, 1), feed: make(chan []change), claims: make(chan claimAnswer), over: make(chan *running), judged: make(chan struct{})}
+	s := &session{daemon: d, asked: asked, cron: d.cfg.Space.Cron(), earlier: d.spool.last(), toTell: make(chan cron.Node, 1),
+		feed: make(chan []plan.Fact), stopped: make(chan error, 1), told: make(chan plan.Fact), deaf: make(chan struct{}),
+		runs: map[string]*running{}, settling: map[string]bool{}}
 	if err := s.openFit(asked); err != nil {
 		return err
 	}
@@ -77,9 +79,10 @@ func (d *daemon) serve(asked context.Context) error {
 	s.wg.Go(func() { s.keepNode(ctx) })
 	s.wg.Go(func() { s.follow(ctx) })
 	s.wg.Go(func() { s.watchClock(ctx) })
-	before := s.spool.last() // the planner may replace it
-	s.wg.Go(func() { s.replayAll(ctx, before) })
-	err := newPlanner(s).loop()
+	s.spool.keep(s.state())
+	s.planner = plan.New(plan.Config{Node: s.node, Placement: s.cfg.Placement, Hedge: s.cfg.Hedge, Replay: s.cfg.Replay, SkipClock: s.cfg.SkipClock})
+	err := s.loop()
+	close(s.deaf)
 	cancel()
 	s.wg.Wait()
 	s.ledger.Close()
@@ -164,13 +167,12 @@ func (s *session) putNode(ctx context.Context, n cron.Node) (int64, error) {
 
 // tellNode lets the others know what has changed about this runner: what it was
 // to tell before and has not is told no more.
-func (p *planner) tellNode() {
-	p.node.Draining, p.node.Standby = p.drained, p.standby()
+func (s *session) tellNode() {
 	select {
-	case <-p.toTell:
+	case <-s.toTell:
 	default:
 	}
-	p.toTell <- p.node
+	s.toTell <- s.node
 }
 
 // keepNode writes the runner's key as often as tellNode wants, each time until
@@ -202,9 +204,9 @@ func (s *session) close(err error) {
 	}
 }
 
-// follow tells the planner what happens to cron's keys.
+// follow tells the loop what happens to cron's keys.
 func (s *session) follow(ctx context.Context) {
-	var batch []change
+	var batch []plan.Fact
 	flush := func() {
 		if len(batch) == 0 {
 			return
@@ -215,140 +217,42 @@ func (s *session) follow(ctx context.Context) {
 		}
 		batch = nil
 	}
-	add := func(c change) {
-		if batch = append(batch, c); len(batch) >= 1000 {
+	add := func(f plan.Fact) {
+		if batch = append(batch, f); len(batch) >= atOnce {
 			flush()
 		}
 	}
 	lw := etcd.Prefix(s.cron.LowWater(""))
 	err := etcd.Follow(ctx, s.cfg.Etcd, []etcd.Range{{From: s.cron.From, To: lw.From}, {From: lw.To, To: s.cron.To}}, etcd.Feed{
-		Reset: func() { add(change{reset: true, rev: s.highest()}) },
+		Reset: func() { s.judge(func(t *plan.Trust) { t.Reread() }); add(plan.Reread{}) },
 		Put: func(kv *mvccpb.KeyValue) {
-			if e, ok := s.cron.Entry(string(kv.Key)); ok && e.Kind != "lw" {
-				add(change{entry: e, kv: kv})
+			e, ok := s.cron.Entry(string(kv.Key))
+			if !ok || e.Kind == "lw" {
+				return
 			}
+			if e.Kind == "restored" {
+				s.judge(func(t *plan.Trust) { t.GoOn(kv.ModRevision) })
+			}
+			add(plan.Put{Entry: e, Value: kv.Value, Made: kv.CreateRevision, Rev: kv.ModRevision, Lease: kv.Lease})
 		},
 		Delete: func(key string, rev int64) {
 			if e, ok := s.cron.Entry(key); ok && e.Kind != "lw" {
-				add(change{entry: e, rev: rev})
+				add(plan.Deleted{Entry: e, Rev: rev})
 			}
 		},
-		Synced: func(rev int64) { add(change{synced: rev}); flush() },
-		Heard:  func(a etcd.Answer) { s.cluster.Store(a.Cluster); s.noteRevision(a.Rev, a.Cluster) },
+		Synced: func(rev int64) {
+			s.judge(func(t *plan.Trust) { t.Whole(rev, s.cluster.Load()) })
+			add(plan.Whole{Rev: rev})
+			flush()
+		},
+		Heard: func(a etcd.Answer) {
+			s.cluster.Store(a.Cluster)
+			s.judge(func(t *plan.Trust) { t.Heard(a.Rev, a.Cluster) })
+		},
 	})
 	if ctx.Err() == nil {
-		batch = []change{{stopped: err}}
-		flush()
+		s.stopped <- err
 	}
-}
-
-// loop is the planner's life.
-func (p *planner) loop() error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var overdue, hopeless <-chan time.Time
-	stopping := p.asked.Done()
-	defer p.beat.Store(0)
-	for {
-		p.beat.Store(int64(clock.System{}.Now()))
-		select {
-		case changes := <-p.feed:
-			if last := changes[len(changes)-1]; last.stopped != nil {
-				return p.end(last.stopped)
-			}
-			p.take(changes)
-		case a := <-p.claims:
-			p.claimAnswered(a.r, a.c, a.got, a.err)
-		case r := <-p.over:
-			p.ended(r)
-		case <-timer.C:
-		case <-p.lease.Lost():
-			p.say(Event{Event: "lost", Level: Error, Count: len(p.running), Reason: p.lease.Loss().Error()})
-			return p.end(errLost)
-		case <-p.more:
-			overdue, hopeless = p.askedToEnd(hopeless)
-		case <-stopping:
-			stopping = nil
-			overdue, hopeless = p.askedToEnd(hopeless)
-		case <-overdue:
-			hopeless = p.stopAll()
-		case <-hopeless: // etcd is away; the spool has the results
-			p.cancel()
-		case <-p.skewed:
-			p.restand()
-		}
-		if p.drained && len(p.running) == 0 {
-			return nil
-		}
-		if p.synced {
-			timer.Reset(p.wake())
-		}
-		p.tellStats()
-	}
-}
-
-// end waits for what still runs: it is being killed, or ends by itself.
-func (p *planner) end(err error) error {
-	p.drained = true
-	p.duties = map[string]*duty{}
-	if !errors.Is(err, errLost) {
-		p.stopAll()
-	}
-	p.cancel() // what etcd has not been told is told in the next session
-	for len(p.running) > 0 {
-		select {
-		case a := <-p.claims:
-			p.claimAnswered(a.r, a.c, a.got, a.err)
-		case r := <-p.over:
-			p.ended(r)
-		case <-p.feed:
-		case <-p.skewed:
-		}
-	}
-	return err
-}
-
-// lastChance is how long etcd may take for the results of runs that were stopped
-// at the end of a drain.
-const lastChance = 5 * time.Second
-
-// askedToEnd drains and, asked again, stops everything. It returns when runs will
-// have had their time, and when there is no more hope of their ends.
-func (p *planner) askedToEnd(before <-chan time.Time) (overdue, hopeless <-chan time.Time) {
-	if p.drained {
-		return nil, p.stopAll()
-	}
-	return p.drain(), before
-}
-
-// drain takes nothing on any more, and gives what runs its time to end.
-func (p *planner) drain() <-chan time.Time {
-	p.drained = true
-	p.duties, p.queue = map[string]*duty{}, nil
-	p.say(Event{Event: "draining", Level: Notice, Count: len(p.running)})
-	p.tellNode()
-	return time.After(p.cfg.Drain)
-}
-
-// stopAll asks every run to end; asked twice, it kills them. It returns when all
-// that can be done has been.
-func (p *planner) stopAll() (hopeless <-chan time.Time) {
-	for _, r := range p.running {
-		r.stop()
-		ask(r.telling)
-	}
-	return time.After(p.cfg.KillAfter + lastChance)
-}
-
-// ask asks etcd something on the side, of which nothing but a warning comes.
-func (p *planner) ask(f func(ctx context.Context) error) {
-	p.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
-		defer cancel()
-		if err := f(ctx); err != nil && p.ctx.Err() == nil && !errors.Is(err, cron.ErrSuperseded) {
-			p.say(Event{Event: "unwritten", Level: Warning, Reason: err.Error()})
-		}
-	})
 }
 
 // newID returns 16 random hexadecimal digits.

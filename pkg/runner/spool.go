@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"conch/pkg/cron"
 	"conch/pkg/keys"
 	"conch/pkg/lease"
+	"conch/pkg/plan"
 )
 
 // spool is a directory with the results that etcd does not have yet, and with
@@ -41,17 +41,14 @@ type state struct {
 
 // spooled is a result on its way.
 type spooled struct {
-	Job  string    `json:"job"`
-	ID   string    `json:"id"`
-	Rev  int64     `json:"rev"`
-	Run  *cron.Run `json:"run"`
-	Over time.Time `json:"over,omitzero"`
-	Reqs []string  `json:"requests,omitempty"`
-	Kept time.Time `json:"kept"`
-	Home home      `json:"home,omitzero"`
+	Job       string    `json:"job"`
+	ID        string    `json:"id"`
+	Rev       int64     `json:"rev"`
+	Run       *cron.Run `json:"run"`
+	Unstarted bool      `json:"unstarted,omitempty"`
+	Home      home      `json:"home,omitzero"`
 
 	name string
-	from *spool
 }
 
 // home is where a result belongs: in another etcd, or below another prefix, it is
@@ -130,46 +127,28 @@ func entryName(id keys.RunID, claim string) string {
 	return entryStem + id.ID() + "-" + claim + entryTail
 }
 
-// has reports whether the result of a claim is kept.
-func (s *spool) has(id keys.RunID, claim string) bool {
-	name := entryName(id, claim)
-	s.mu.Lock()
-	_, here := s.left[name]
-	s.mu.Unlock()
-	if here || s.dir == "" {
-		return here
-	}
-	_, err := os.Lstat(filepath.Join(s.dir, name))
-	return err == nil
-}
-
-// put keeps a result until it is removed.
-func (s *spool) put(r cron.Settlement, belongs home) spooled {
-	run := *r.Run
-	e := spooled{Job: r.Run.Job, ID: r.Run.ID(), Rev: r.Rev, Run: &run, Over: r.Over, Reqs: r.Requests, Kept: time.Now(), Home: belongs, from: s,
-		name: entryName(r.Run.RunID, r.Run.Claim)}
+// put keeps the result of a run until it is removed.
+func (s *spool) put(run *cron.Run, unstarted bool, belongs home) {
+	kept := *run
+	e := spooled{Job: run.Job, ID: run.ID(), Rev: run.Rev, Run: &kept, Unstarted: unstarted, Home: belongs, name: entryName(run.RunID, run.Claim)}
 	if s.dir != "" {
-		if b, err := json.Marshal(e); err == nil {
-			if err = writeFile(filepath.Join(s.dir, e.name), b); err == nil {
-				return e
-			}
+		if b, err := json.Marshal(e); err == nil && writeFile(filepath.Join(s.dir, e.name), b) == nil {
+			return
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left[e.name] = e
-	return e
 }
 
 // remove forgets a result that etcd has.
-func (e spooled) remove() {
-	s := e.from
+func (s *spool) remove(name string) {
 	s.mu.Lock()
-	_, here := s.left[e.name]
-	delete(s.left, e.name)
+	_, here := s.left[name]
+	delete(s.left, name)
 	s.mu.Unlock()
 	if !here && s.dir != "" {
-		os.Remove(filepath.Join(s.dir, e.name))
+		os.Remove(filepath.Join(s.dir, name))
 	}
 }
 
@@ -190,16 +169,26 @@ func (s *spool) all() []spooled {
 		if !strings.HasPrefix(name, entryStem) || !strings.HasSuffix(name, entryTail) {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(s.dir, name))
-		e := spooled{name: name, from: s}
-		if err == nil {
-			err = json.Unmarshal(b, &e)
-		}
-		if err == nil && e.Run != nil {
-			all = append(all, e)
+		if b, err := os.ReadFile(filepath.Join(s.dir, name)); err == nil {
+			if e := (spooled{name: name}); e.read(b) {
+				all = append(all, e)
+			}
 		}
 	}
 	return all
+}
+
+// read reads what put has written, and reports whether it is of use.
+func (e *spooled) read(b []byte) bool {
+	if json.Unmarshal(b, e) != nil || e.Run == nil {
+		return false
+	}
+	id, ok := keys.RunOfID(e.Job, e.ID)
+	e.Run.RunID, e.Run.Rev = id, e.Rev
+	if !e.Run.State.Final() { // it was written by a conch that has said here what is to follow
+		e.Run.State, e.Run.RetryAt = cron.Failed, time.Time{}
+	}
+	return ok && !strings.Contains(e.Job, "/")
 }
 
 // state is what the next start needs to know. Until the table has been read, who
@@ -207,64 +196,26 @@ func (s *spool) all() []spooled {
 func (s *session) state() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: cmp.Or(s.identity, s.cluster.Load()), Rev: s.seen}
+	return state{Node: s.node.ID, Lease: s.lease.ID, Cluster: cmp.Or(s.trust.Cluster, s.cluster.Load()), Rev: s.trust.Rev}
 }
 
 // home is where the results of this session belong.
 func (s *session) home() home { return home{s.cluster.Load(), s.cron.Dir} }
 
-// replayAll writes what an earlier session, or an earlier start, could not write,
-// ends the lease of an earlier start of which nothing is left, and goes on
-// writing what etcd refuses for a while. It begins when it is known whether this is
-// the etcd that was left.
-func (s *session) replayAll(ctx context.Context, before state) {
-	s.spool.keep(s.state())
-	select {
-	case <-s.judged:
-	case <-ctx.Done():
-		return
-	}
-	s.replay(ctx, 0)
-	if before.Lease != 0 && before.Node != s.node.ID && before.Cluster == s.cluster.Load() {
-		s.endOf(ctx, before)
-	}
-	tick := time.NewTicker(s.cfg.Replay)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			s.replay(ctx, s.cfg.Replay)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// replay writes what has been in the spool for so long. In an etcd that may have
-// forgotten, or that is another, no result has its place: it is kept.
-func (s *session) replay(ctx context.Context, age time.Duration) {
+// left are the results that are kept and that nobody is at work for. In an etcd that
+// may have forgotten, or that is another, none has its place.
+func (s *session) left() (facts []plan.Fact) {
 	if s.forgetful() {
-		return
+		return nil
 	}
 	for _, e := range s.spool.all() {
-		if since := time.Since(e.Kept); since >= 0 && since < age { // else the clock was ahead
-			continue // it is on its way
-		}
-		if e.Home != (home{}) && e.Home != s.home() {
+		r := s.runs[e.Run.RunID.String()]
+		if r != nil && r.claim == e.Run.Claim || s.settling[e.name] || e.Home != (home{}) && e.Home != s.home() {
 			continue
 		}
-		err := s.rewrite(ctx, e)
-		switch {
-		case errors.Is(err, cron.ErrSuperseded):
-			s.say(Event{Event: "superseded", Level: Warning, Job: e.Job, Run: e.Job + "/" + e.ID, Reason: err.Error()})
-		case err != nil && ctx.Err() == nil:
-			s.say(Event{Event: "unwritten", Level: Warning, Job: e.Job, Run: e.Job + "/" + e.ID, Reason: err.Error() + "; it is in the spool"})
-			continue
-		case err != nil:
-			return
-		}
-		e.remove()
+		facts = append(facts, plan.Ended{Run: e.Run, Kept: true, Unstarted: e.Unstarted})
 	}
+	return facts
 }
 
 // last is the state that was kept.
@@ -272,30 +223,6 @@ func (s *spool) last() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
-}
-
-// rewrite settles a run late. Where it has been recorded as lost meanwhile, and
-// nobody has tried again, its true end takes the place of that.
-func (s *session) rewrite(ctx context.Context, e spooled) error {
-	id, ok := keys.RunOfID(e.Job, e.ID)
-	if !ok || strings.Contains(e.Job, "/") {
-		return nil
-	}
-	e.Run.RunID = id
-	r := cron.Settlement{Run: e.Run, Rev: e.Rev, Over: e.Over, Requests: e.Reqs}
-	if e.Run.State.Final() {
-		r.Memory = &cron.Memory{Rev: -1} // what there is is found out
-	}
-	err := cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
-	if !errors.Is(err, cron.ErrSuperseded) {
-		return err
-	}
-	is, rerr := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, id)
-	if rerr != nil || is.Claim != e.Run.Claim || is.State != cron.Lost {
-		return err
-	}
-	r.Rev, r.Counted = is.Rev, true
-	return cron.Settle(ctx, s.cfg.Etcd, s.cron, r)
 }
 
 // endOf ends the lease of an earlier start of this runner, if that has nothing

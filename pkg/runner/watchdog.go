@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"conch/pkg/clock"
-	"conch/pkg/cron"
 )
 
 const (
@@ -18,32 +17,21 @@ const (
 	standSkew = 5 * time.Second
 )
 
-// step is where the two clocks stood when they were last compared.
-type step struct {
-	wall time.Time
-	mono clock.Instant
-}
-
 // notChecked is why nothing is taken on at first, and just after the clock was set.
 const notChecked = "the wall clock has not been compared with etcd's yet"
 
-// checkStep notices that the wall clock was set, before anything is done by it.
-// A suspend is none: both clocks have gone on.
-func (p *planner) checkStep(now time.Time) {
-	before := p.step
-	p.step = step{now, clock.System{}.Now()}
-	by := now.Round(0).Sub(before.wall.Round(0)) - p.step.mono.Sub(before.mono)
-	if before.wall.IsZero() || by.Abs() <= warnSkew {
+// clockStep is the planner's event for a clock that was set.
+const clockStep = "clock-step"
+
+// clockWasSet has the clock compared at once, and nothing taken on until then.
+func (s *session) clockWasSet() {
+	if s.cfg.SkipClock {
 		return
 	}
-	p.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", by.Round(time.Millisecond))})
-	p.derive(by < 0) // what was planned may lie beyond what is still to come
-	if !p.cfg.SkipClock {
-		p.setSkew(notChecked)
-		select {
-		case p.recheck <- struct{}{}:
-		default:
-		}
+	s.setSkew(notChecked)
+	select {
+	case s.recheck <- struct{}{}:
+	default:
 	}
 }
 
@@ -119,21 +107,4 @@ func aheadOrBehind(skew time.Duration) string {
 		return "ahead"
 	}
 	return "behind"
-}
-
-// meet compares another runner with this one.
-func (p *planner) meet(n *cron.Node) {
-	if n.ID == p.node.ID || p.met[n.ID] {
-		return
-	}
-	if skew := p.now().Sub(n.Clock); p.synced && skew.Abs() > standSkew { // it has just been written
-		p.say(Event{Event: "clock-skew", Level: Warning, Reason: fmt.Sprintf("the wall clock is %s of that of %s by %v", aheadOrBehind(skew), n.Host, skew.Abs().Round(time.Second))})
-	}
-	p.met[n.ID] = true
-	if n.TZData != p.node.TZData {
-		p.say(Event{Event: "tzdata", Level: Warning, Reason: fmt.Sprintf("%s has time zones of %s, this runner of %s: they may disagree on when a job is due", n.Host, n.TZData, p.node.TZData)})
-	}
-	if n.Policy != p.node.Policy {
-		p.say(Event{Event: "placement", Level: Warning, Reason: fmt.Sprintf("%s has --placement %s, this runner %s: they disagree on whose turn it is", n.Host, n.Policy, p.node.Policy)})
-	}
 }

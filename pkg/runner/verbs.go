@@ -1,0 +1,235 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/cron"
+	"conch/pkg/etcd"
+	"conch/pkg/plan"
+)
+
+// do carries a verb out, or has a goroutine do so that tells what came of it.
+func (s *session) do(v plan.Verb) {
+	switch v := v.(type) {
+	case plan.Claim:
+		s.claim(v)
+	case plan.Start:
+		s.start(s.runs[v.ID.String()])
+	case plan.GiveUp:
+		s.settle(v.Settle, true)
+	case plan.Stop:
+		if r := s.runs[v.ID.String()]; r != nil {
+			r.stop(v.By)
+		}
+	case plan.Settle:
+		if v.Ours {
+			s.settle(v, false)
+		} else {
+			s.settleOther(v)
+		}
+	case plan.Withdraw:
+		s.withdraw(v)
+	case plan.Ask:
+		s.put(v)
+	case plan.Say:
+		s.sayAll(v.Event)
+	}
+}
+
+// sayAll says an event, and counts it.
+func (s *session) sayAll(e Event) {
+	switch e.Event {
+	case plan.Skipped:
+		s.stats.skipped.Add(int64(max(e.Count, 1)))
+	case plan.Missed:
+		s.stats.missed.Add(int64(max(e.Count, 1)))
+	case clockStep:
+		s.clockWasSet()
+	}
+	s.say(e)
+}
+
+// claim asks the ledger for a run.
+func (s *session) claim(v plan.Claim) {
+	run := *v.Claim.Run
+	run.Claim, run.Trace = newID(), newTrace()
+	v.Claim.Run = &run
+	s.runs[run.RunID.String()] = &running{session: s, claim: run.Claim, run: &run, spec: v.Spec, due: v.Due, signals: newSignals(), telling: newSignals()}
+	s.wg.Go(func() {
+		s.cfg.Seam(BeforeClaim)
+		got, err := s.ledger.Claim(v.Claim)
+		s.cfg.Seam(ClaimSent)
+		s.tell(plan.Answer{ID: run.RunID, Run: got, Ours: err == nil && got.Claim == run.Claim, Err: err})
+	})
+}
+
+// start runs what has been claimed.
+func (s *session) start(r *running) {
+	s.stats.claims.Add(1)
+	s.wg.Go(func() {
+		s.cfg.Seam(Claimed)
+		r.execute()
+	})
+}
+
+// settle writes the end of a run of ours down. It is in the spool, or, of one that was
+// given up, is put there first: that keeps what etcd does not get.
+func (s *session) settle(v plan.Settle, givenUp bool) {
+	r := s.runs[v.Run.RunID.String()]
+	if r != nil && r.claim == v.Run.Claim {
+		r.run, r.spec = v.Run, v.Spec
+	} else { // it was kept
+		r = nil
+	}
+	name := entryName(v.Run.RunID, v.Run.Claim)
+	s.settling[name] = true
+	s.wg.Go(func() {
+		if givenUp {
+			r.keep(false)
+		}
+		err := s.write(v, r == nil)
+		if err == nil || errors.Is(err, cron.ErrSuperseded) {
+			s.spool.remove(name)
+		}
+		if r != nil {
+			if err == nil {
+				s.cfg.Seam(Settled)
+			}
+			r.written(v)
+			r.outcome.Dismiss()
+		}
+		if errors.Is(err, cron.ErrSuperseded) {
+			err = nil
+		}
+		s.tell(plan.Settled{ID: v.Run.RunID, Claim: v.Run.Claim, Err: err})
+	})
+}
+
+// write tells etcd of the end of a run of ours. kept: it was in the spool, and stays
+// there when the session ends.
+func (s *session) write(v plan.Settle, kept bool) error {
+	if v.Prune && v.Spec != nil {
+		v.LowWater = s.lowWater(v)
+	}
+	err := s.ledger.Settle(v.Settlement)
+	e := Event{Level: Warning, Job: v.Run.Job, Run: v.Run.RunID.String(), Tick: v.Run.Tick}
+	switch {
+	case err == nil, kept && s.ctx.Err() != nil:
+		return err
+	case errors.Is(err, cron.ErrSuperseded):
+		e.Event, e.Reason = "superseded", err.Error()
+	default:
+		e.Event, e.Reason = "unwritten", err.Error()+"; it is in the spool"
+	}
+	s.say(e)
+	return err
+}
+
+// lowWater is up to where the job's runs are to be pruned; zero: not this time.
+func (s *session) lowWater(v plan.Settle) time.Time {
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+	defer cancel()
+	low, err := cron.LowWater(ctx, s.cfg.Etcd, s.cron, v.Run.RunID, v.Spec.Keeps())
+	switch {
+	case err != nil: // the next time will do
+		return time.Time{}
+	case low.After(v.Newest):
+		return time.Unix(max(v.Newest.Unix(), 0), 0).UTC()
+	}
+	return low
+}
+
+// settleOther ends a run that nobody is at work for: its runner is gone, or it waits
+// for an attempt that is not to come.
+func (s *session) settleOther(v plan.Settle) {
+	s.ask(func(ctx context.Context) error {
+		if v.ReadRun {
+			run, err := s.recordOf(ctx, v)
+			if err != nil || run == nil {
+				return err
+			}
+			v.Run, v.Rev = run, run.Rev
+		}
+		err := s.ledger.Settle(v.Settlement)
+		if err == nil {
+			(&running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick}).written(v)
+		}
+		return err
+	})
+}
+
+// recordOf is the record of a run with the end that v gives it; nil: it is another by
+// now, of which we will be told.
+func (s *session) recordOf(ctx context.Context, v plan.Settle) (*cron.Run, error) {
+	run, err := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, v.Run.RunID)
+	switch {
+	case errors.Is(err, cron.ErrNoRun): // rm has deleted it: only the marker goes
+		run = &cron.Run{RunID: v.Run.RunID, Claim: v.Run.Claim, Rev: -1}
+	case err != nil:
+		return nil, err
+	case run.Rev != v.Rev:
+		return nil, nil
+	}
+	run.State, run.Ended, run.RetryAt = v.Run.State, v.Run.Ended, v.Run.RetryAt
+	run.Skipped = max(run.Skipped, v.Run.Skipped)
+	switch cause := v.Run.Cause; {
+	case cause == "":
+	case cause[0] == ';':
+		run.Cause += cause
+	default:
+		run.Cause = cause
+	}
+	return run, nil
+}
+
+// withdraw removes a request, or a submitted job whose time is over.
+func (s *session) withdraw(v plan.Withdraw) {
+	s.ask(func(ctx context.Context) error {
+		if v.Request == "" {
+			_, err := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.Remove(ctx, v.Job, v.Rev, "")
+			if errors.Is(err, cron.ErrNoJob) || errors.As(err, new(*cron.Conflict)) {
+				return nil
+			}
+			return err
+		}
+		key := s.cron.Request(v.Job, v.Request)
+		return s.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", v.Rev)}, clientv3.OpDelete(key))
+	})
+}
+
+// put puts a request to kill a run: once, however many ticks that outlasts.
+func (s *session) put(v plan.Ask) {
+	key, marker := s.cron.Request(v.Request.Job, v.Request.ID), s.cron.Act(v.ID)
+	if v.Waits {
+		marker = s.cron.Retry(v.ID)
+	}
+	s.ask(func(ctx context.Context) error {
+		return s.txn(ctx, []clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
+			clientv3.Compare(clientv3.CreateRevision(marker), ">", 0),
+		}, clientv3.OpPut(key, v.Request.Encode()))
+	})
+}
+
+// txn does something in etcd if all of cmps hold; if not, there is nothing to do.
+func (s *session) txn(ctx context.Context, cmps []clientv3.Cmp, op clientv3.Op) error {
+	_, err := etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		return m.KV().Txn(ctx).If(cmps...).Then(op).Commit()
+	})
+	return err
+}
+
+// ask asks etcd something on the side, of which nothing but a warning comes.
+func (s *session) ask(f func(ctx context.Context) error) {
+	s.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+		defer cancel()
+		if err := f(ctx); err != nil && s.ctx.Err() == nil && !errors.Is(err, cron.ErrSuperseded) {
+			s.say(Event{Event: "unwritten", Level: Warning, Reason: err.Error()})
+		}
+	})
+}
