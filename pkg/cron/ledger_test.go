@@ -281,26 +281,75 @@ func TestMemoryMoves(t *testing.T) {
 	}
 }
 
-// The true end of a run that was recorded as lost takes the place of that in what the
-// job is remembered by, too, and is not counted again.
-func TestMemoryOfLost(t *testing.T) {
-	d := newDesk(t, 1)
-	run := d.must(0, d.wish(0, tickOf("job", 1), d.add("job")))
-	lost, ok := *run, *run
-	ok.State, ok.Ended = OK, time.Now().UTC().Truncate(time.Second)
-	lost.State, lost.Ended = Lost, ok.Ended.Add(time.Second)
-	if err := d.books[0].Settle(Settlement{Run: &lost, Rev: run.Rev, Memory: &Memory{}}); err != nil {
-		t.Fatal(err)
+// The true end of a run takes the place of "lost": in its record and in what the job is
+// remembered by, where it is not counted again. It does not bring back an attempt that
+// was given up, nor undo one that was made.
+func TestLostAndFound(t *testing.T) {
+	began := time.Now().UTC().Truncate(time.Second)
+	for _, c := range []struct {
+		name      string
+		end       State
+		meanwhile func(d *desk, lost *Run, rev int64) // after it was recorded as lost
+		record    State
+		want      error
+		last      Last
+	}{
+		{"well", OK, nil, OK, nil, Last{State: OK, Runs: 1, OK: began}},
+		{"not well", Failed, nil, Failed, nil, Last{State: Failed, Runs: 1, Failures: 1}},
+		{"to be tried again", Retrying, nil, Failed, nil, Last{State: Failed, Runs: 1, Failures: 1}},
+		{"well, and a later one was not", OK, func(d *desk, _ *Run, rev int64) {
+			later := d.must(0, d.wish(0, tickOf("job", 2), rev))
+			later.State, later.Ended = TimedOut, began.Add(time.Hour)
+			d.end(Settlement{Run: later, Rev: later.Rev, Memory: &Memory{Rev: -1}})
+		}, OK, nil, Last{State: TimedOut, Runs: 2, Failures: 1, OK: began}},
+		{"tried again", OK, func(d *desk, lost *Run, rev int64) {
+			again := d.wish(0, lost.RunID, rev)
+			again.After, again.Run.Attempt = lost.Rev, 2
+			d.must(0, again)
+		}, Running, ErrSuperseded, Last{State: Lost, Runs: 1, Failures: 1}},
+		{"lost as well", Lost, nil, Lost, ErrSuperseded, Last{State: Lost, Runs: 1, Failures: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk(t, 1)
+			rev := d.add("job")
+			run := d.must(0, d.wish(0, tickOf("job", 1), rev))
+			lost, end := *run, *run
+			lost.State, lost.Ended = Lost, began.Add(time.Minute)
+			d.end(Settlement{Run: &lost, Rev: run.Rev, Memory: &Memory{}})
+			is, err := d.RunOf(d.ctx, run.RunID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.meanwhile != nil {
+				c.meanwhile(d, is, rev)
+			}
+			end.State, end.Ended = c.end, began
+			s := Settlement{Run: &end, Rev: run.Rev, Memory: &Memory{}}
+			if end.State == Retrying {
+				end.RetryAt, s.Memory = began.Add(time.Minute), nil
+			}
+			if err := d.books[0].Settle(s); !errors.Is(err, c.want) {
+				t.Errorf("%v, not %v", err, c.want)
+			}
+			if err := Settle(d.ctx, d.C, d.Keys, s); c.end == c.record && !errors.Is(err, c.want) {
+				t.Errorf("once more, as the first answer was lost: %v, not %v", err, c.want)
+			}
+			if is, err := d.RunOf(d.ctx, run.RunID); err != nil || is.State != c.record || !is.RetryAt.IsZero() {
+				t.Errorf("%+v, %v", is, err)
+			}
+			if l := d.last("job"); l.State != c.last.State || l.Runs != c.last.Runs || l.Failures != c.last.Failures || !l.OK.Equal(c.last.OK) {
+				t.Errorf("%+v; want %+v", l, c.last)
+			}
+			d.gone(d.Keys.Retry(run.RunID))
+		})
 	}
-	is, err := d.RunOf(d.ctx, run.RunID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Settle(d.ctx, d.C, d.Keys, Settlement{Run: &ok, Rev: is.Rev, Memory: &Memory{Rev: -1}, Counted: true}); err != nil {
-		t.Fatal(err)
-	}
-	if l := d.last("job"); l.State != OK || l.Runs != 1 || l.Failures != 0 || !l.OK.Equal(ok.Ended) {
-		t.Errorf("%+v", l)
+}
+
+// end settles, and fails the test if that is refused.
+func (d *desk) end(s Settlement) {
+	d.t.Helper()
+	if err := d.books[0].Settle(s); err != nil {
+		d.t.Fatal(err)
 	}
 }
 

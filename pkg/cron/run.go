@@ -176,6 +176,8 @@ func (l Last) With(r *Run, over time.Time, counted bool) Last {
 	switch {
 	case r.State.Well() && latest:
 		l.Failures = 0
+	case r.State.Well() && counted && r.Ended.After(l.OK): // it was thought to have failed
+		l.Failures = max(l.Failures-1, 0)
 	case !r.State.Well() && !counted && r.Ended.After(l.OK):
 		l.Failures++
 	}
