@@ -193,7 +193,7 @@ func (p *Planner) settle(j *job, m *own, run *cron.Run, unstarted bool) Settle {
 		endKilled(run, r.By)
 	}
 	switch {
-	case unstarted && m != nil && run.State == cron.Failed: // the claim is given back
+	case unstarted && here && run.State == cron.Failed: // the claim is given back
 		run.State, run.Attempt, run.RetryAt = cron.Retrying, run.Attempt-1, run.Ended.Add(failedAgain)
 	case spec != nil && here:
 		tryAgain(run, spec)

@@ -68,6 +68,7 @@ type settings struct {
 	Crash     string // the point of Config.Seam at which it kills itself
 	Clock     string // a file with the nanoseconds that its wall clock is ahead
 	CheckDate bool
+	Scarce    string // a file: while it is there, no file can be opened to start a command
 	Events    string // a file: a line of JSON for each step
 }
 
@@ -99,6 +100,9 @@ func serveTest(text string) error {
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}
+			if point == Claimed && s.Scarce != "" {
+				scarce(s.Scarce)
+			}
 		},
 		Said: func(e Event) {
 			b, err := json.Marshal(e)
@@ -112,6 +116,22 @@ func serveTest(text string) error {
 	}
 	return r.Run(ctx)
 }
+
+// scarce lets the process open no further file while that one is there.
+func scarce(file string) {
+	limit := syscall.Rlimit{}
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		panic(err)
+	}
+	if limit.Cur = limit.Max; exists(file) {
+		limit.Cur = 3
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		panic(err)
+	}
+}
+
+func exists(file string) bool { return syscall.Access(file, 0) == nil }
 
 // offset reads by how much the clock is ahead.
 func offset(file string) time.Duration {

@@ -28,6 +28,7 @@ func (s *session) clockWasSet() {
 	if s.cfg.SkipClock {
 		return
 	}
+	s.planned = notChecked // it takes nothing on until it is told something else
 	s.setSkew(notChecked)
 	select {
 	case s.recheck <- struct{}{}:
