@@ -1,0 +1,394 @@
+package main
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/plan"
+)
+
+// balance asks whether each tick is accounted for; at the end also whether anything was
+// left behind.
+func (b *books) balance(last bool) {
+	names := make([]string, 0, len(b.job))
+	for name := range b.job {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		j := b.job[name]
+		for _, e := range j.eras() {
+			b.balanceEra(j, e)
+		}
+	}
+	if last {
+		b.leftovers(names)
+		b.results()
+	}
+}
+
+// era is a time in which a job has the same ticks.
+type era struct {
+	span
+	*version // the last of it
+}
+
+// eras are the times in which a job had the same ticks. What was edited otherwise makes
+// no difference.
+func (j *jobBook) eras() (all []era) {
+	for _, v := range j.versions {
+		if n := len(all); n > 0 {
+			e := &all[n-1]
+			if e.to == v.from && e.born == v.born && e.spec.Moves() == v.spec.Moves() && e.spec.From().Equal(v.spec.From()) &&
+				e.spec.Paused == v.spec.Paused && e.spec.On == v.spec.On && sameTime(e.spec.Expires, v.spec.Expires) &&
+				e.spec.Lateness() == v.spec.Lateness() && e.spec.Overlaps() == v.spec.Overlaps() && e.spec.Misfires() == v.spec.Misfires() {
+				e.to, e.version = v.to, v
+				continue
+			}
+		}
+		all = append(all, era{v.span, v})
+	}
+	return all
+}
+
+func sameTime(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
+
+// balanceEra goes through the ticks that were due within an era.
+func (b *books) balanceEra(j *jobBook, e era) {
+	if e.sched == nil || e.spec.Paused {
+		return
+	}
+	from := max(e.from+slack, b.closed)
+	t := e.spec.Next(e.sched, later(origin.Add(from-e.splay), e.spec.From()))
+	for ; !t.IsZero(); t = e.spec.Next(e.sched, t) {
+		due := since(t) + e.splay
+		end := due + e.spec.Lateness()
+		if due > e.to-slack || end+time.Minute > b.w.now {
+			return
+		}
+		b.balanceTick(j, e, t, due, end)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// balanceTick asks what became of a tick.
+func (b *books) balanceTick(j *jobBook, e era, t time.Time, due, end time.Duration) {
+	if e.place.All || e.place.N > 1 {
+		b.balancePlaces(j, e, t, due, end)
+		return
+	}
+	r := b.runOf(keys.RunID{Job: j.name, Tick: t})
+	b.w.counts.Ticks["due"]++
+	if len(r.claims) > 0 {
+		b.w.counts.Ticks["run"]++
+		b.contradicted(e, r)
+		return
+	}
+	if why := b.couldRun(j, e.version, r.id, due+time.Second, min(end-time.Second, e.to)); why != "" {
+		b.w.fail("vanished", "%s, due at %s, was not run: %s;%s", r.id, spell(due), why, r)
+	}
+	b.truthful(j, e, r, due, end)
+	if len(r.accounts) == 0 && b.wellThrough(due-slack, end+30*time.Second) {
+		b.w.fail("unaccounted", "%s, due at %s: nobody has said what became of it", r.id, spell(due))
+	}
+	if len(r.accounts) == 0 {
+		b.w.counts.Ticks["unsaid"]++
+	}
+}
+
+// balancePlaces is balanceTick for a tick that is run in several places.
+func (b *books) balancePlaces(j *jobBook, e era, t time.Time, due, end time.Duration) {
+	if e.place.All {
+		for _, h := range b.w.hosts {
+			r := b.run[keys.RunID{Job: j.name, Tick: t, Place: "@" + h.spec.name}.String()]
+			if !e.place.Matches(h.labels()) || r != nil && len(r.claims) > 0 {
+				continue
+			}
+			id := keys.RunID{Job: j.name, Tick: t, Place: "@" + h.spec.name}
+			if why := b.couldRunOn(h, j, e.version, id, due+time.Second, min(end-time.Second, e.to)); why != "" {
+				b.w.fail("vanished", "%s, due at %s, was not run: %s;%s", id, spell(due), why, b.runOf(id))
+			}
+		}
+		return
+	}
+	n := 0
+	for i := range e.place.N {
+		if r := b.run[keys.RunID{Job: j.name, Tick: t, Place: "#" + strconv.Itoa(i)}.String()]; r != nil && len(r.claims) > 0 {
+			n++
+		}
+	}
+	b.w.counts.Ticks["run"] += n
+}
+
+// couldRun says who could have run something within a time; empty: nobody.
+func (b *books) couldRun(j *jobBook, v *version, id keys.RunID, from, to time.Duration) string {
+	for _, h := range b.w.hosts {
+		if v.place.Matches(h.labels()) {
+			if why := b.couldRunOn(h, j, v, id, from, to); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
+// couldRunOn is couldRun for one host. It must have been able to for long enough in one
+// go, with nothing in progress that stood in the way.
+func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from, to time.Duration) string {
+	need := 6*time.Second + hedge*time.Duration(len(b.w.hosts))
+	for _, s := range b.host[h].able {
+		lo, hi := max(s.from+time.Second, from), min(s.to, to)
+		if hi-lo < need {
+			continue
+		}
+		if b.hindered(j, v, id, from-2*slack, hi) {
+			continue
+		}
+		return fmt.Sprintf("%s could have run it from %s to %s", h.spec.name, spell(lo), spell(hi))
+	}
+	return ""
+}
+
+// hindered reports whether something stood in the way of a run at some time.
+func (b *books) hindered(j *jobBook, v *version, id keys.RunID, from, to time.Duration) bool {
+	for _, p := range b.pauses_ {
+		if p.meets(from, to) {
+			return true
+		}
+	}
+	if v.spec.Overlaps() == cron.Allow {
+		return false
+	}
+	for _, m := range j.markers {
+		if m.meets(from, to) && conflicts(m.id, id) {
+			return true
+		}
+	}
+	for _, o := range j.versions { // an edit while it was due may have put it off
+		if o.from > from && o.from < to {
+			return true
+		}
+	}
+	return false
+}
+
+// wellThrough reports whether some host was well for all of a time.
+func (b *books) wellThrough(from, to time.Duration) bool {
+	for _, h := range b.w.hosts {
+		for _, s := range b.host[h].sound {
+			if s.from <= from && s.to >= to {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// contradicted asks whether somebody has said of a tick that was run that it was not.
+func (b *books) contradicted(e era, r *runBook) {
+	at := r.claims[0].at
+	for _, a := range r.accounts {
+		if a.what == plan.Missed && e.spec.Misfires() != cron.MisfireSkip {
+			continue
+		}
+		if at > a.at+2*slack || at < a.at-slack && b.soundNode(a.by, at, a.at) {
+			b.w.fail("contradicted", "%s:%s", r.id, r)
+		}
+	}
+}
+
+// soundNode reports whether a runner was well from one time to another.
+func (b *books) soundNode(node string, from, to time.Duration) bool {
+	for _, h := range b.w.hosts {
+		if !strings.HasPrefix(node, h.spec.name+"-") {
+			continue
+		}
+		for _, s := range b.host[h].sound {
+			if s.from <= from && s.to >= to {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// truthful asks whether the reasons that were given are true.
+func (b *books) truthful(j *jobBook, e era, r *runBook, due, end time.Duration) {
+	for _, a := range r.accounts {
+		ok := true
+		switch a.what {
+		case plan.Skipped:
+			ok = false
+			for _, m := range j.markers {
+				ok = ok || m.meets(due-2*slack, max(a.at, due)+slack) && conflicts(m.id, r.id)
+			}
+		case plan.Unplaced:
+			for _, h := range b.w.hosts {
+				for _, s := range b.host[h].sound {
+					ok = ok && !(e.place.Matches(h.labels()) && s.from <= due-slack && s.to >= end+slack)
+				}
+			}
+		case plan.Withdrawn:
+			ok = b.withdrawnBy(j, e, due, a)
+		}
+		if !ok {
+			b.w.fail("a lie", "%s, due at %s:%s", r.id, spell(due), r)
+		}
+	}
+}
+
+// withdrawnBy reports whether there was an edit that a tick can have been withdrawn by.
+func (b *books) withdrawnBy(j *jobBook, e era, due time.Duration, a account) bool {
+	if e.to != forever && e.to >= due-slack && e.to <= a.at+slack {
+		return true
+	}
+	for _, p := range b.pauses_ {
+		if p.meets(due-slack, a.at+slack) {
+			return true
+		}
+	}
+	return false
+}
+
+// results asks whether what the runners had is what etcd has.
+func (b *books) results() {
+	names := make([]string, 0, len(b.run))
+	for name := range b.run {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		r := b.run[name]
+		if r.record == nil {
+			continue
+		}
+		result := r.results[r.record.Claim]
+		switch {
+		case result == nil, r.lost[r.record.Claim], r.record.State == result.State, r.record.State == cron.Retrying:
+		case r.record.State == cron.Killed && r.killed:
+		case b.inSpool(r.record.Claim) && b.era > 0: // of another cluster
+		default:
+			b.w.fail("result lost", "%s, attempt %d, ended as %s on %s, and is %s (%s)", r.id, r.record.Attempt, result.State, result.Node, r.record.State, r.record.Cause)
+		}
+	}
+}
+
+func (b *books) inSpool(claim string) bool {
+	for _, h := range b.w.hosts {
+		for _, k := range h.disk.results {
+			if k.run.Claim == claim {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// leftovers asks whether each key has somebody to look after it.
+func (b *books) leftovers(names []string) {
+	nodes := map[string]*session{}
+	for _, h := range b.w.hosts {
+		if h.runner != nil && !h.runner.session.over {
+			nodes[h.runner.session.node.ID] = h.runner.session
+		}
+	}
+	runs := map[string]int{}
+	for _, kv := range b.w.db.keys {
+		e, ok := b.w.entry(kv.Key)
+		if !ok {
+			continue
+		}
+		name := e.Name
+		if e.Kind == "run" || e.Kind == "act" {
+			name = e.Run.Job
+		}
+		j := b.job[name]
+		exists := j != nil && j.now() != nil
+		switch e.Kind {
+		case "act":
+			b.owned(j, e, kv.Value, nodes)
+		case "node":
+			if nodes[e.Name] == nil {
+				b.w.fail("left over", "the key of %s, which is gone", e.Name)
+			}
+		case "run":
+			runs[name]++
+			if !exists && len(j.live) == 0 {
+				b.w.fail("left over", "the record of %s, which is no job's", e.Run)
+			}
+		case "lw", "last":
+			if !exists {
+				b.w.fail("left over", "%s, which is no job's", kv.Key)
+			}
+		case "req":
+			b.requested(j, e, exists)
+		}
+	}
+	for _, name := range names {
+		v := b.job[name].now()
+		if v == nil {
+			continue
+		}
+		places := max(v.place.N, 1)
+		if v.place.All {
+			places = len(b.w.hosts)
+		}
+		most := (2*v.spec.Keeps()+len(b.job[name].live)+8)*places + 20
+		if runs[name] > most {
+			b.w.fail("history grows", "%s has %d runs, and is to keep %d", name, runs[name], v.spec.Keeps())
+		}
+		if v.spec.KeepFor > 0 && b.w.now > v.from+3*time.Duration(v.spec.KeepFor)+time.Hour && len(b.job[name].live) == 0 && v.spec.Lateness() < time.Hour {
+			b.w.fail("left over", "%s, which is of one run, and was to be removed %v after that", name, v.spec.KeepFor)
+		}
+	}
+}
+
+func (b *books) owned(j *jobBook, e keys.Entry, value []byte, nodes map[string]*session) {
+	a, err := cron.DecodeAct(e.Run, e.Waits, value, 0)
+	if err != nil {
+		return
+	}
+	if e.Waits {
+		if v := j.now(); v == nil || since(a.RetryAt) < b.w.now-10*time.Minute && !v.spec.Paused {
+			b.w.fail("left over", "the marker of %s, which waits for its next attempt since %v", e.Run, a.RetryAt)
+		}
+		return
+	}
+	s := nodes[a.Node]
+	if s == nil || s.running[e.Run.String()] == nil && s.pending == 0 && b.w.now-j.live[b.w.keys.Act(e.Run)].from > time.Minute && b.unclaimed(s, e.Run, a.Claim) {
+		b.w.fail("left over", "the marker of %s, for which nobody is at work (runner %q)", e.Run, a.Node)
+	}
+}
+
+// unclaimed reports whether a runner knows nothing of a claim.
+func (b *books) unclaimed(s *session, id keys.RunID, claim string) bool {
+	_, claimed := s.claimed[id.String()]
+	return !claimed && s.host.kept(id, claim) == nil
+}
+
+func (b *books) requested(j *jobBook, e keys.Entry, exists bool) {
+	q := j.requests[e.ID]
+	switch {
+	case q == nil:
+	case q.Action == cron.Kill:
+		id, ok := keys.RunOfID(e.Name, q.Run)
+		if ok && j.live[b.w.keys.Act(id)] == nil && j.live[b.w.keys.Retry(id)] == nil && b.w.now-q.from > 2*time.Minute {
+			b.w.fail("left over", "the request to kill %s, which is over", id)
+		}
+	case !exists:
+		b.w.fail("left over", "request %s for %s, which is no job", e.ID, e.Name)
+	case !q.Expires.IsZero() && since(q.Expires) < b.w.now-2*time.Minute:
+		b.w.fail("left over", "request %s for %s, which expired at %v", e.ID, e.Name, q.Expires)
+	}
+}

@@ -1,0 +1,705 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/plan"
+	"conch/pkg/schedule"
+)
+
+// slack is by how much the clocks of two that act may differ, and some.
+const slack = maxSkew + time.Second
+
+// books are what has really happened, as etcd's history and the hosts tell it, and
+// what the runners have said about it. They are kept without asking a planner.
+type books struct {
+	w    *world
+	job  map[string]*jobBook
+	run  map[string]*runBook
+	host map[*host]*hostBook
+
+	active  map[*execution]bool
+	pauses_ []span // of all jobs
+	word_   bool   // an operator has said that a restored etcd may be gone on with
+	lostRev int64  // of the last restore, the revision that was gone back to
+	era     int    // counts restores
+	claimsN int
+	closed  time.Duration // up to when the ticks have been gone through
+}
+
+// span is from one time up to another; forever: it lasts.
+type span struct{ from, to time.Duration }
+
+func (s span) meets(from, to time.Duration) bool { return s.from <= to && s.to >= from }
+
+// version is a job as it was from one edit to the next.
+type version struct {
+	span
+	rev, born int64
+	spec      *cron.Job
+	sched     *schedule.Schedule
+	place     cron.Placement
+	splay     time.Duration
+}
+
+// jobBook is all that there ever was of a name.
+type jobBook struct {
+	name     string
+	versions []*version // the last may be gone
+	gone     []goneAt
+	markers  []*marker
+	live     map[string]*marker // by key
+	last     cron.Last
+	hasLast  bool
+	finals   map[string]bool // the runs that are over, of the job that there is
+	base     int             // and so many before a restore
+	splays   map[time.Duration]bool
+	requests map[string]*requestBook
+}
+
+type goneAt struct {
+	at  time.Duration
+	rev int64
+}
+
+type requestBook struct {
+	span
+	cron.Request
+	claimed bool
+}
+
+// marker is one of a run in progress.
+type marker struct {
+	span
+	id    keys.RunID
+	waits bool
+}
+
+// runBook is all that there ever was of a run, or of a tick that was not run.
+type runBook struct {
+	id       keys.RunID
+	claims   []claimBook
+	starts   map[int]startBook // by attempt
+	record   *cron.Run         // as it lies in etcd; nil: not there
+	results  map[string]*cron.Run
+	lost     map[string]bool // results that went with a runner's memory
+	unbegun  map[string]bool // claims of which nothing could be started
+	accounts []account
+	killed   bool // somebody has asked for its end
+}
+
+type claimBook struct {
+	at      time.Duration
+	claim   string
+	attempt int
+	node    string
+	era     int
+}
+
+type startBook struct {
+	at    time.Duration
+	claim string
+	era   int
+}
+
+// account is what a runner has said about a tick.
+type account struct {
+	at     time.Duration
+	what   string
+	by     string
+	reason string
+}
+
+// hostBook is when a host was well, and when it could have run something.
+type hostBook struct {
+	sound, able []span
+}
+
+func newBooks(w *world) *books {
+	return &books{w: w, job: map[string]*jobBook{}, run: map[string]*runBook{}, host: map[*host]*hostBook{}, active: map[*execution]bool{}}
+}
+
+func (b *books) jobOf(name string) *jobBook {
+	j := b.job[name]
+	if j == nil {
+		j = &jobBook{name: name, live: map[string]*marker{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}}
+		b.job[name] = j
+	}
+	return j
+}
+
+func (b *books) runOf(id keys.RunID) *runBook {
+	name := id.String()
+	r := b.run[name]
+	if r == nil {
+		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, lost: map[string]bool{}, unbegun: map[string]bool{}}
+		b.run[name] = r
+	}
+	return r
+}
+
+// jobs returns the names of the jobs that there are.
+func (b *books) jobs() (names []string) {
+	for name, j := range b.job {
+		if j.now() != nil {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// now is the job as it is; nil: there is none.
+func (j *jobBook) now() *version {
+	if n := len(j.versions); n > 0 && j.versions[n-1].to == forever {
+		return j.versions[n-1]
+	}
+	return nil
+}
+
+// saw is told of what has been committed, by revision.
+func (b *books) saw(changes []event) {
+	for len(changes) > 0 {
+		n := 1
+		for n < len(changes) && changes[n].kv.ModRevision == changes[0].kv.ModRevision {
+			n++
+		}
+		b.commit(changes[:n])
+		changes = changes[n:]
+	}
+}
+
+// commit is one revision.
+func (b *books) commit(changes []event) {
+	touched := map[string]bool{}
+	for _, c := range changes {
+		b.w.trace.key(b.w, c)
+		e, ok := b.w.entry(c.kv.Key)
+		if !ok {
+			continue
+		}
+		switch e.Kind {
+		case "job":
+			b.putJob(e.Name, c)
+		case "act":
+			b.putAct(e, c)
+		case "run":
+			b.putRun(e, c)
+			touched[e.Name] = true
+		case "last":
+			b.putLast(e.Name, c)
+			touched[e.Name] = true
+		case "req":
+			b.putRequest(e, c)
+		case "paused":
+			b.putPaused(c)
+		}
+	}
+	for name := range touched {
+		b.agree(b.jobOf(name))
+	}
+}
+
+func (b *books) putJob(name string, c event) {
+	j := b.jobOf(name)
+	if v := j.now(); v != nil {
+		v.to = b.w.now
+	}
+	if c.deleted {
+		b.removed(j, c)
+		j.gone = append(j.gone, goneAt{b.w.now, c.kv.ModRevision})
+		j.finals, j.base, j.hasLast, j.last = map[string]bool{}, 0, false, cron.Last{}
+		return
+	}
+	if b.w.author != "hand" {
+		b.w.fail("job written", "%s was written by %s", name, b.w.author)
+	}
+	v := &version{span: span{b.w.now, forever}, rev: c.kv.ModRevision, born: c.kv.CreateRevision}
+	spec, err := cron.DecodeJob(c.kv.Value)
+	if err != nil {
+		b.w.fail("simulator", "%s: %v", name, err)
+	}
+	spec.Name = name
+	v.spec = spec
+	v.sched, _ = spec.Schedules()
+	v.place, _ = cron.ParsePlacement(spec.On)
+	if spec.Splay > 0 {
+		v.splay = time.Duration(schedule.Hash(name) % uint64(spec.Splay))
+	}
+	j.splays[v.splay] = true
+	j.versions = append(j.versions, v)
+}
+
+// removed asks whether a job had to go.
+func (b *books) removed(j *jobBook, c event) {
+	if b.w.author == "hand" {
+		return
+	}
+	v := j.versions[len(j.versions)-1]
+	switch {
+	case v.spec.KeepFor == 0:
+		b.w.fail("job removed", "%s, which is no job of one run, was removed by %s", j.name, b.w.author)
+	case len(j.live) > 0:
+		b.w.fail("job removed", "%s was removed by %s while a run of it was in progress", j.name, b.w.author)
+	}
+	over := v.spec.From()
+	if j.hasLast && j.last.Ended.After(over) {
+		over = j.last.Ended
+	}
+	if early := since(over.Add(time.Duration(v.spec.KeepFor))) - b.w.now; early > 2*slack {
+		b.w.fail("job removed", "%s was removed by %s, %v too soon", j.name, b.w.author, early)
+	}
+	for id, q := range j.requests {
+		if q.to == forever && q.Action == cron.RunNow && (q.Expires.IsZero() || since(q.Expires) > b.w.now+slack) {
+			b.w.fail("job removed", "%s was removed by %s while request %s waited", j.name, b.w.author, id)
+		}
+	}
+}
+
+func (b *books) putAct(e keys.Entry, c event) {
+	j := b.jobOf(e.Run.Job)
+	key := string(c.kv.Key)
+	m := j.live[key]
+	switch {
+	case c.deleted && m != nil:
+		m.to = b.w.now
+		delete(j.live, key)
+	case !c.deleted && m == nil:
+		m = &marker{span{b.w.now, forever}, e.Run, e.Waits}
+		j.live[key] = m
+		j.markers = append(j.markers, m)
+	}
+}
+
+func (b *books) putLast(name string, c event) {
+	j := b.jobOf(name)
+	if c.deleted {
+		j.hasLast, j.last = false, cron.Last{}
+		return
+	}
+	before := j.last
+	j.last, j.hasLast = cron.Last{}, true
+	if err := json.Unmarshal(c.kv.Value, &j.last); err != nil {
+		b.w.fail("simulator", "last of %s: %v", name, err)
+	}
+	if j.last.Runs < before.Runs {
+		b.w.fail("runs went back", "%s: from %d to %d", name, before.Runs, j.last.Runs)
+	}
+	if j.last.Tick.Before(before.Tick) {
+		b.w.fail("last.tick went back", "%s: from %v to %v", name, before.Tick, j.last.Tick)
+	}
+	if ahead := since(j.last.Tick) - b.w.now; ahead > slack {
+		b.w.fail("last.tick in the future", "%s: its ticks up to %v are said to be over, which is %v from now", name, j.last.Tick, ahead)
+	}
+	if v := j.now(); v != nil && len(j.splays) == 1 && since(j.last.Tick)+v.splay-b.w.now > slack {
+		b.w.fail("last.tick in the future", "%s: the tick at %v is said to be over, and is due %v later", name, j.last.Tick, v.splay)
+	}
+}
+
+func (b *books) putRequest(e keys.Entry, c event) {
+	j := b.jobOf(e.Name)
+	if c.deleted {
+		if q := j.requests[e.ID]; q != nil && q.to == forever {
+			q.to = b.w.now
+			b.answered(j, q)
+		}
+		return
+	}
+	q := &requestBook{span: span{b.w.now, forever}}
+	if err := json.Unmarshal(c.kv.Value, &q.Request); err != nil {
+		b.w.fail("simulator", "request %s: %v", e.ID, err)
+	}
+	q.Job, q.ID = e.Name, e.ID
+	j.requests[e.ID] = q
+	if id, ok := keys.RunOfID(e.Name, q.Run); ok && q.Action == cron.Kill {
+		b.runOf(id).killed = true
+	}
+}
+
+func (b *books) putPaused(c event) {
+	n := len(b.pauses_)
+	open := n > 0 && b.pauses_[n-1].to == forever
+	switch {
+	case c.deleted && open:
+		b.pauses_[n-1].to = b.w.now
+	case !c.deleted && !open:
+		b.pauses_ = append(b.pauses_, span{b.w.now, forever})
+	}
+}
+
+// putRun is told of a claim, a result, or that a record has gone.
+func (b *books) putRun(e keys.Entry, c event) {
+	r := b.runOf(e.Run)
+	if c.deleted {
+		r.record = nil
+		return
+	}
+	is, err := cron.DecodeRun(e.Run, c.kv.Value, c.kv.ModRevision)
+	if err != nil {
+		b.w.fail("simulator", "%v", err)
+	}
+	was := r.record
+	r.record = is
+	if is.State == cron.Running {
+		if was == nil || was.Claim != is.Claim {
+			b.claimed(r, is, was)
+		}
+		return
+	}
+	if was != nil && was.Claim == is.Claim && was.State.Final() && is.State != was.State {
+		true_ := r.results[is.Claim]
+		if true_ != nil && was.State == true_.State {
+			b.w.fail("result replaced", "%s, attempt %d, ended as %s, and is %s now", r.id, is.Attempt, was.State, is.State)
+		}
+	}
+	if is.State.Final() {
+		if j := b.jobOf(e.Name); j.now() != nil && (is.JobRev == 0 || is.JobRev == j.now().born) {
+			j.finals[is.ID()] = true
+		}
+	}
+}
+
+// claimed asks whether a claim is as it must be.
+func (b *books) claimed(r *runBook, is, was *cron.Run) {
+	b.claimsN++
+	j := b.jobOf(is.Job)
+	v := j.now()
+	if v == nil {
+		b.w.fail("claim", "%s was claimed by %s, and there is no such job", r.id, is.Node)
+	}
+	_, manual := r.id.Request()
+	for _, c := range r.claims {
+		switch {
+		case c.attempt != is.Attempt, c.claim == is.Claim:
+		case r.unbegun[c.claim]: // it was given back
+		case c.era != b.era && b.word_:
+		default:
+			b.w.fail("claimed twice", "%s, attempt %d, by %s and by %s", r.id, is.Attempt, c.node, is.Node)
+		}
+	}
+	r.claims = append(r.claims, claimBook{b.w.now, is.Claim, is.Attempt, is.Node, b.era})
+	if v.born != is.JobRev && is.JobRev != 0 {
+		b.w.fail("another's command", "%s, attempt %d, is of the job of revision %d, and was claimed under that of %d", r.id, is.Attempt, is.JobRev, v.born)
+	}
+	for _, h := range b.w.hosts {
+		if h.spec.name == is.Host && !v.place.Matches(h.labels()) {
+			b.w.fail("misplaced", "%s was claimed by %s, and is to run on %q", r.id, is.Host, v.spec.On)
+		}
+	}
+	if is.Attempt > 1 {
+		if is.Attempt > v.spec.Retries()+1 && !r.givenBack() {
+			b.w.fail("retried too often", "%s, attempt %d, and the job has %d retries", r.id, is.Attempt, v.spec.Retries())
+		}
+		if v.spec.Paused {
+			b.w.fail("retried while paused", "%s, attempt %d", r.id, is.Attempt)
+		}
+		return
+	}
+	if manual {
+		id, _ := r.id.Request()
+		if q := j.requests[id]; q != nil {
+			q.claimed = true
+		}
+		return
+	}
+	b.claimedTick(r, v)
+}
+
+func (r *runBook) givenBack() bool { return len(r.unbegun) > 0 }
+
+// claimedTick asks whether there is such a tick, and whether it was due.
+func (b *books) claimedTick(r *runBook, v *version) {
+	t := r.id.Tick
+	if v.sched == nil || !v.spec.Next(v.sched, t.Add(-1)).Equal(t) {
+		b.w.fail("no tick", "%s was claimed, and is no tick of %q", r.id, v.spec.Schedule)
+	}
+	if !t.After(v.spec.From().Truncate(time.Second)) {
+		b.w.fail("no tick", "%s was claimed, and the job has its ticks after %v", r.id, v.spec.From())
+	}
+	if v.spec.Paused {
+		b.w.fail("ran while paused", "%s", r.id)
+	}
+	if v.spec.Starts != nil && t.Before(*v.spec.Starts) {
+		b.w.fail("no tick", "%s was claimed, and the job starts at %v", r.id, v.spec.Starts)
+	}
+	due := since(t) + v.splay
+	if early := due - b.w.now; early > slack {
+		b.w.fail("too early", "%s was claimed %v before it was due", r.id, early)
+	}
+	for _, p := range b.pauses_ {
+		if p.from <= due-slack && p.to >= due+v.spec.Lateness()+slack {
+			b.w.fail("made up for a pause", "%s was due and too late while all was paused", r.id)
+		}
+	}
+	if place := r.id.Place; v.place.All != strings.HasPrefix(place, "@") || (v.place.N > 1) != strings.HasPrefix(place, "#") {
+		b.w.fail("misplaced", "%s was claimed, and is to run on %q", r.id, v.spec.On)
+	}
+}
+
+// agree asks whether what a job is remembered by is what its runs say.
+func (b *books) agree(j *jobBook) {
+	if !j.hasLast {
+		return
+	}
+	if n := j.base + len(j.finals); n != j.last.Runs && j.now() != nil {
+		b.w.fail("runs", "%s has had %d runs, and is said to have had %d", j.name, n, j.last.Runs)
+	}
+	id, ok := keys.RunOfID(j.name, j.last.ID)
+	if !ok {
+		return
+	}
+	if r := b.run[id.String()]; r != nil && r.record != nil && r.record.State.Final() && r.record.State != j.last.State {
+		b.w.fail("last", "%s: its last run %s is said to be %s, and is %s", j.name, id, j.last.State, r.record.State)
+	}
+}
+
+// answered asks whether a request that went without a claim had to.
+func (b *books) answered(j *jobBook, q *requestBook) {
+	if q.Action != cron.RunNow || q.claimed || b.w.author == "hand" {
+		return
+	}
+	if r := b.run[q.RunID().String()]; r != nil && len(r.claims) > 0 {
+		return
+	}
+	v := j.now()
+	if v == nil {
+		return
+	}
+	if q.Expires.IsZero() || since(q.Expires) > b.w.now+slack {
+		b.w.fail("request withdrawn", "%s, before it was too late", q.RunID())
+	}
+	if why := b.couldRun(j, v, q.RunID(), q.from+slack, since(q.Expires)-slack); why != "" {
+		b.w.fail("request not met", "%s: %s", q.RunID(), why)
+	}
+}
+
+// What the hosts tell.
+
+// claims is told of a claim that a planner wants.
+func (b *books) claims(s *session, v plan.Claim) {
+	run := v.Claim.Run
+	if v.Spec == nil {
+		b.w.fail("verb", "%s claims %s without a job", s.node.ID, run.RunID)
+	}
+	if s.standby != "" && !strings.Contains(s.standby, "compared") {
+		b.w.fail("claims while standing by", "%s: %s", s.node.ID, run.RunID)
+	}
+	if s.drained {
+		b.w.fail("claims while draining", "%s: %s", s.node.ID, run.RunID)
+	}
+	for _, ver := range b.jobOf(run.Job).versions {
+		if ver.rev == v.Claim.JobRev && !slices.Equal(ver.spec.Cmd, v.Spec.Cmd) {
+			b.w.fail("another's command", "%s claims %s with the command %q, and that of the job is %q", s.node.ID, run.RunID, v.Spec.Cmd, ver.spec.Cmd)
+		}
+	}
+}
+
+// began is told of a command that was started.
+func (b *books) began(x *execution) {
+	r := b.runOf(x.run.RunID)
+	if was, ok := r.starts[x.run.Attempt]; ok && !(was.era != b.era && b.word_) {
+		b.w.fail("started twice", "%s, attempt %d, also at %s", x.name, x.run.Attempt, spell(was.at))
+	}
+	r.starts[x.run.Attempt] = startBook{b.w.now, x.run.Claim, b.era}
+	for o := range b.active {
+		if o.run.Job == x.run.Job && !o.paused && !o.exempt && x.spec.Overlaps() != cron.Allow && conflicts(o.run.RunID, x.run.RunID) {
+			b.w.fail("overlap", "%s on %s began while %s ran on %s", x.name, x.host.spec.name, o.name, o.host.spec.name)
+		}
+	}
+	b.active[x] = true
+}
+
+// conflicts reports whether two runs of a job are in the same place.
+func conflicts(a, o keys.RunID) bool {
+	alone := func(id keys.RunID) bool { _, manual := id.Request(); return manual || id.Place == "" }
+	return alone(a) || alone(o) || a.Place == o.Place
+}
+
+func (b *books) over(x *execution)           { delete(b.active, x) }
+func (b *books) pauses(x *execution, _ bool) {}
+
+// result is told of a result that is in the spool.
+func (b *books) result(x *execution, run *cron.Run) { b.runOf(run.RunID).results[run.Claim] = run }
+
+// unbegun is told that nothing could be started.
+func (b *books) unbegun(x *execution) { b.runOf(x.run.RunID).unbegun[x.run.Claim] = true }
+
+// lostResult is told of a result that went with a runner's memory.
+func (b *books) lostResult(run *cron.Run) { b.runOf(run.RunID).lost[run.Claim] = true }
+
+// settled is told what came of a settlement.
+func (b *books) settled(s *session, run *cron.Run, err error) {}
+
+// said is told what a runner tells people.
+func (b *books) said(s *session, e plan.Event) {
+	b.w.trace.said(s, e)
+	switch e.Event {
+	case plan.Skipped, plan.Missed, plan.Withdrawn, plan.Unplaced:
+	default:
+		return
+	}
+	b.w.counts.Ticks[e.Event] += max(e.Count, 1)
+	a := account{b.w.now, e.Event, s.node.ID, e.Reason}
+	if id, err := keys.ParseRunID(e.Run); err == nil && e.Run != "" {
+		r := b.runOf(id)
+		r.accounts = append(r.accounts, a)
+		return
+	}
+	j := b.jobOf(e.Job)
+	for _, t := range j.ticksUpTo(e.Tick, max(e.Count, 1)) {
+		r := b.runOf(keys.RunID{Job: e.Job, Tick: t})
+		r.accounts = append(r.accounts, a)
+	}
+}
+
+// ticksUpTo are the last n ticks up to one.
+func (j *jobBook) ticksUpTo(t time.Time, n int) []time.Time {
+	if n == 1 || len(j.versions) == 0 {
+		return []time.Time{t}
+	}
+	v := j.versions[len(j.versions)-1]
+	if v.sched == nil {
+		return []time.Time{t}
+	}
+	for window := time.Minute; ; window *= 4 {
+		var all []time.Time
+		for u := v.sched.Next(t.Add(-window)); !u.IsZero() && !u.After(t); u = v.sched.Next(u) {
+			all = append(all, u)
+		}
+		if len(all) >= n || window > 1000*time.Hour {
+			return all[max(0, len(all)-n):]
+		}
+	}
+}
+
+// restored is told that etcd is taken back to a revision.
+func (b *books) restored(rev int64) {
+	b.era++
+	b.word_ = false
+	b.lostRev = rev
+	for x := range b.active {
+		x.exempt = true
+	}
+}
+
+// reload takes the books back to what etcd has after a restore.
+func (b *books) reload() {
+	for _, j := range b.job {
+		for key, m := range j.live {
+			m.to = b.w.now
+			delete(j.live, key)
+		}
+		if v := j.now(); v != nil {
+			v.to = b.w.now
+		}
+		for _, q := range j.requests {
+			q.to = min(q.to, b.w.now)
+		}
+		j.finals, j.base, j.hasLast, j.last = map[string]bool{}, 0, false, cron.Last{}
+	}
+	for _, r := range b.run {
+		r.record = nil
+	}
+	if n := len(b.pauses_); n > 0 {
+		b.pauses_[n-1].to = min(b.pauses_[n-1].to, b.w.now)
+	}
+	author := b.w.author
+	b.w.author = "hand"
+	for _, kv := range b.w.db.keys {
+		e, ok := b.w.entry(kv.Key)
+		c := event{kv: kv}
+		switch {
+		case !ok:
+		case e.Kind == "job":
+			b.putJob(e.Name, c)
+		case e.Kind == "act":
+			b.putAct(e, c)
+		case e.Kind == "last":
+			b.putLast(e.Name, c)
+			b.jobOf(e.Name).base = b.jobOf(e.Name).last.Runs
+		case e.Kind == "req":
+			b.putRequest(e, c)
+		case e.Kind == "paused":
+			b.putPaused(c)
+		case e.Kind == "run":
+			r := b.runOf(e.Run)
+			r.record, _ = cron.DecodeRun(e.Run, kv.Value, kv.ModRevision)
+			if j := b.jobOf(e.Name); r.record.State.Final() && j.now() != nil && (r.record.JobRev == 0 || r.record.JobRev == j.now().born) {
+				j.finals[r.record.ID()] = true
+				j.base-- // see last
+			}
+		}
+	}
+	b.w.author = author
+}
+
+// word is told that an operator has said to go on.
+func (b *books) word() { b.word_ = true }
+
+// watch notes who is well, and who could run something.
+func (b *books) watch() {
+	for _, h := range b.w.hosts {
+		hb := b.host[h]
+		if hb == nil {
+			hb = &hostBook{}
+			b.host[h] = hb
+		}
+		sound, able := h.sound()
+		hb.sound = note(hb.sound, sound, b.w.now)
+		hb.able = note(hb.able, able, b.w.now)
+	}
+}
+
+func note(all []span, is bool, now time.Duration) []span {
+	n := len(all)
+	was := n > 0 && all[n-1].to == forever
+	switch {
+	case is && !was:
+		return append(all, span{now, forever})
+	case !is && was:
+		all[n-1].to = now
+	}
+	return all
+}
+
+// sound reports whether nothing ails the host, and whether it could run something.
+func (h *host) sound() (sound, able bool) {
+	r := h.runner
+	if r == nil || !h.reaches() || h.slow.is || h.lossy.is || h.w.db.full || h.w.db.refused {
+		return false, false
+	}
+	s := r.session
+	if s.over || !s.ready || s.drained || s.standby != "" || s.deadline != 0 || h.skew().Abs() > time.Second {
+		return false, false
+	}
+	return true, !h.lacks.is && len(s.running)+len(s.claimed)+s.pending < h.spec.slots
+}
+
+func (h *host) labels() map[string]string {
+	l := map[string]string{"host": h.spec.name}
+	if h.spec.role != "" {
+		l["role"] = h.spec.role
+	}
+	return l
+}
+
+func (r *runBook) String() string {
+	var b strings.Builder
+	for _, c := range r.claims {
+		fmt.Fprintf(&b, " claimed %s by %s (attempt %d)", spell(c.at), c.node, c.attempt)
+	}
+	for _, a := range r.accounts {
+		fmt.Fprintf(&b, " %s said at %s by %s (%s)", a.what, spell(a.at), a.by, a.reason)
+	}
+	if b.Len() == 0 {
+		return " nothing is known of it"
+	}
+	return b.String()
+}

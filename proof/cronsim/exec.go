@@ -1,0 +1,558 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"conch/pkg/cron"
+	"conch/pkg/keys"
+	"conch/pkg/plan"
+)
+
+func guardOf(s *session) clientv3.Cmp { return cron.Guard(s.w.keys, s.node) }
+
+// do carries a verb out.
+func (s *session) do(v plan.Verb) {
+	switch v := v.(type) {
+	case plan.Claim:
+		s.claim(v)
+	case plan.Start:
+		s.start(v.ID)
+	case plan.GiveUp:
+		s.giveUp(v)
+	case plan.Stop:
+		if x := s.running[v.ID.String()]; x != nil {
+			x.stop(v.By)
+		}
+	case plan.Settle:
+		if v.Ours {
+			s.settle(v)
+		} else {
+			s.settleOther(v)
+		}
+	case plan.Withdraw:
+		s.withdraw(v)
+	case plan.Ask:
+		s.ask(v)
+	case plan.Say:
+		s.w.books.said(s, v.Event)
+	}
+}
+
+// claim asks for a run.
+func (s *session) claim(v plan.Claim) {
+	run := *v.Claim.Run
+	run.Claim, run.Trace = s.host.newID(16), "00-"+s.host.newID(16)
+	c := v.Claim
+	c.Run = &run
+	s.w.books.claims(s, v)
+	s.pending++
+	s.claims.add(0, item{run.Job, c.Op(s.w.keys), func(rev int64, inner *clientv3.TxnResponse, err error) {
+		s.pending--
+		if err == nil && inner == nil {
+			err = cron.ErrNode
+		}
+		var got *cron.Run
+		if err == nil {
+			got, err = c.Answer(inner, rev)
+		}
+		ours := err == nil && got.Claim == run.Claim
+		if ours {
+			s.claimed[run.RunID.String()] = claimed{v, got}
+		}
+		if got != nil {
+			answer := *got
+			got = &answer
+		}
+		s.tell(plan.Answer{ID: run.RunID, Run: got, Ours: ours, Err: err})
+	}})
+}
+
+// start runs what was claimed.
+func (s *session) start(id keys.RunID) {
+	name := id.String()
+	c, ok := s.claimed[name]
+	if !ok {
+		s.w.fail("verb", "%s starts %s, which it has not claimed", s.node.ID, name)
+	}
+	delete(s.claimed, name)
+	run := *c.run
+	x := &execution{session: s, name: name, run: &run, spec: c.verb.Spec}
+	s.running[name] = x
+	s.after(s.host.between(time.Millisecond, 20*time.Millisecond), x.begin)
+}
+
+// giveUp ends what was claimed and is not to be started.
+func (s *session) giveUp(v plan.GiveUp) {
+	delete(s.claimed, v.ID.String())
+	run := *v.Settle.Run
+	s.host.spool(&run)
+	v.Settle.Ours = true
+	s.settle(v.Settle)
+}
+
+// spool keeps a result, on the disk if that is possible.
+func (h *host) spool(run *cron.Run) *kept {
+	k := h.kept(run.RunID, run.Claim)
+	if k == nil {
+		k = &kept{run: run}
+		h.disk.results = append(h.disk.results, k)
+	}
+	k.at, k.cluster, k.flying, k.memory = h.wall(), h.w.db.cluster, true, h.full.is
+	return k
+}
+
+func (h *host) kept(id keys.RunID, claim string) *kept {
+	for _, k := range h.disk.results {
+		if k.run.RunID == id && k.run.Claim == claim {
+			return k
+		}
+	}
+	return nil
+}
+
+func (h *host) forget(k *kept) {
+	for i, o := range h.disk.results {
+		if o == k {
+			h.disk.results = append(h.disk.results[:i:i], h.disk.results[i+1:]...)
+			return
+		}
+	}
+}
+
+// settle writes the end of an attempt of ours, which is in the spool, to etcd.
+func (s *session) settle(v plan.Settle) {
+	st := v.Settlement
+	run := *st.Run
+	st.Run = &run
+	k := s.host.kept(run.RunID, run.Claim)
+	if k != nil {
+		k.flying = true
+	}
+	write := func() {
+		s.writeResult(&st, func(err error) {
+			s.w.books.settled(s, &run, err)
+			switch {
+			case err == nil, errors.Is(err, cron.ErrSuperseded):
+				if k != nil {
+					s.host.forget(k)
+				}
+				err = nil
+			case k != nil:
+				k.flying = false
+			}
+			s.tell(plan.Settled{ID: run.RunID, Claim: run.Claim, Err: err})
+		})
+	}
+	if !v.Prune {
+		write()
+		return
+	}
+	s.prune(v, func(low time.Time) { st.LowWater = low; write() })
+}
+
+// prune finds out up to where a job's runs can go.
+func (s *session) prune(v plan.Settle, then func(time.Time)) {
+	keep := cron.DefaultKeep
+	if v.Spec != nil {
+		keep = v.Spec.Keeps()
+	}
+	p := cron.Pruning{Keys: s.w.keys, Self: v.Run.RunID, Keep: keep}
+	s.call(func() (any, error) { return s.client().txn(nil, p.Ops(), nil) }, func(r any, err error) {
+		var low time.Time
+		if err == nil {
+			low = p.Answer(r.(*clientv3.TxnResponse))
+		}
+		if low.After(v.Newest) {
+			low = v.Newest
+		}
+		then(low)
+	})
+}
+
+// writeResult asks etcd to take a result, as often as it takes.
+func (s *session) writeResult(st *cron.Settlement, then func(error)) {
+	s.results.add(st.Wait, item{st.Run.Job, st.Op(s.w.keys), func(_ int64, inner *clientv3.TxnResponse, err error) {
+		if err == nil {
+			var again bool
+			if again, err = st.Answer(inner); again {
+				s.writeResult(st, then)
+				return
+			}
+		}
+		then(err)
+	}})
+}
+
+// settleOther writes down the end of a run that is not this runner's.
+func (s *session) settleOther(v plan.Settle) {
+	st := v.Settlement
+	run := *st.Run
+	st.Run = &run
+	key := s.w.keys.Run(run.RunID)
+	if !v.ReadRun {
+		s.writeResult(&st, func(error) {})
+		return
+	}
+	s.call(func() (any, error) { return s.w.db.Do(clientv3.OpGet(key)) }, func(r any, err error) {
+		if err != nil {
+			return
+		}
+		resp := r.(clientv3.OpResponse)
+		kvs := resp.Get().Kvs
+		if len(kvs) == 0 {
+			st.Rev = -1
+			s.writeResult(&st, func(error) {})
+			return
+		}
+		is, err := cron.DecodeRun(run.RunID, kvs[0].Value, kvs[0].ModRevision)
+		if err != nil || is.Rev != st.Rev || is.Claim != run.Claim {
+			return
+		}
+		is.State, is.Ended, is.RetryAt = run.State, run.Ended, run.RetryAt
+		is.Skipped = max(is.Skipped, run.Skipped)
+		switch {
+		case strings.HasPrefix(run.Cause, ";"):
+			is.Cause += run.Cause
+		case run.Cause != "":
+			is.Cause = run.Cause
+		}
+		st.Run = is
+		if v.Prune {
+			v.Settlement = st
+			s.prune(v, func(low time.Time) { st.LowWater = low; s.writeResult(&st, func(error) {}) })
+			return
+		}
+		s.writeResult(&st, func(error) {})
+	})
+}
+
+// withdraw deletes a request, or a job.
+func (s *session) withdraw(v plan.Withdraw) {
+	if v.Request == "" {
+		s.call(func() (any, error) {
+			_, err := s.store().Remove(ctx, v.Job, v.Rev, "")
+			return nil, err
+		}, func(any, error) {})
+		return
+	}
+	key := s.w.keys.Request(v.Job, v.Request)
+	s.call(func() (any, error) {
+		return s.client().txn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", v.Rev)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
+	}, func(any, error) {})
+}
+
+// store is how a runner removes jobs.
+func (s *session) store() cron.Store {
+	h := &etcdHand{e: s.w.db, clock: s.host.wall}
+	return h.store(s.w.keys)
+}
+
+// ask puts a request.
+func (s *session) ask(v plan.Ask) {
+	key, marker := s.w.keys.Request(v.Request.Job, v.Request.ID), s.w.keys.Act(v.ID)
+	if v.Waits {
+		marker = s.w.keys.Retry(v.ID)
+	}
+	s.call(func() (any, error) {
+		return s.client().txn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0), clientv3.Compare(clientv3.CreateRevision(marker), ">", 0)},
+			[]clientv3.Op{clientv3.OpPut(key, v.Request.Encode())}, nil)
+	}, func(any, error) {})
+}
+
+// replay offers what etcd has not taken once more.
+func (s *session) replay() {
+	if s.ready && s.trust.Why() == "" {
+		s.offer(replay)
+	}
+	s.after(replay, s.replay)
+}
+
+// offer tells the planner of what has been kept for so long.
+func (s *session) offer(age time.Duration) {
+	for _, k := range s.host.disk.results {
+		if k.flying && s.running[k.run.RunID.String()] != nil || k.cluster != s.trust.Cluster {
+			continue
+		}
+		if since := s.host.wall().Sub(k.at); since >= 0 && since < age {
+			continue
+		}
+		run := *k.run
+		s.tell(plan.Ended{Run: &run, Kept: true})
+	}
+}
+
+// epilogue records, in the place of a runner that was killed, what it has run as lost.
+func (r *runner) epilogue(x *execution) {
+	h := r.host
+	run := *x.run
+	run.Ended, run.State, run.Cause = h.wall().UTC(), cron.Lost, "its runner was killed; so was the command"
+	run.TryAgain(x.spec)
+	h.w.after(h.between(5*time.Millisecond, 300*time.Millisecond), func() {
+		if h.cut.is || h.frozen.is || !h.w.etcdUp {
+			return // it lapses
+		}
+		c := client{h.w}
+		h.w.author = h.spec.name
+		if run.State.Final() && x.spec.OnFailure != "" {
+			run.State, run.Ended, run.Cause = cron.Running, time.Time{}, ""
+			act := cron.Act{Host: run.Host, Claim: run.Claim, Attempt: run.Attempt, Claimed: run.Claimed, By: run.By, JobRev: run.JobRev}
+			_, _ = c.txn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(h.w.keys.Run(run.RunID)), "=", x.run.Rev)},
+				[]clientv3.Op{clientv3.OpPut(h.w.keys.Run(run.RunID), run.Encode()), clientv3.OpPut(h.w.keys.Act(run.RunID), encodeAct(act))}, nil)
+		} else {
+			st := cron.Settlement{Run: &run, Rev: x.run.Rev}
+			if run.State.Final() {
+				st.Memory = &cron.Memory{Rev: -1}
+				if _, manual := run.Request(); !manual {
+					st.Over = run.Tick
+				}
+			}
+			for again := true; again; {
+				resp, err := c.txn(nil, []clientv3.Op{st.Op(h.w.keys)}, nil)
+				if err != nil {
+					break
+				}
+				again, _ = st.Answer((*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn()))
+			}
+		}
+		h.w.committed()
+	})
+}
+
+// execution is a run of a command, and of all that it has started.
+type execution struct {
+	*session
+	name   string
+	run    *cron.Run
+	spec   *cron.Job
+	began  time.Duration // 0: not yet
+	dead   bool
+	asked  int    // how often it was asked to end
+	by     string // who did
+	losing bool   // it is stopped for the lease
+	exempt bool   // etcd has forgotten it
+
+	end     *time.Duration // when it ends by itself, if nothing comes between
+	outcome func()         // and how
+	paused  bool
+	plan    int // which end counts
+	behaves behaviour
+}
+
+// behaviour is what a command does, as its words in a job say.
+type behaviour struct {
+	takes, spread        time.Duration
+	fails, hangs, clings float64
+}
+
+// behaviourOf reads a command: sim VERSION takes=5s spread=2s fail=0.1 hang=0.01
+// cling=0.1.
+func behaviourOf(j *cron.Job) behaviour {
+	b := behaviour{takes: 2 * time.Second}
+	for _, word := range j.Cmd {
+		key, value, ok := strings.Cut(word, "=")
+		if !ok {
+			continue
+		}
+		switch key {
+		case "takes":
+			b.takes = mustDuration(value)
+		case "spread":
+			b.spread = mustDuration(value)
+		case "fail":
+			b.fails, _ = strconv.ParseFloat(value, 64)
+		case "hang":
+			b.hangs, _ = strconv.ParseFloat(value, 64)
+		case "cling": // it ignores TERM, and leaves behind what does
+			b.clings, _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	return b
+}
+
+func (x *execution) draw(what string) float64 {
+	return x.w.draw(what + " " + x.name + " " + strconv.Itoa(x.run.Attempt))
+}
+
+// begin starts the command.
+func (x *execution) begin() {
+	if x.dead {
+		return
+	}
+	if x.deadline != 0 && x.w.now >= x.deadline-killAfter {
+		x.finish(cron.Lost, nil, "the runner's lease was lost before the command was started", false)
+		return
+	}
+	if x.host.lacks.is {
+		seventy := 70
+		x.finish(cron.Failed, &seventy, "the host has too little of something", true)
+		return
+	}
+	x.began = max(x.w.now, 1)
+	x.run.Began = x.host.wall().UTC()
+	x.w.books.began(x)
+	x.behaves = behaviourOf(x.spec)
+	takes := max(x.behaves.takes+time.Duration((x.draw("takes")*2-1)*float64(x.behaves.spread)), time.Millisecond)
+	switch {
+	case x.draw("hang") < x.behaves.hangs || takes >= x.spec.MaxRun():
+		x.endAt(x.spec.MaxRun()+x.dies(), func() {
+			x.finish(cron.TimedOut, nil, "stopped after its run-ttl of "+x.spec.MaxRun().String(), false)
+		})
+	case x.draw("fail") < x.behaves.fails:
+		one := 1
+		x.endAt(takes+x.clears(), func() { x.finish(cron.Failed, &one, "", false) })
+	default:
+		zero := 0
+		x.endAt(takes+x.clears(), func() { x.finish(cron.OK, &zero, "", false) })
+	}
+}
+
+// dies is how long it takes until all is dead that was asked to end.
+func (x *execution) dies() time.Duration {
+	if x.draw("cling") < x.behaves.clings {
+		return killAfter + time.Millisecond
+	}
+	return time.Duration(x.draw("dies") * float64(time.Second))
+}
+
+// clears is how long it takes until what the command has left behind is dead.
+func (x *execution) clears() time.Duration {
+	if x.draw("cling") < x.behaves.clings {
+		return killAfter
+	}
+	return time.Millisecond
+}
+
+// endAt says how it ends, if nothing comes between.
+func (x *execution) endAt(d time.Duration, how func()) {
+	at := x.w.now + d
+	x.end, x.outcome = &at, how
+	x.schedule()
+}
+
+func (x *execution) schedule() {
+	x.plan++
+	mine := x.plan
+	x.w.at(*x.end, func() {
+		if x.plan == mine && !x.dead && !x.paused {
+			x.outcome()
+		}
+	})
+}
+
+// stop asks the command to end; asked twice, it is killed.
+func (x *execution) stop(by string) {
+	if by != "" {
+		x.by = by
+	}
+	x.asked++
+	if x.dead {
+		return
+	}
+	state, cause := cron.Lost, "its runner was stopped before it had ended"
+	if x.by != "" {
+		state, cause = cron.Killed, "by "+x.by
+	}
+	if x.began == 0 {
+		x.finish(state, nil, cause, false)
+		return
+	}
+	d := x.dies()
+	if x.asked > 1 {
+		d = time.Millisecond
+	}
+	if *x.end-x.w.now > d {
+		x.endAt(d, func() { x.finish(state, nil, cause, false) })
+	}
+}
+
+// lose ends it before the lease can.
+func (x *execution) lose() {
+	if x.dead || x.began == 0 || x.losing {
+		return
+	}
+	x.losing = true
+	d := x.dies()
+	if *x.end-x.w.now > d {
+		x.endAt(d, func() {
+			x.finish(cron.Lost, nil, "etcd did not answer for too long: the command was stopped before the runner's lease could end", false)
+		})
+	}
+}
+
+// die ends it at once, and nobody tells how.
+func (x *execution) die() {
+	if !x.dead {
+		x.dead = true
+		x.w.books.over(x)
+	}
+}
+
+// finish says how it has ended. Its process may hear of that later.
+func (x *execution) finish(state cron.State, exit *int, cause string, unstarted bool) {
+	if x.dead {
+		return
+	}
+	x.dead = true
+	x.w.books.over(x)
+	run := x.run
+	x.runner.after(0, func() {
+		if x.session.over {
+			return
+		}
+		run.Ended = x.host.wall().UTC()
+		run.State, run.Exit, run.Cause = state, exit, cause
+		delete(x.running, x.name)
+		if unstarted {
+			x.w.books.unbegun(x)
+		} else {
+			kept := *run
+			x.host.spool(&kept)
+			x.w.books.result(x, &kept)
+		}
+		told := *run
+		x.tell(plan.Ended{Run: &told, Unstarted: unstarted})
+	})
+}
+
+// pauseRuns and resumeRuns are a suspend of the machine: what runs stands still.
+func (r *runner) pauseRuns() {
+	for _, x := range r.executions() {
+		if !x.dead && x.end != nil && !x.paused {
+			x.paused = true
+			*x.end -= r.w.now
+			r.w.books.pauses(x, true)
+		}
+	}
+}
+
+func (r *runner) resumeRuns() {
+	for _, x := range r.executions() {
+		if !x.paused {
+			continue
+		}
+		x.paused = false
+		if x.session.deadline != 0 && r.w.now >= x.session.deadline {
+			x.die()
+			continue
+		}
+		*x.end += r.w.now
+		if !x.dead {
+			r.w.books.pauses(x, false)
+			x.schedule()
+		}
+	}
+}
+
+func encodeAct(a cron.Act) string {
+	b, err := json.Marshal(a)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
