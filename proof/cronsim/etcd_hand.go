@@ -12,15 +12,20 @@ import (
 	"conch/pkg/keys"
 )
 
-// etcdHand lets cron.Store's own code work on the model: what people do to jobs. It does
-// not check its clock, as Store does: see cron.WrongClock.
+// etcdHand lets cron.Store's own code work on the model: what people do to jobs. Unlike
+// Store it does not check its clock: see cron.WrongClock.
 type etcdHand struct {
-	e     *etcdModel
+	e     doer
 	clock func() time.Time // on its machine
 	// before, if not nil, is called before each request; what others do meanwhile is done
 	// there. It says what becomes of the request.
 	before func() fate
 	ids    int
+}
+
+// doer is etcdModel, or a real etcd to compare it with.
+type doer interface {
+	Do(clientv3.Op) (clientv3.OpResponse, error)
 }
 
 // fate is what becomes of a request on its way.

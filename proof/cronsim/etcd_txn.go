@@ -142,7 +142,7 @@ type written struct {
 func (w *written) deletes(key string) bool {
 	return slices.ContainsFunc(w.dels, func(d *pb.DeleteRangeRequest) bool {
 		from, to := string(d.Key), string(d.RangeEnd)
-		return key == from || key > from && (key < to || to == "\x00")
+		return key == from && to == "" || key >= from && (key < to || to == "\x00")
 	})
 }
 
