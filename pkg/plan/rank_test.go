@@ -1,6 +1,4 @@
-//go:build ignore
-
-package runner
+package plan
 
 import (
 	"fmt"
@@ -23,7 +21,7 @@ func firsts(nodes []*cron.Node, load map[string]int, policy string) []float64 {
 	const jobs = 20000
 	share := map[string]float64{}
 	for i := range jobs {
-		share[order(nodes, load, fmt.Sprint("job-", i), "", policy)[0].ID] += 1.0 / jobs
+		share[order(nodes, load, fmt.Sprint("job-", i), policy)[0].ID] += 1.0 / jobs
 	}
 	var all []float64
 	for _, n := range nodes {
@@ -53,8 +51,8 @@ func TestOrderIsStable(t *testing.T) {
 	four := nodesOf(1, 1, 1, 1)
 	for i := range 1000 {
 		job := fmt.Sprint("job-", i)
-		before := order(four, nil, job, "", Spread)
-		after := order(four[:3], nil, job, "", Spread)
+		before := order(four, nil, job, Spread)
+		after := order(four[:3], nil, job, Spread)
 		for len(before) > 0 && len(after) > 0 {
 			if before[0] == four[3] {
 				before = before[1:]
@@ -72,18 +70,18 @@ func TestOrderByLoad(t *testing.T) {
 	nodes := nodesOf(10, 10, 100)
 	load := map[string]int{nodes[0].ID: 5, nodes[1].ID: 2, nodes[2].ID: 10}
 	for i := range 100 {
-		if first := order(nodes, load, fmt.Sprint(i), "", LeastLoaded)[0]; first != nodes[2] {
+		if first := order(nodes, load, fmt.Sprint(i), LeastLoaded)[0]; first != nodes[2] {
 			t.Fatalf("%s comes first, which is not the least loaded", first.ID)
 		}
 	}
 	load[nodes[2].ID] = 100
 	for _, policy := range []string{Spread, Capacity, LeastLoaded} {
-		if last := order(nodes, load, "job", "", policy)[2]; last != nodes[2] {
+		if last := order(nodes, load, "job", policy)[2]; last != nodes[2] {
 			t.Errorf("%s: the full one does not come last", policy)
 		}
 	}
 	nodes[1].Standby = "its clock is wrong"
-	if first := order(nodes, load, "job", "", Spread)[0]; first != nodes[0] {
+	if first := order(nodes, load, "job", Spread)[0]; first != nodes[0] {
 		t.Errorf("%s comes first", first.ID)
 	}
 }
