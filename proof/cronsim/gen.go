@@ -271,7 +271,7 @@ func (g *generator) job(name string) *cron.Job {
 		RunTTL:   []cron.Duration{0, 0, cron.Duration(30 * time.Second)}[g.IntN(3)],
 		Keep:     []int{0, 0, 1, 3, 10}[g.IntN(5)],
 	}
-	if g.IntN(40) == 0 {
+	if g.IntN(200) == 0 {
 		j.Schedule = "@every 1s"
 	}
 	if g.IntN(3) == 0 {

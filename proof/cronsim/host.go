@@ -294,9 +294,9 @@ func (h *host) kill(epilogue bool) {
 		return
 	}
 	h.say("is killed")
-	h.away()
 	r.dead = true
 	h.runner = nil
+	r.session.untouched()
 	h.thawed = nil
 	r.session.end()
 	for _, x := range r.executions() {

@@ -255,11 +255,12 @@ func (s *session) lookAtClock(tried int) {
 }
 
 func (s *session) judgeClock(skew time.Duration) {
+	unsure := s.skew == notChecked
 	s.skew = ""
 	if skew.Abs() > maxSkew {
 		s.skew = fmt.Sprintf("the clock of %s is off by %v", s.node.Host, skew.Round(time.Second))
 	}
-	s.restand(true)
+	s.restand(unsure)
 }
 
 // keepLooking compares the clocks now and then. While the host's runs true nothing
@@ -278,7 +279,7 @@ func (s *session) keepLooking() {
 
 // untouched is called when etcd is lost sight of.
 func (s *session) untouched() {
-	if s.over || s.node.Rev == 0 || s.deadline != 0 {
+	if s.over || s.node.Rev == 0 && !s.w.db.HasLease(s.node.Lease) || s.deadline != 0 {
 		return
 	}
 	sent := s.w.now - s.host.between(0, renew)
