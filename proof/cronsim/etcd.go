@@ -3,10 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -25,7 +26,7 @@ type etcdModel struct {
 	full      bool               // the NOSPACE alarm
 	refused   bool               // nobody may write
 	entries   int64
-	kv        clientv3.KV // the client library, before it
+	wire      wire
 }
 
 var _ store = (*etcdModel)(nil)
@@ -33,13 +34,32 @@ var _ store = (*etcdModel)(nil)
 // newEtcdModel returns an empty etcd.
 func newEtcdModel(cluster uint64) *etcdModel {
 	e := &etcdModel{cluster: cluster, rev: 1, leases: map[int64][]string{}}
-	e.kv = clientv3.NewKVFromKVClient(server{e: e}, nil)
+	e.wire.kv = clientv3.NewKVFromKVClient(&e.wire, nil)
 	return e
 }
 
 // Do answers as the client library would. Errors: etcd's, as the library has them.
 func (e *etcdModel) Do(op clientv3.Op) (clientv3.OpResponse, error) {
-	return e.kv.Do(context.Background(), op)
+	r := e.wire.request(op)
+	t := r.GetRequestTxn()
+	if t == nil {
+		t = &pb.TxnRequest{Success: []*pb.RequestOp{r}}
+	}
+	a, err := e.txn(t)
+	if err != nil {
+		return clientv3.OpResponse{}, rpctypes.Error(err)
+	}
+	if op.IsTxn() {
+		return (*clientv3.TxnResponse)(a).OpResponse(), nil
+	}
+	switch a := a.Responses[0]; {
+	case op.IsGet():
+		return (*clientv3.GetResponse)(a.GetResponseRange()).OpResponse(), nil
+	case op.IsPut():
+		return (*clientv3.PutResponse)(a.GetResponsePut()).OpResponse(), nil
+	default:
+		return (*clientv3.DeleteResponse)(a.GetResponseDeleteRange()).OpResponse(), nil
+	}
 }
 
 // Txn is Do for a transaction.

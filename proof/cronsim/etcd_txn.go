@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"math"
 	"slices"
 
@@ -11,7 +10,6 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -20,52 +18,9 @@ const (
 	maxRequestBytes = 3 << 19 // 1.5 MiB
 )
 
-// server is what the client library sends requests to.
-type server struct {
-	pb.KVClient // what is not below is not there
-	e           *etcdModel
-}
-
-// Range is pb.KVClient's.
-func (s server) Range(_ context.Context, r *pb.RangeRequest, _ ...grpc.CallOption) (*pb.RangeResponse, error) {
-	if len(r.Key) == 0 {
-		return nil, rpctypes.ErrGRPCEmptyKey
-	}
-	if err := s.e.checkRange(r); err != nil {
-		return nil, err
-	}
-	a := (&writer{e: s.e}).get(r)
-	a.Header = s.e.header()
-	return a, nil
-}
-
-// Put is pb.KVClient's.
-func (s server) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOption) (*pb.PutResponse, error) {
-	a, err := s.Txn(ctx, alone(&pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: r}}))
-	if err != nil {
-		return nil, err
-	}
-	put := a.Responses[0].GetResponsePut()
-	put.Header = a.Header
-	return put, nil
-}
-
-// DeleteRange is pb.KVClient's.
-func (s server) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest, _ ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
-	a, err := s.Txn(ctx, alone(&pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: r}}))
-	if err != nil {
-		return nil, err
-	}
-	deleted := a.Responses[0].GetResponseDeleteRange()
-	deleted.Header = a.Header
-	return deleted, nil
-}
-
-func alone(op *pb.RequestOp) *pb.TxnRequest { return &pb.TxnRequest{Success: []*pb.RequestOp{op}} }
-
-// Txn is pb.KVClient's.
-func (s server) Txn(_ context.Context, r *pb.TxnRequest, _ ...grpc.CallOption) (*pb.TxnResponse, error) {
-	e := s.e
+// txn is what a member does with a transaction, and with what is none as with one in
+// which it is alone.
+func (e *etcdModel) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if err := checkTxn(r, maxTxnOps); err != nil {
 		return nil, err
 	}
@@ -249,10 +204,6 @@ func payload(r *pb.TxnRequest) (n int) {
 	return n
 }
 
-func (e *etcdModel) header() *pb.ResponseHeader {
-	return &pb.ResponseHeader{ClusterId: e.cluster, Revision: e.rev}
-}
-
 // apply carries a transaction out. All comparisons, also those of the ones within, are
 // made before anything is written.
 func (e *etcdModel) apply(r *pb.TxnRequest) (*pb.TxnResponse, error) {
@@ -263,7 +214,7 @@ func (e *etcdModel) apply(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	w := writer{e: e}
 	a, _ := w.txn(r, ways)
 	w.end()
-	a.Header = e.header()
+	a.Header = &pb.ResponseHeader{ClusterId: e.cluster, Revision: e.rev}
 	return a, nil
 }
 
