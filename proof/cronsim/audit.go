@@ -63,7 +63,7 @@ func (b *books) balanceEra(j *jobBook, e era) {
 	if e.sched == nil || e.spec.Paused {
 		return
 	}
-	from := max(e.from+slack, b.closed)
+	from := max(e.from+slack, j.closed)
 	t := e.spec.Next(e.sched, later(origin.Add(from-e.splay), e.spec.From()))
 	for ; !t.IsZero(); t = e.spec.Next(e.sched, t) {
 		due := since(t) + e.splay
@@ -72,6 +72,7 @@ func (b *books) balanceEra(j *jobBook, e era) {
 			return
 		}
 		b.balanceTick(j, e, t, due, end)
+		j.closed = due + 1
 	}
 }
 
@@ -277,6 +278,7 @@ func (b *books) results() {
 		switch {
 		case result == nil, r.lost[r.record.Claim], r.record.State == result.State, r.record.State == cron.Retrying:
 		case r.record.State == cron.Killed && r.killed:
+		case r.record.State == cron.Failed && r.waited[r.record.Claim] && result.State != cron.OK: // and nothing came of that
 		case b.inSpool(r.record.Claim) && b.era > 0: // of another cluster
 		default:
 			b.w.fail("result lost", "%s, attempt %d, ended as %s on %s, and is %s (%s)", r.id, r.record.Attempt, result.State, result.Node, r.record.State, r.record.Cause)
@@ -344,7 +346,9 @@ func (b *books) leftovers(names []string) {
 		if v.place.All {
 			places = len(b.w.hosts)
 		}
-		most := (2*v.spec.Keeps()+len(b.job[name].live)+8)*places + 20
+		// What may still be started elsewhere is not to be pruned.
+		late := 2 * (v.splay + v.spec.Lateness() + time.Minute)
+		most := (2*v.spec.Keeps()+len(b.job[name].live)+8+v.ticksWithin(b.w.now-late, b.w.now))*places + 20
 		if runs[name] > most {
 			b.w.fail("history grows", "%s has %d runs, and is to keep %d", name, runs[name], v.spec.Keeps())
 		}
@@ -391,4 +395,15 @@ func (b *books) requested(j *jobBook, e keys.Entry, exists bool) {
 	case !q.Expires.IsZero() && since(q.Expires) < b.w.now-2*time.Minute:
 		b.w.fail("left over", "request %s for %s, which expired at %v", e.ID, e.Name, q.Expires)
 	}
+}
+
+// ticksWithin counts the ticks of a time.
+func (v *version) ticksWithin(from, to time.Duration) (n int) {
+	if v.sched == nil {
+		return 0
+	}
+	for t := v.sched.Next(origin.Add(from)); !t.IsZero() && since(t) <= to; t = v.sched.Next(t) {
+		n++
+	}
+	return n
 }

@@ -31,7 +31,6 @@ type books struct {
 	lostRev int64  // of the last restore, the revision that was gone back to
 	era     int    // counts restores
 	claimsN int
-	closed  time.Duration // up to when the ticks have been gone through
 }
 
 // span is from one time up to another; forever: it lasts.
@@ -62,6 +61,7 @@ type jobBook struct {
 	base     int             // and so many before a restore
 	splays   map[time.Duration]bool
 	requests map[string]*requestBook
+	closed   time.Duration // ticks that were due before have been gone through
 }
 
 type goneAt struct {
@@ -89,6 +89,7 @@ type runBook struct {
 	starts   map[int]startBook // by attempt
 	record   *cron.Run         // as it lies in etcd; nil: not there
 	results  map[string]*cron.Run
+	waited   map[string]bool // claims that were to be tried again
 	lost     map[string]bool // results that went with a runner's memory
 	unbegun  map[string]bool // claims of which nothing could be started
 	accounts []account
@@ -139,7 +140,7 @@ func (b *books) runOf(id keys.RunID) *runBook {
 	name := id.String()
 	r := b.run[name]
 	if r == nil {
-		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, lost: map[string]bool{}, unbegun: map[string]bool{}}
+		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, lost: map[string]bool{}, waited: map[string]bool{}, unbegun: map[string]bool{}}
 		b.run[name] = r
 	}
 	return r
@@ -361,6 +362,9 @@ func (b *books) putRun(e keys.Entry, c event) {
 		if true_ != nil && was.State == true_.State {
 			b.w.fail("result replaced", "%s, attempt %d, ended as %s, and is %s now", r.id, is.Attempt, was.State, is.State)
 		}
+	}
+	if is.State == cron.Retrying {
+		r.waited[is.Claim] = true
 	}
 	if is.State.Final() {
 		if j := b.jobOf(e.Name); j.now() != nil && (is.JobRev == 0 || is.JobRev == j.now().born) {

@@ -14,6 +14,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -107,6 +108,7 @@ func (c *config) many(ctx context.Context, out io.Writer) error {
 	total, worlds := newCounts(), 0
 	var broken []failed
 	began := time.Now()
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
@@ -157,7 +159,7 @@ func (c *config) many(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "\n%s: %d times, of which seed %d:\n", kind, len(kinds[kind]), first.script.seed)
 		s, f := first.script, first.failure
 		if !c.whole {
-			s, f = shrink(s, f, nil, time.Minute)
+			s, f = shrink(s, f, nil, 20*time.Second)
 		}
 		fmt.Fprintf(out, "# %v\n", f)
 		s.write(out)

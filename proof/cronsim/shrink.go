@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,18 @@ func shrink(s *script, f *failure, b *broken, within time.Duration) (*script, *f
 		c.actions = slices.DeleteFunc(c.actions, func(a action) bool { return a.at > c.length })
 		try(c)
 	}
+	about := f.job()
+	fewer := func(keep func(action) bool) {
+		c := s.clone()
+		c.actions = slices.DeleteFunc(c.actions, func(a action) bool { return !keep(a) })
+		try(c)
+	}
+	shorter()
+	fewer(func(a action) bool { return a.who != "hand" || strings.HasPrefix(a.args, about) })
+	fewer(func(a action) bool { return a.who == "hand" })
+	for _, verb := range s.verbs() {
+		fewer(func(a action) bool { return a.verb != verb })
+	}
 	for before := -1; before != s.size() && time.Now().Before(end); {
 		before = s.size()
 		shorter()
@@ -50,6 +63,23 @@ func shrink(s *script, f *failure, b *broken, within time.Duration) (*script, *f
 		}
 	}
 	return s, f
+}
+
+// job is the name of the job that a failure is about.
+func (f *failure) job() string {
+	name, _, _ := strings.Cut(f.text, " ")
+	name, _, _ = strings.Cut(strings.TrimRight(name, ":,"), "/")
+	return name
+}
+
+// verbs returns what is done in a script.
+func (s *script) verbs() (all []string) {
+	for _, a := range s.actions {
+		if !slices.Contains(all, a.verb) {
+			all = append(all, a.verb)
+		}
+	}
+	return all
 }
 
 func (s *script) clone() *script {

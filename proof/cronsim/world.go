@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ var origin = time.Date(2026, 3, 28, 20, 0, 0, 0, time.UTC)
 // quiet is how long a world goes on after its script, with everything healed, before
 // the books are closed.
 const quiet = 20 * time.Minute
+
+// balanceEvery is how often the ticks are gone through that must be over.
+const balanceEvery = 10 * time.Minute
 
 // world is everything, on one goroutine. True time is what it counts; nobody in it can
 // read that.
@@ -111,7 +115,7 @@ func (w *world) run() (f *failure) {
 		case *failure:
 			f = r
 		default:
-			panic(r)
+			f = &failure{kind: fmt.Sprintf("panic: %v", r), text: string(debug.Stack()), at: w.now, step: w.counts.Events}
 		}
 	}()
 	for _, a := range w.script.actions {
@@ -120,8 +124,8 @@ func (w *world) run() (f *failure) {
 	for _, h := range w.hosts {
 		w.after(w.between(0, 3*time.Second), h.start)
 	}
-	for day := 24 * time.Hour; day < w.script.length; day += 24 * time.Hour {
-		w.at(day, func() { w.books.balance(false) })
+	for t := balanceEvery; t < w.script.length+quiet; t += balanceEvery {
+		w.at(t, func() { w.books.balance(false) })
 	}
 	w.at(w.script.length, w.heal)
 	w.runUntil(w.script.length + quiet)
