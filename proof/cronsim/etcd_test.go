@@ -449,3 +449,48 @@ func (g gen) cmp() clientv3.Cmp {
 	}
 	return c
 }
+
+// A backup is put back as it was taken, whatever has happened to etcd since, and as
+// often as is wanted.
+func TestModelRestores(t *testing.T) {
+	e := newEtcdModel(1)
+	do := func(op clientv3.Op) {
+		t.Helper()
+		if _, err := e.Do(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spell := func() string {
+		all := fmt.Sprint(e.Rev(), e.HasLease(7), e.HasLease(8))
+		for _, kv := range e.All("k") {
+			all += "; " + spellKV(kv)
+		}
+		events, ok := e.Since(0)
+		return fmt.Sprint(all, len(events), ok)
+	}
+	if err := e.Grant(7); err != nil {
+		t.Fatal(err)
+	}
+	do(clientv3.OpPut("k1", "a", clientv3.WithLease(7)))
+	do(clientv3.OpPut("k2", "a"))
+	was, backup := spell(), e.Save()
+	for i := range 2 {
+		e.Revoke(7)
+		if err := e.Grant(8); err != nil {
+			t.Fatal(err)
+		}
+		do(clientv3.OpPut("k2", "b", clientv3.WithLease(8)))
+		do(clientv3.OpDelete("k2"))
+		do(clientv3.OpPut("k3", "b"))
+		e.Compact()
+		if e.Restore(backup, i == 1); spell() != was {
+			t.Errorf("it was\n%s\nand is\n%s", was, spell())
+		}
+		if e.Cluster() != uint64(1+i) {
+			t.Errorf("it is cluster %d", e.Cluster())
+		}
+	}
+	if e.Revoke(7); len(e.All("k1")) != 0 {
+		t.Error("a lease of the backup has no keys")
+	}
+}
