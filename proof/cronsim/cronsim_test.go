@@ -12,7 +12,7 @@ func TestCronsim(t *testing.T) {
 	for seed := uint64(1); time.Now().Before(end); seed++ {
 		s := generate(seed, 3*time.Hour)
 		if f := newWorld(s, nil).run(); f != nil {
-			s, f = shrink(s, f, nil, time.Minute)
+			s, f = shrink(s, f, func(s *script) *failure { return newWorld(s, nil).run() }, time.Minute)
 			t.Fatalf("%v\n%s", f, s)
 		}
 		hours += 3

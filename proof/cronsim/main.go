@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,7 @@ var tool = cli.Tool{
 	Brief: "put cron's planners through thousands of hours of trouble, and balance their books",
 	Usage: []string{"[FLAGS]"},
 	Setup: func(f *cli.Flags) cli.Run {
-		c := &config{}
+		c := &config{known: map[string]bool{}}
 		f.Uint64(&c.seed, cli.Row{Name: "seed", Default: "1", Env: cli.NoEnv, Help: "of the first world; each has the next one"})
 		f.Uint64(&c.worlds, cli.Row{Name: "worlds", Default: "0", Env: cli.NoEnv, Help: "how many; 0: as many as there is time for"})
 		f.Duration(&c.length, cli.Row{Name: "for", Default: "10s", Env: cli.NoEnv, Help: "how long, in real time"})
@@ -39,6 +40,12 @@ var tool = cli.Tool{
 		f.Bool(&c.trace, cli.Row{Name: "trace", Env: cli.NoEnv, Help: "say what happens in the script, or in the one world of --seed"})
 		f.Bool(&c.whole, cli.Row{Name: "whole", Env: cli.NoEnv, Help: "do not shrink what fails"})
 		f.Bool(&c.all, cli.Row{Name: "all", Env: cli.NoEnv, Help: "go on after a failure, and count them by kind"})
+		f.Func(func(text string) error {
+			for kind := range strings.SplitSeq(text, ",") {
+				c.known[kind] = true
+			}
+			return nil
+		}, cli.Row{Name: "known", Arg: "KIND,...", Env: cli.NoEnv, Help: "go on when promises of these kinds are broken"})
 		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error { return c.run(ctx, stdio.Out) }
 	},
 }
@@ -52,6 +59,13 @@ type config struct {
 	trace        bool
 	whole        bool
 	all          bool
+	known        map[string]bool
+}
+
+func (c *config) world(s *script) *world {
+	w := newWorld(s, nil)
+	w.known = c.known
+	return w
 }
 
 var errBroken = errors.New("a promise was broken")
@@ -77,7 +91,7 @@ func (c *config) run(ctx context.Context, out io.Writer) error {
 
 // one runs one script.
 func (c *config) one(s *script, out io.Writer) error {
-	w := newWorld(s, nil)
+	w := c.world(s)
 	w.trace.on = c.trace
 	f := w.run()
 	if c.trace {
@@ -117,7 +131,7 @@ func (c *config) many(ctx context.Context, out io.Writer) error {
 					return
 				}
 				s := generate(c.seed+n, time.Duration(c.hours)*time.Hour)
-				w := newWorld(s, nil)
+				w := c.world(s)
 				f := w.run()
 				mu.Lock()
 				total.add(w.counts)
@@ -159,7 +173,7 @@ func (c *config) many(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "\n%s: %d times, of which seed %d:\n", kind, len(kinds[kind]), first.script.seed)
 		s, f := first.script, first.failure
 		if !c.whole {
-			s, f = shrink(s, f, nil, 20*time.Second)
+			s, f = shrink(s, f, func(s *script) *failure { return c.world(s).run() }, 20*time.Second)
 		}
 		fmt.Fprintf(out, "# %v\n", f)
 		s.write(out)

@@ -8,13 +8,13 @@ import (
 
 // shrink makes a script that fails as small as it can within a time: whatever can be
 // left out so that the same promise is broken is.
-func shrink(s *script, f *failure, b *broken, within time.Duration) (*script, *failure) {
+func shrink(s *script, f *failure, run func(*script) *failure, within time.Duration) (*script, *failure) {
 	end := time.Now().Add(within)
 	try := func(c *script) bool {
 		if time.Now().After(end) {
 			return false
 		}
-		got := newWorld(c, b).run()
+		got := run(c)
 		if got == nil || got.kind != f.kind {
 			return false
 		}

@@ -27,7 +27,8 @@ const balanceEvery = 10 * time.Minute
 // read that.
 type world struct {
 	script *script
-	broken *broken // what is done as it was; nil: nothing
+	broken *broken         // what is done as it was; nil: nothing
+	known  map[string]bool // failures that do not end the world
 
 	now   time.Duration
 	queue moments
@@ -102,8 +103,12 @@ func (f *failure) Error() string {
 	return fmt.Sprintf("%s at %s (step %d): %s", f.kind, spell(f.at), f.step, f.text)
 }
 
-// fail ends the world.
+// fail ends the world, unless such failures are known.
 func (w *world) fail(kind, format string, a ...any) {
+	if w.known[kind] {
+		w.trace.note(w, "%s: "+format, append([]any{kind}, a...)...)
+		return
+	}
 	panic(&failure{kind: kind, text: fmt.Sprintf(format, a...), at: w.now, step: w.counts.Events})
 }
 
