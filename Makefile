@@ -42,7 +42,7 @@ endif
 		-replace github.com/golang/protobuf=./dev/lean/protobuf $@.new
 	@mv $@.new $@
 
-.PHONY: all build links standalone etcd test test-etcd test-binaries promises ticks bench bench-cron bare try gen check fmt vet staticcheck \
+.PHONY: all build links standalone etcd test test-etcd test-binaries promises ticks cronsim bench bench-cron bare try gen check fmt vet staticcheck \
 	shellcheck man-lint gen-check install uninstall clean help
 
 all: build ## build bin/conch and a link to it for each tool
@@ -89,6 +89,11 @@ bench: ## measure conch beside etcdctl, flock and a bare client: a table, five m
 ticks: ## strike cron's runners and their etcd with faults; count ticks; FOR=90s
 	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(TEST) -timeout 0 ./pkg/runner -run TestFaults -v -faults-for $(FOR) $(ARGS)
+
+cronsim: ## put cron's planners through simulated trouble, on all processors; FOR=90s
+	@mkdir -p .cache
+	$(GO) build -tags grpcnotrace -o .cache/cronsim ./proof/cronsim
+	.cache/cronsim --for $(FOR) $(ARGS)
 
 bench-cron: ## measure what cron costs, beside its peers: a table, eight minutes
 	@etcd=$$(dev/find-etcd -b) && $(MAKE) -s build BIN=.cache/bench && \

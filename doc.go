@@ -38,6 +38,7 @@
 //	proof/benchcron  the same of cron; make bench-cron
 //	proof/model    the protocol, explored exhaustively; below it, what a SIGKILL leaves
 //	proof/promises contenders, faults, and a judge who counts overlaps
+//	proof/cronsim  cron's planners in simulated trouble, and their books; make cronsim
 //
 // Tests that run the real binaries are scripts in testdata/script; the head of
 // script_test.go lists their commands. make help lists what can be made, and

@@ -275,7 +275,9 @@ func (b *books) results() {
 			continue
 		}
 		result := r.results[r.record.Claim]
+		era, taken := r.taken[r.record.Claim]
 		switch {
+		case taken && era != b.era: // and forgotten with a restore
 		case result == nil, r.lost[r.record.Claim], r.record.State == result.State, r.record.State == cron.Retrying:
 		case r.record.State == cron.Killed && r.killed:
 		case r.record.State == cron.Failed && r.waited[r.record.Claim] && result.State != cron.OK: // and nothing came of that

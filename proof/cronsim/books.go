@@ -90,6 +90,7 @@ type runBook struct {
 	record   *cron.Run         // as it lies in etcd; nil: not there
 	results  map[string]*cron.Run
 	waited   map[string]bool // claims that were to be tried again
+	taken    map[string]int  // results that etcd has taken, and in which era
 	lost     map[string]bool // results that went with a runner's memory
 	unbegun  map[string]bool // claims of which nothing could be started
 	accounts []account
@@ -140,7 +141,7 @@ func (b *books) runOf(id keys.RunID) *runBook {
 	name := id.String()
 	r := b.run[name]
 	if r == nil {
-		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, lost: map[string]bool{}, waited: map[string]bool{}, unbegun: map[string]bool{}}
+		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, unbegun: map[string]bool{}}
 		b.run[name] = r
 	}
 	return r
@@ -542,7 +543,11 @@ func (b *books) unbegun(x *execution) { b.runOf(x.run.RunID).unbegun[x.run.Claim
 func (b *books) lostResult(run *cron.Run) { b.runOf(run.RunID).lost[run.Claim] = true }
 
 // settled is told what came of a settlement.
-func (b *books) settled(s *session, run *cron.Run, err error) {}
+func (b *books) settled(run *cron.Run, err error) {
+	if err == nil {
+		b.runOf(run.RunID).taken[run.Claim] = b.era
+	}
+}
 
 // said is told what a runner tells people.
 func (b *books) said(s *session, e plan.Event) {

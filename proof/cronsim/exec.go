@@ -136,7 +136,7 @@ func (s *session) settle(v plan.Settle) {
 	}
 	write := func() {
 		s.writeResult(&st, func(err error) {
-			s.w.books.settled(s, &run, err)
+			s.w.books.settled(&run, err)
 			switch {
 			case err == nil, errors.Is(err, cron.ErrSuperseded):
 				if k != nil {
