@@ -69,10 +69,9 @@ func (s *session) loop() error {
 // step tells the planner of facts, and does what it says; it returns how long that has
 // nothing to do.
 func (s *session) step(facts []plan.Fact) time.Duration {
-	s.standing()
-	if s.stands != s.planned {
-		s.planned = s.stands
-		facts = slices.Insert(facts, 0, plan.Fact(plan.Standby{Why: s.stands}))
+	if why := s.standing(); why != s.planned {
+		s.planned = why
+		facts = slices.Insert(facts, 0, plan.Fact(plan.Standby{Why: why}))
 	}
 	for _, f := range facts {
 		s.note(f)
@@ -157,12 +156,11 @@ func (s *session) tell(f plan.Fact) {
 	}
 }
 
-// standing acts on a standby that has begun, or is over.
-func (s *session) standing() {
+// standing acts on a standby that has begun, or is over, and returns why there is one.
+func (s *session) standing() string {
 	why := s.standby()
-	s.stands = why
 	if why == s.node.Standby {
-		return
+		return why
 	}
 	s.spool.keep(s.state()) // a start that follows soon is to know as well
 	if why != "" {
@@ -172,6 +170,7 @@ func (s *session) standing() {
 	}
 	s.node.Standby = why
 	s.tellNode()
+	return why
 }
 
 // end waits for what still runs: it is being killed, or ends by itself.

@@ -48,8 +48,7 @@ type session struct {
 	runs     map[string]*running // of ours, by name; the claims under way too
 	settling map[string]bool     // results that are on their way to etcd, by their names in the spool
 	earlier  state               // of an earlier start, until its lease is ended
-	stands   string              // why nothing is taken on, ...
-	planned  string              // ... as the planner was told
+	planned  string              // why nothing is taken on, as the planner was told
 	whole    bool                // the table has been read
 	drained  bool                // nothing is taken on any more
 }

@@ -99,7 +99,7 @@ func TestToldAfterAStep(t *testing.T) {
 		t.Errorf("it goes on: %q", why)
 	}
 	s.setSkew("") // it has been compared, before anybody has asked
-	if s.standing(); s.stands == s.planned {
+	if s.standing() == s.planned {
 		t.Error("the planner is not told")
 	}
 }
