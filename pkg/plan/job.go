@@ -261,8 +261,15 @@ func (j *job) cameIn(from, to int64) int64 {
 	}
 	sec := int64(time.Second)
 	first := (from - j.splay + sec - 1) / sec // the first second whose tick would be due then
-	last := (to - j.splay) / sec
-	ticks := j.missed(max(first-1, j.since), last+1)
+	end := (to-j.splay)/sec + 1
+	bounds := j.bounds()
+	if bounds.Starts != nil {
+		first = max(first, bounds.Starts.Add(time.Second-1).Unix())
+	}
+	if bounds.Expires != nil { // a tick at that instant is none
+		end = min(end, bounds.Expires.Add(time.Second-1).Unix())
+	}
+	ticks := j.missed(max(first-1, j.since), end)
 	if len(ticks) == 0 {
 		return 0
 	}

@@ -297,7 +297,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 		waits[t.id.Place] = true
 		return true
 	}
-	if !j.many && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
+	if !j.many && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
 		if !t.blocked && p.first(j, place) {
 			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "a later tick of the job has been run"})
 		}

@@ -253,6 +253,44 @@ func TestMissedInOrder(t *testing.T) {
 	}
 }
 
+// Those that were missed are run though one that came while the first of them ran is
+// over with that.
+func TestMissedAndSkipped(t *testing.T) {
+	a := newAlone(t, noon.Add(time.Hour+30*time.Second), slots(100))
+	a.job(`{"name":"j","schedule":"* * * * *","misfire":"all","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+	for i := cron.MisfireCap; i > 0; i-- {
+		want := noon.Add(time.Hour - time.Duration(i)*time.Minute)
+		if len(a.claims) != 1 || !a.wanted()[want.Unix()] {
+			t.Fatalf("%v are claimed, not that of %v alone", a.wanted(), want)
+		}
+		run := a.answer(true, nil)
+		if i == cron.MisfireCap {
+			a.pass(40 * time.Second)
+		}
+		a.end(run, cron.OK)
+	}
+}
+
+// A tick that would have come after a job's last, or before its first, has not come while
+// a run was in progress.
+func TestSkippedWithinBounds(t *testing.T) {
+	for bounds, want := range map[string]time.Time{
+		``:                                  noon.Add(3 * time.Minute),
+		`,"expires":"2026-01-01T12:03:00Z"`: noon.Add(2 * time.Minute),
+		`,"expires":"2026-01-01T12:03:01Z"`: noon.Add(3 * time.Minute),
+		`,"starts":"2026-01-01T12:03:00Z"`:  noon.Add(3 * time.Minute),
+		`,"starts":"2026-01-01T12:03:01Z"`:  noon.Add(time.Minute),
+	} {
+		a := newAlone(t, noon.Add(3*time.Minute+10*time.Second))
+		a.job(`{"name":"j","schedule":"* * * * *","cmd":["true"],"since":"2026-01-01T12:00:00Z"` + bounds + `}`)
+		a.put(actEntry(keys.RunID{Job: "j", Tick: noon.Add(time.Minute)}, false), cron.Act{Node: "h-2", Claim: "c", Attempt: 1, Claimed: noon.Add(time.Minute + 1)})
+		a.pass(10 * time.Second)
+		if len(a.settles) == 0 || !a.settles[0].Over.Equal(want) {
+			t.Errorf("%s: %+v", bounds, a.settles)
+		}
+	}
+}
+
 // A tick that has been skipped is over, and no later one is: not one that is still to
 // come for its splay, nor one of a clock that has been ahead.
 func TestSkippedIsOver(t *testing.T) {
