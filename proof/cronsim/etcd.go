@@ -85,7 +85,7 @@ func (e *etcdModel) SetRefused(on bool) { e.refused = on }
 
 // All returns what there is under a prefix.
 func (e *etcdModel) All(prefix string) []*mvccpb.KeyValue {
-	return within(e.keys, []byte(prefix), []byte(clientv3.GetPrefixRangeEnd(prefix)))
+	return slices.Clone(within(e.keys, []byte(prefix), []byte(clientv3.GetPrefixRangeEnd(prefix))))
 }
 
 func search(kvs []*mvccpb.KeyValue, key []byte) (int, bool) {
