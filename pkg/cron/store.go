@@ -86,6 +86,12 @@ type Pause struct {
 	At time.Time `json:"at"`
 }
 
+// Resumed is when every job was last paused, and until when.
+type Resumed struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
 // Table is all that there is at one revision, but for the history of runs.
 type Table struct {
 	Rev      int64
@@ -393,4 +399,14 @@ func (s Store) newID() string {
 		return s.Stage.ID()
 	}
 	return newID()
+}
+
+// etcdTime is the time by etcd's clock, as far as that is known and this machine's
+// is wrong. Who pauses everything is not to be refused for a clock.
+func (s Store) etcdTime(ctx context.Context) time.Time {
+	now, err := s.now(ctx)
+	if wrong := (*WrongClock)(nil); errors.As(err, &wrong) {
+		return s.wall().Add(-wrong.Ahead)
+	}
+	return now
 }

@@ -86,14 +86,6 @@ func (s Store) swap(ctx context.Context, key string, rev int64, value string, mo
 	return 0, nil
 }
 
-func (s Store) modRev(ctx context.Context, key string) (int64, error) {
-	r, err := s.get(ctx, key, clientv3.WithKeysOnly())
-	if err != nil || len(r.Kvs) == 0 {
-		return 0, err
-	}
-	return r.Kvs[0].ModRevision, nil
-}
-
 // maxTogether is how many jobs are paused in one transaction.
 const maxTogether = 100
 
@@ -200,20 +192,26 @@ func (j *Stored) withPaused(paused bool, now time.Time) (string, error) {
 // PauseAll keeps every runner from starting anything. It reports whether nobody
 // had done so before.
 func (s Store) PauseAll(ctx context.Context, by string) (bool, error) {
-	put, err := s.swap(ctx, s.Keys.Paused(), Absent, encode(Pause{By: by, At: s.wall()}))
+	put, err := s.swap(ctx, s.Keys.Paused(), Absent, encode(Pause{By: by, At: s.etcdTime(ctx)}))
 	return put > 0, err
 }
 
-// ResumeAll undoes PauseAll. It reports whether there was something to undo.
+// ResumeAll undoes PauseAll, and leaves word of when that was: ticks from then are not
+// made up for. It reports whether there was something to undo.
 func (s Store) ResumeAll(ctx context.Context) (bool, error) {
 	key := s.Keys.Paused()
 	for {
-		rev, err := s.modRev(ctx, key)
-		if err != nil || rev == 0 {
+		r, err := s.get(ctx, key)
+		if err != nil || len(r.Kvs) == 0 {
 			return false, err
 		}
-		r, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, rev)}, []clientv3.Op{clientv3.OpDelete(key)}, nil)
-		if err != nil || r.Succeeded {
+		was := Resumed{From: pause(r.Kvs[0]).At, To: s.etcdTime(ctx)}
+		if was.From.IsZero() || was.From.After(was.To) {
+			was.From = was.To
+		}
+		t, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, r.Kvs[0].ModRevision)},
+			[]clientv3.Op{clientv3.OpDelete(key), clientv3.OpPut(s.Keys.Resumed(), encode(was))}, nil)
+		if err != nil || t.Succeeded {
 			return true, err
 		}
 	}

@@ -2,6 +2,7 @@ package cron
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -322,6 +323,14 @@ func TestPauseAll(t *testing.T) {
 	}
 	if did, err := w.ResumeAll(w.ctx); !did || err != nil {
 		t.Error(did, err)
+	}
+	r, err := w.get(w.ctx, w.Keys.Resumed())
+	if err != nil || len(r.Kvs) != 1 {
+		t.Fatal(r, err)
+	}
+	var was Resumed
+	if err := json.Unmarshal(r.Kvs[0].Value, &was); err != nil || was.From.IsZero() || was.To.Before(was.From) || time.Since(was.To) > time.Minute {
+		t.Errorf("%+v, %v", was, err)
 	}
 }
 

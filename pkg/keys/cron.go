@@ -108,6 +108,9 @@ func (c Cron) Request(name, id string) string { return c.RequestsOf(name) + id }
 // Paused returns the key that pauses every job.
 func (c Cron) Paused() string { return c.Dir + "paused" }
 
+// Resumed returns the key that says when every job was last paused.
+func (c Cron) Resumed() string { return c.Dir + "resumed" }
+
 // Restored returns the key of an operator's word that etcd was restored.
 func (c Cron) Restored() string { return c.Dir + "restored" }
 
@@ -181,7 +184,7 @@ func RunOfID(job, id string) (RunID, bool) {
 
 // Entry says what a key of cron is about.
 type Entry struct {
-	Kind string // "act", "job", "last", "lw", "node", "paused", "req", "restored", "run"
+	Kind string // "act", "job", "last", "lw", "node", "paused", "req", "restored", "resumed", "run"
 	Name string // of the job, or the id of the node
 	ID   string // of a request
 	Run  RunID  // of a run or its live marker
@@ -201,7 +204,7 @@ func (c Cron) Entry(key string) (Entry, bool) {
 	switch kind {
 	case "job", "last", "lw", "node":
 		return e, name != "" && id == ""
-	case "paused", "restored":
+	case "paused", "restored", "resumed":
 		return e, rest == ""
 	case "req":
 		e.ID = id

@@ -129,7 +129,14 @@ func (a *alone) answer(ours bool, err error) *cron.Run {
 	}
 	f := a.fact(actEntry(run.RunID, false), cron.Act{Node: run.Node, Host: run.Host, Claim: run.Claim, Attempt: run.Attempt, Claimed: run.Claimed, JobRev: run.JobRev})
 	run.Rev = f.Rev
-	a.step(Answer{ID: run.RunID, Run: &run, Ours: ours}, f)
+	facts := []Fact{Answer{ID: run.RunID, Run: &run, Ours: ours}, f}
+	if id, manual := run.RunID.Request(); manual && c.Claim.Request != 0 {
+		facts = append(facts, Deleted{Entry: keys.Entry{Kind: "req", Name: run.Job, ID: id}, Rev: f.Rev})
+	}
+	if c.Claim.After != 0 {
+		facts = append(facts, Deleted{Entry: actEntry(run.RunID, true), Rev: f.Rev})
+	}
+	a.step(facts...)
 	return &run
 }
 

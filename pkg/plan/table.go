@@ -180,7 +180,7 @@ func (p *Planner) put(f Put) {
 		}
 		p.touchBusy()
 	case "resumed":
-		var r struct{ From, To time.Time }
+		var r cron.Resumed
 		if err = json.Unmarshal(f.Value, &r); err == nil {
 			p.resumed = pause{nanos(r.From), nanos(r.To)}
 		}

@@ -180,7 +180,8 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 		id.Place = where
 		t := &tick{id: id, name: id.String(), at: at, due: j.dueAt(at), turn: turn, placed: len(nodes) > 0}
 		if t.late = t.due + j.late; missed {
-			t.late = 0
+			spec, _ := l.spec()
+			t.late, t.forAll = 0, spec.Misfires() == cron.MisfireOnce
 		}
 		if p.mine[t.name] != nil || j.live.act(t.name) != nil {
 			return
@@ -212,15 +213,11 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 		turn := p.rank(nodes, j.name, 0)
 		if turn >= 0 {
 			add("", turn)
-			if spec, _ := l.spec(); missed && spec.Misfires() == cron.MisfireOnce {
-				t := j.live.open[len(j.live.open)-1]
-				t.forAll = t.id == id
-			}
 			return
 		}
 	}
 	// Somebody has to say what becomes of it, if none of those that may claim it does.
-	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && p.first(j, cron.Placement{N: 1}) && (!j.many || j.dueAt(at) > p.wholeAt) {
+	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && p.first(j, cron.Placement{N: 1}) && (!j.many || j.dueAt(at) >= p.wholeAt) {
 		add("", -1)
 	}
 }
