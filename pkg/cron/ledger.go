@@ -173,7 +173,7 @@ func (c Claim) refused(r *clientv3.TxnResponse) (*Run, error) {
 
 // act is the marker of a run.
 func (r *Run) act() Act {
-	return Act{Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, RetryAt: r.RetryAt, By: r.By, JobRev: r.JobRev}
+	return Act{Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, First: r.First, RetryAt: r.RetryAt, By: r.By, JobRev: r.JobRev}
 }
 
 // Settlement is the end of an attempt.

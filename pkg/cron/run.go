@@ -46,7 +46,8 @@ type Run struct {
 	// another. 0: it is not known.
 	JobRev int64 `json:"job_rev,omitempty"`
 
-	Claimed time.Time `json:"claimed"` // on the runner's clock, as all of these
+	Claimed time.Time `json:"claimed"`        // on the runner's clock, as all of these
+	First   time.Time `json:"first,omitzero"` // when its first attempt was claimed, of a later one
 	Began   time.Time `json:"began,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
 	RetryAt time.Time `json:"retry_at,omitzero"`
@@ -92,6 +93,9 @@ func (r *Run) Status() int {
 	return 1
 }
 
+// Since returns when the run was first claimed: it has been in progress from then on.
+func (r *Run) Since() time.Time { return or(r.First, r.Claimed) }
+
 // How says in words how the run has ended, where Cause does not.
 func (r *Run) How() string {
 	switch {
@@ -134,6 +138,7 @@ type Act struct {
 	Claim   string    `json:"claim"`
 	Attempt int       `json:"attempt"`
 	Claimed time.Time `json:"claimed"`
+	First   time.Time `json:"first,omitzero"` // as of the run
 	RetryAt time.Time `json:"retry_at,omitzero"`
 	By      string    `json:"by,omitempty"`
 	JobRev  int64     `json:"job_rev,omitempty"` // as of the run
@@ -142,6 +147,9 @@ type Act struct {
 	Rev   int64 `json:"-"`
 	Waits bool  `json:"-"` // for its next attempt, at RetryAt
 }
+
+// Since returns when the run was first claimed: it has been in progress from then on.
+func (a *Act) Since() time.Time { return or(a.First, a.Claimed) }
 
 // Last is how the latest run of a job has ended.
 type Last struct {

@@ -25,7 +25,7 @@ type job struct {
 	since   int64  // ticks up to this are not the job's
 	keepFor int64  // of a submitted job, nanoseconds
 	moves   uint64 // a hash of what moves its ticks
-	on      uint64 // likewise of where they are run, and until when
+	how     uint64 // likewise of where they are run, until when, how late, and what is made up for
 	reading uint32 // that it was last told of in
 	paused  bool
 	bound   bool // it starts or expires some time
@@ -58,10 +58,16 @@ type live struct {
 	acts  []*act     // in progress, in the order in which they were told of
 	reqs  []*request // asked for
 	open  []*tick    // due, and not over, by their instants
+	was   []*tick    // those before they were derived anew
 	had   []int64    // ticks of which this runner has had one of N places
-	freed []*act     // runs that were in progress when the job was last looked at
-	endID string     // of the run that ended last, ...
-	ended int64      // ... and when, nanoseconds of UTC
+	freed []freed    // runs that were in progress when the job was last looked at
+}
+
+// freed is a run that is not in progress any more, and when that was, in nanoseconds of
+// UTC.
+type freed struct {
+	*cron.Act
+	at int64
 }
 
 // act returns the marker of a run.
@@ -84,7 +90,7 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.since = p.since(spec)
 	j.paused = spec.Paused
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
-	j.on = schedule.Hash(spec.On + "\x00" + fmt.Sprint(spec.Expires))
+	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires(), spec.Overlaps()))
 	j.keepFor = int64(spec.KeepFor)
 	place, err := cron.ParsePlacement(spec.On)
 	if err != nil {

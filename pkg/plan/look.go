@@ -41,6 +41,9 @@ func (p *Planner) look(j *job) {
 
 // at has the job looked at again at an instant of the wall clock, in nanoseconds of UTC.
 func (l *looking) at(wall int64) {
+	if wall <= l.p.wall() {
+		panic("wake")
+	}
 	if l.wake == 0 || wall < l.wake {
 		l.wake = max(wall, 1)
 	}
@@ -204,7 +207,7 @@ func (l *looking) waits(a *act) {
 	case l.p.full():
 		l.p.enqueue(l.j)
 	default:
-		l.claim(&own{id: a.RunID, due: fromNanos(due), act: a}, spec, cron.Claim{After: a.Rev, Run: &cron.Run{By: a.By, Attempt: a.Attempt + 1}})
+		l.claim(&own{id: a.RunID, due: fromNanos(due), act: a}, spec, cron.Claim{After: a.Rev, Run: &cron.Run{By: a.By, Attempt: a.Attempt + 1, First: a.Since()}})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"conch/pkg/clock"
 	"conch/pkg/cron"
 	"conch/pkg/keys"
 )
@@ -19,15 +20,17 @@ type own struct {
 	run  *cron.Run // nil: the claim has not been answered
 	over bool      // it has ended
 
+	asked clock.Instant // when it was claimed
+
 	// What it was claimed for: one of these.
 	tick *tick
 	req  *request
 	act  *act // the one that waited for this attempt
 
-	moves, on uint64 // of the job, when it was claimed
-	skipped   int    // ticks that were skipped for it, ...
-	skipTo    int64  // ... the latest of them
-	killed    map[string]bool
+	moves, how uint64 // of the job, when it was claimed
+	skipped    int    // ticks that were skipped for it, ...
+	skipTo     int64  // ... the latest of them
+	killed     map[string]bool
 }
 
 // skip notes that a tick is over with the run.
@@ -45,7 +48,8 @@ func (l *looking) claim(m *own, spec *cron.Job, c cron.Claim) {
 	c.Run.RunID, c.Run.State, c.Run.Node, c.Run.Host = m.id, cron.Running, p.cfg.Node.ID, p.cfg.Node.Host
 	c.Run.Claimed, c.Run.JobRev = p.now.Wall.UTC(), j.born
 	c.JobRev, c.Forbid = j.rev, spec.Overlaps() != cron.Allow
-	m.spec, m.moves, m.on, m.killed = spec, j.moves, j.on, map[string]bool{}
+	m.spec, m.moves, m.how, m.killed = spec, j.moves, j.how, map[string]bool{}
+	m.asked = p.now.Up
 	p.mine[m.id.String()] = m
 	if m.tick != nil && strings.HasPrefix(m.id.Place, "#") {
 		p.lives(j).had = append(p.lives(j).had, m.tick.at)
@@ -68,6 +72,7 @@ func (p *Planner) answered(f Answer) {
 		if m.late != 0 && p.wall() > m.late {
 			run := *f.Run
 			run.State, run.Cause, run.Ended = cron.Unknown, "the claim was confirmed too late to start it", p.now.Wall.UTC()
+			p.catchUp(j, m, run.Ended)
 			m.over = true
 			p.do(GiveUp{ID: m.id, Settle: p.settle(j, m, &run, false)})
 			return
@@ -109,8 +114,8 @@ func (p *Planner) claimAgain(j *job, m *own, again time.Duration) {
 		m.act.sent = p.now.Up.Add(again)
 	case m.req != nil:
 		m.req.sent = p.now.Up.Add(again)
-	case j.rev == 0 || j.paused || j.moves != m.moves || j.on != m.on: // what is open now has been derived
-		p.closed(j, m)
+	case j.rev == 0 || j.paused || j.moves != m.moves || j.how != m.how: // it may be another's by now, or be run elsewhere
+		p.reopen(j)
 	default:
 		m.tick.from = p.wall() + int64(again)
 		if l := p.lives(j); !slices.ContainsFunc(l.open, func(t *tick) bool { return t.name == m.tick.name }) && l.act(m.tick.name) == nil {
@@ -120,13 +125,13 @@ func (p *Planner) claimAgain(j *job, m *own, again time.Duration) {
 	}
 }
 
-// closed takes the tick of a claim off the open ones; with one that is run for all that
-// were missed the others of them go.
+// closed takes the tick of a claim off the open ones, and one that was to be run for all
+// that were missed up to it.
 func (p *Planner) closed(j *job, m *own) {
 	if j.live == nil || m.tick == nil {
 		return
 	}
-	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool { return t.name == m.tick.name || t.forAll })
+	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool { return t.name == m.tick.name || t.forAll && t.at <= m.tick.at })
 }
 
 // killMine asks a run of this runner to end, if that is what q asks for.
@@ -165,13 +170,25 @@ func (p *Planner) ended(f Ended) {
 }
 
 // catchUp skips for a run the ticks that came before it ended, and have not been looked
-// at.
+// at since.
 func (p *Planner) catchUp(j *job, m *own, ended time.Time) {
-	if p.whole && m.spec.Overlaps() == cron.Forbid && j.has(m.run.JobRev) && j.rev != 0 && !isManual(m.id) && m.id.Place == "" {
-		if to := j.cameIn(m.run.Claimed.UnixNano(), nanos(ended)); to > max(m.skipTo, m.id.Tick.Unix()) {
-			m.skipTo = to
-		}
+	if !p.whole || !j.has(m.run.JobRev) {
+		return
 	}
+	l := &looking{p: p, j: j}
+	l.openTicks()
+	spec, _ := l.spec()
+	if spec == nil || spec.Overlaps() != cron.Forbid || j.live == nil {
+		return
+	}
+	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
+		over := p.mine[t.name] == nil && t.during(m.id, m.run.Since().UnixNano(), nanos(ended))
+		if over {
+			m.skip(t)
+			p.skipped(t, m.id.String(), p.cfg.Node.Host)
+		}
+		return over
+	})
 }
 
 // settle returns how the end of a run of this runner is to be written. m is nil for one
@@ -314,7 +331,7 @@ func (l *looking) giveUp(a *act, state cron.State, cause string) {
 		s.Spec = spec
 		to := int64(0)
 		if !a.Waits && spec.Overlaps() == cron.Forbid {
-			to = j.cameIn(a.Claimed.UnixNano(), p.wall())
+			to = j.cameIn(a.Since().UnixNano(), p.wall())
 		}
 		p.finish(j, &s, spec, to)
 	}

@@ -67,7 +67,10 @@ func (a *alone) step(facts ...Fact) time.Duration {
 // pass lets time pass, with a step each time that the planner wants one.
 func (a *alone) pass(d time.Duration) {
 	a.t.Helper()
-	for end := a.now.Add(d); ; {
+	for end, steps := a.now.Add(d), 0; ; steps++ {
+		if steps > int(d/(100*time.Millisecond))+200 {
+			a.t.Fatalf("it took %d steps up to %v, %v before the end", steps, a.now, end.Sub(a.now))
+		}
 		sleep := min(a.step(), end.Sub(a.now))
 		if sleep <= 0 && !a.now.Before(end) {
 			return

@@ -22,6 +22,8 @@ type Config struct {
 	Hedge     time.Duration // from one runner's turn to the next one's
 	Replay    time.Duration // how often what etcd has not taken is offered to it again
 	SkipClock bool          // a clock that was set is not compared with etcd's
+	// Told is Planner.Told of this runner's planner before, if there was one.
+	Told map[string]time.Time
 }
 
 const (
@@ -39,6 +41,8 @@ const (
 	lookAgain = 250 * time.Millisecond
 	// failedAgain is the same for one of which there is no answer.
 	failedAgain = time.Second
+	// unanswered is how long a claim may be under way for etcd to be thought to be there.
+	unanswered = 2 * time.Second
 	// stepped is how much the clock on the wall and monotonic time may differ between
 	// two readings.
 	stepped = time.Second
@@ -88,13 +92,26 @@ func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Dur
 	p.lookAtChanged()
 	for len(p.agenda) > 0 && p.agenda[0].wake <= p.wall() {
 		p.look(p.agenda[0])
+		p.lookAtChanged()
 	}
 	p.fill()
+	p.lookAtChanged()
 	sleep = idle
 	if len(p.agenda) > 0 {
 		sleep = min(sleep, time.Duration(p.agenda[0].wake-p.wall()))
 	}
 	return p.verbs, max(sleep, 0)
+}
+
+// Told returns up to which tick it has been said of each job that some were missed.
+func (p *Planner) Told() map[string]time.Time {
+	told := map[string]time.Time{}
+	for name, j := range p.jobs {
+		if j.told != 0 {
+			told[name] = time.Unix(j.told, 0)
+		}
+	}
+	return told
 }
 
 // Jobs returns how many jobs there are.

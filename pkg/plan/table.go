@@ -356,6 +356,9 @@ func (p *Planner) putJob(name string, f Put) {
 		memory: j.memory, told: j.told}
 	if before.born != j.born {
 		j.told = 0
+		if !p.whole {
+			j.told = epoch(p.cfg.Told[name])
+		}
 		if before.born != 0 {
 			j.memory = memory{}
 		}
@@ -397,7 +400,11 @@ func (p *Planner) putLast(name string, m cron.Memory) {
 func (p *Planner) remember(j *job, m cron.Memory) {
 	j.memory = memory{last: epoch(m.Tick), ok: nanos(m.OK), ended: nanos(m.Ended), total: int32(m.Runs), fails: int32(m.Failures), lastRev: m.Rev}
 	if j.live != nil {
-		j.live.endID, j.live.ended = m.ID, nanos(m.Ended)
+		for i, f := range j.live.freed {
+			if f.ID() == m.ID {
+				j.live.freed[i].at = min(f.at, j.ended)
+			}
+		}
 		for _, a := range j.live.acts {
 			if a.Act != nil {
 				j.claimed(a)

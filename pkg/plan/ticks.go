@@ -20,6 +20,7 @@ type tick struct {
 	from int64 // when this runner may claim it, likewise
 	turn int   // this runner's place among those that may claim it; -1: it may not
 
+	unsaid  bool // that it was missed is still to be said
 	forAll  bool // it was missed, and is run for all that were
 	placed  bool // a runner was there that it may run on
 	blocked bool // a run was in progress when it came: it is over with that, if that goes on long enough
@@ -33,7 +34,7 @@ func (t *tick) missed() bool { return t.late == 0 }
 // over nor from before the job was as it is.
 func (p *Planner) reopen(j *job) {
 	if j.live != nil {
-		j.live.open = nil
+		j.live.was, j.live.open = j.live.open, nil
 	}
 	j.next = 0
 	if j.sched == nil {
@@ -67,13 +68,10 @@ func (p *Planner) edited(j *job, before *job) {
 	case j.moves == 0 || before.moves != j.moves || before.paused != j.paused || before.sched == nil:
 		p.withdraw(j, j.rev, func(*tick) bool { return true })
 		p.reopen(j)
-	case before.on != j.on: // who could not run what is due may be able to now
+	case before.how != j.how: // where it runs, how late, and what is made up for
 		spec := j.bounds()
 		p.withdraw(j, j.rev, func(t *tick) bool { return spec.Expires != nil && !time.Unix(t.at, 0).Before(*spec.Expires) })
 		p.reopen(j)
-		if oldest := j.oldest(p.wall()); j.next != 0 && j.next < oldest { // what was missed has been dealt with
-			j.advance(oldest - 1)
-		}
 	default: // what is open stays so
 		j.next, j.told = before.next, before.told
 	}
@@ -92,7 +90,7 @@ func (p *Planner) withdraw(j *job, rev int64, which func(*tick) bool) {
 		gone = append(gone, t)
 		return true
 	})
-	if len(gone) == 0 || !p.first(j, cron.Placement{N: 1}) {
+	if len(gone) == 0 || !p.first(j) {
 		return
 	}
 	last := gone[len(gone)-1]
@@ -126,6 +124,9 @@ func (l *looking) openTicks() {
 	if j.next != 0 {
 		l.at(j.dueAt(j.next))
 	}
+	if j.live != nil {
+		j.live.was = nil
+	}
 }
 
 // misfire applies the job's rule to the last ticks that are too late.
@@ -137,7 +138,7 @@ func (l *looking) misfire(missed []time.Time) {
 		return
 	}
 	last := missed[len(missed)-1]
-	if p.first(j, cron.Placement{N: 1}) && last.Unix() > j.told {
+	if p.first(j) && last.Unix() > j.told {
 		p.say(Event{Event: Missed, Level: Warning, Job: j.name, Tick: last.UTC(), Count: len(missed),
 			Reason: "too late by more than the job's deadline; misfire is " + string(spec.Misfires())})
 	}
@@ -162,7 +163,7 @@ func (p *Planner) inPause(due int64) bool {
 func (l *looking) offer(at int64, place cron.Placement) {
 	p, j := l.p, l.j
 	if p.inPause(j.dueAt(at)) {
-		if p.first(j, cron.Placement{N: 1}) {
+		if p.first(j) {
 			p.say(Event{Event: Withdrawn, Level: Debug, Job: j.name, Tick: time.Unix(at, 0).UTC(), Count: 1, Reason: "all jobs are paused"})
 		}
 		return
@@ -185,6 +186,11 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 		}
 		if p.mine[t.name] != nil || j.live.act(t.name) != nil {
 			return
+		}
+		if j.live != nil {
+			if i := slices.IndexFunc(j.live.was, func(was *tick) bool { return was.name == t.name }); i >= 0 {
+				t.placed, t.blocked = t.placed || j.live.was[i].placed, j.live.was[i].blocked
+			}
 		}
 		if turn >= 0 {
 			t.from = t.due + int64(turn)*int64(p.cfg.Hedge)
@@ -217,7 +223,7 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 		}
 	}
 	// Somebody has to say what becomes of it, if none of those that may claim it does.
-	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && p.first(j, cron.Placement{N: 1}) && (!j.many || j.dueAt(at) >= p.wholeAt) {
+	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && p.first(j) && (!j.many || j.dueAt(at) >= p.wholeAt) {
 		add("", -1)
 	}
 }
@@ -233,11 +239,31 @@ func (p *Planner) rank(nodes []*cron.Node, what string, i int) int {
 	return ((me-i)%len(all) + len(all)) % len(all)
 }
 
-// first reports whether of those that a job may run on this runner comes first: it
-// says what became of a tick.
-func (p *Planner) first(j *job, place cron.Placement) bool {
-	return p.rank(p.eligible(place), j.name, 0) == 0
+// tells reports whether it is for this runner to say what became of a tick: it comes
+// first of those that the job may run on, or of all if none of those takes anything on.
+func (p *Planner) tells(j *job, place cron.Placement) bool {
+	for _, is := range []cron.Placement{place, {N: 1}} {
+		nodes := slices.DeleteFunc(p.eligible(is), func(n *cron.Node) bool { return n.Standby != "" && n.ID != p.cfg.Node.ID })
+		if len(nodes) > 0 { // whatever their load, which each sees at another instant
+			return order(nodes, nil, j.name, Spread)[0].ID == p.cfg.Node.ID
+		}
+	}
+	return false
 }
+
+// away reports whether etcd has not answered for some time: then it is not known what
+// others have claimed.
+func (p *Planner) away() bool {
+	for _, m := range p.mine {
+		if m.run == nil && p.now.Up.Sub(m.asked) > unanswered {
+			return true
+		}
+	}
+	return false
+}
+
+// first is tells of a tick wherever it was to be run.
+func (p *Planner) first(j *job) bool { return p.tells(j, cron.Placement{N: 1}) }
 
 // turn is how long after the others this runner does what any of them may do.
 func (p *Planner) turn(what string) time.Duration {
@@ -270,20 +296,28 @@ func (l *looking) ticks() {
 	}
 }
 
-// capMissed keeps the latest of the ticks that are run though they were missed.
+// capMissed keeps the latest of the ticks that are run though they were missed; of
+// those that are run for all, the latest one.
 func (l *looking) capMissed() {
-	n := 0
-	for _, t := range l.j.live.open {
-		if t.missed() {
-			n++
+	n, forAll := 0, 0
+	count := func(t *tick, by int) {
+		switch {
+		case !t.missed():
+		case !t.forAll:
+			n += by
+		case l.p.mine[t.name] == nil:
+			forAll += by
 		}
 	}
+	for _, t := range l.j.live.open {
+		count(t, 1)
+	}
 	l.j.live.open = slices.DeleteFunc(l.j.live.open, func(t *tick) bool {
-		if !t.missed() || n <= cron.MisfireCap || l.p.mine[t.name] != nil {
+		count(t, -1)
+		if !t.missed() || l.p.mine[t.name] != nil {
 			return false
 		}
-		n--
-		return true
+		return t.forAll && forAll > 0 || !t.forAll && n >= cron.MisfireCap
 	})
 }
 
@@ -295,7 +329,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 		return true
 	}
 	if !j.many && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
-		if !t.blocked && p.first(j, place) {
+		if !t.blocked && p.tells(j, place) {
 			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "a later tick of the job has been run"})
 		}
 		return false
@@ -307,6 +341,10 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	goesAfter := waits[t.id.Place] && spec.Overlaps() != cron.Allow
 	if t.missed() && spec.Overlaps() != cron.Allow {
 		waits[t.id.Place] = true
+	}
+	if t.unsaid && !p.away() {
+		t.unsaid = false
+		p.say(Event{Event: Missed, Level: Warning, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: tooLate + "; misfire is " + string(spec.Misfires())})
 	}
 	rivals := j.inProgress(t.id)
 	if spec.Overlaps() == cron.Allow {
@@ -348,17 +386,27 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 // during. As long as that is another's, who knows better when it has ended, it is kept.
 func (l *looking) skips(t *tick, rivals []*act) bool {
 	for _, a := range rivals {
-		if t.due < a.Claimed.UnixNano() {
+		if t.due < a.Since().UnixNano() {
 			continue
 		}
 		if m := l.p.mine[a.name]; m != nil && !m.over {
 			m.skip(t)
-			l.p.say(Event{Event: Skipped, Level: Info, Job: t.id.Job, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "still running: " + a.name + " on " + a.Host})
+			l.p.skipped(t, a.name, a.Host)
 			return true
 		}
 		t.blocked = true
 	}
 	return false
+}
+
+// skipped says that a tick is over because of a run that it came during.
+func (p *Planner) skipped(t *tick, run, host string) {
+	p.say(Event{Event: Skipped, Level: Info, Job: t.id.Job, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "still running: " + run + " on " + host})
+}
+
+// during reports whether t came while a run was in progress that it must not overlap.
+func (t *tick) during(run keys.RunID, claimed, ended int64) bool {
+	return (isManual(run) || run.Place == "" || run.Place == t.id.Place) && t.due >= claimed && t.due <= ended
 }
 
 // freed acts on runs that have ended: what came while they ran is over with them.
@@ -372,17 +420,14 @@ func (l *looking) freed() {
 		if spec == nil || spec.Overlaps() != cron.Forbid {
 			continue
 		}
-		ended := p.wall()
-		if j.live.endID == a.ID() && j.live.ended < ended {
-			ended = j.live.ended
-		}
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-			return p.mine[t.name] == nil && (isManual(a.RunID) || a.Place == "" || a.Place == t.id.Place) &&
-				t.due >= a.Claimed.UnixNano() && t.due <= ended
+			return p.mine[t.name] == nil && t.during(a.RunID, a.Since().UnixNano(), a.at)
 		})
 	}
 	j.live.freed = nil
 }
+
+const tooLate = "it could not be started within the job's deadline: no slot was free, or the runners stood by"
 
 // tooLate gives up on a tick, or has it run as one that was missed, and reports
 // whether it stays open.
@@ -391,35 +436,30 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	if t.blocked { // skipped: who has the run counts it
 		return false
 	}
+	nodes := p.eligible(place)
+	e := Event{Event: Missed, Level: Warning, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1,
+		Reason: tooLate}
+	tell := p.tells(j, place)
+	if t.turn >= 0 && spec.Misfires() != cron.MisfireSkip {
+		t.late, t.from, t.forAll, t.unsaid = 0, p.wall(), spec.Misfires() == cron.MisfireOnce, tell
+		p.touch(j)
+		return true
+	}
 	if said := t.late + int64(verdict); p.wall() < said {
 		l.at(said)
 		return true
 	}
-	nodes := p.eligible(place)
-	e := Event{Event: Missed, Level: Warning, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1,
-		Reason: "it could not be started within the job's deadline: no slot was free, or the runners stood by"}
-	tell := p.rank(nodes, j.name, 0) == 0
-	if len(nodes) == 0 {
-		tell = p.first(j, cron.Placement{N: 1})
+	if p.away() {
+		l.at(p.wall() + int64(idle))
+		return true
 	}
-	switch {
+	switch rivals := j.inProgress(t.id); {
 	case p.paused:
 		e.Event, e.Level, e.Reason = Withdrawn, Debug, "all jobs are paused"
 	case len(nodes) == 0 && !t.placed:
 		e.Event, e.Reason = Unplaced, "no runner is there that the job may run on: "+spec.On
-	case len(rivalsNow(j, t, spec)) > 0:
-		e.Event, e.Level, e.Reason = Skipped, Info, "still running: "+rivalsNow(j, t, spec)[0].name
-	case t.turn >= 0 && spec.Misfires() != cron.MisfireSkip:
-		if e.Reason += "; misfire is " + string(spec.Misfires()); tell {
-			p.say(e)
-		}
-		t.late, t.from = 0, p.wall()
-		t.forAll = spec.Misfires() == cron.MisfireOnce
-		if t.forAll { // for those before it, too
-			j.live.open = slices.DeleteFunc(j.live.open, func(o *tick) bool { return o.forAll && p.mine[o.name] == nil })
-		}
-		p.touch(j)
-		return true
+	case spec.Overlaps() != cron.Allow && len(rivals) > 0:
+		e.Event, e.Level, e.Reason = Skipped, Info, "still running: "+rivals[0].name
 	}
 	if tell {
 		j.told = max(j.told, t.at)
@@ -428,18 +468,11 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	return false
 }
 
-func rivalsNow(j *job, t *tick, spec *cron.Job) []*act {
-	if spec.Overlaps() == cron.Allow {
-		return nil
-	}
-	return j.inProgress(t.id)
-}
-
-// taken acts on a marker: what it is about is claimed, and of the one tick for all
-// that a job has missed each runner has an idea of its own.
+// taken acts on a marker: what it is about is claimed, and so is the one tick for all
+// that were missed up to it, of which each runner has an idea of its own.
 func (p *Planner) taken(j *job, a *act) {
 	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-		if t.name != a.name && !t.forAll || p.mine[t.name] != nil {
+		if t.name != a.name && !(t.forAll && t.at <= a.Tick.Unix()) || p.mine[t.name] != nil {
 			return false
 		}
 		if t.name == a.name && t.turn >= 0 && a.Node != p.cfg.Node.ID {
@@ -457,7 +490,7 @@ func (p *Planner) passed(id keys.RunID, host string) {
 // freed notes that a run of j is not in progress any more.
 func (p *Planner) freed(j *job, a *act) {
 	if j.has(a.JobRev) {
-		j.live.freed = append(j.live.freed, a)
+		j.live.freed = append(j.live.freed, freed{a.Act, p.wall()})
 	}
 }
 
