@@ -44,9 +44,7 @@ func (j *jobBook) eras() (all []era) {
 	for _, v := range j.versions {
 		if n := len(all); n > 0 {
 			e := &all[n-1]
-			if e.to == v.from && e.born == v.born && e.spec.Moves() == v.spec.Moves() && e.spec.From().Equal(v.spec.From()) &&
-				e.spec.Paused == v.spec.Paused && e.spec.On == v.spec.On && sameTime(e.spec.Expires, v.spec.Expires) &&
-				e.spec.Lateness() == v.spec.Lateness() && e.spec.Overlaps() == v.spec.Overlaps() && e.spec.Misfires() == v.spec.Misfires() {
+			if e.to == v.from && v.sameTicks(e.version) {
 				e.to, e.version = v.to, v
 				continue
 			}
@@ -54,6 +52,14 @@ func (j *jobBook) eras() (all []era) {
 		all = append(all, era{v.span, v})
 	}
 	return all
+}
+
+// sameTicks reports whether an edit has changed nothing that matters for the ticks, or
+// for where they are run.
+func (v *version) sameTicks(o *version) bool {
+	a, b := v.spec, o.spec
+	return v.born == o.born && a.Moves() == b.Moves() && a.From().Equal(b.From()) && a.Paused == b.Paused && a.On == b.On &&
+		sameTime(a.Expires, b.Expires) && a.Lateness() == b.Lateness() && a.Overlaps() == b.Overlaps() && a.Misfires() == b.Misfires()
 }
 
 func sameTime(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
@@ -147,41 +153,63 @@ func (b *books) couldRun(j *jobBook, v *version, id keys.RunID, from, to time.Du
 // couldRunOn is couldRun for one host. It must have been able to for long enough in one
 // go, with nothing in progress that stood in the way.
 func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from, to time.Duration) string {
+	for _, o := range j.versions { // an edit meanwhile may have put it off
+		if o.from > from && o.from < to && !v.sameTicks(o) {
+			return ""
+		}
+	}
+	free := clipped(b.host[h].able, from, to)
+	for _, p := range b.pauses_ {
+		free = free.without(p)
+	}
+	if v.spec.Overlaps() != cron.Allow {
+		for _, m := range j.markers {
+			if !conflicts(m.id, id) {
+				continue
+			}
+			if _, manual := id.Request(); !manual && v.spec.Overlaps() == cron.Forbid && m.meets(from-2*slack, from+2*slack) {
+				return "" // it came while that ran
+			}
+			free = free.without(m.span)
+		}
+	}
 	need := 6*time.Second + hedge*time.Duration(len(b.w.hosts))
-	for _, s := range b.host[h].able {
-		lo, hi := max(s.from+time.Second, from), min(s.to, to)
-		if hi-lo < need {
-			continue
+	for _, s := range free {
+		if s.to-s.from >= need {
+			return fmt.Sprintf("%s could have run it from %s to %s", h.spec.name, spell(s.from), spell(s.to))
 		}
-		if b.hindered(j, v, id, from-2*slack, hi) {
-			continue
-		}
-		return fmt.Sprintf("%s could have run it from %s to %s", h.spec.name, spell(lo), spell(hi))
 	}
 	return ""
 }
 
-// hindered reports whether something stood in the way of a run at some time.
-func (b *books) hindered(j *jobBook, v *version, id keys.RunID, from, to time.Duration) bool {
-	for _, p := range b.pauses_ {
-		if p.meets(from, to) {
-			return true
+// spans are times that do not overlap, in order.
+type spans []span
+
+// clipped returns what of the spans lies within a time; each begins a second later.
+func clipped(all []span, from, to time.Duration) (in spans) {
+	for _, s := range all {
+		if s.from, s.to = max(s.from+time.Second, from), min(s.to, to); s.from < s.to {
+			in = append(in, s)
 		}
 	}
-	if v.spec.Overlaps() == cron.Allow {
-		return false
-	}
-	for _, m := range j.markers {
-		if m.meets(from, to) && conflicts(m.id, id) {
-			return true
+	return in
+}
+
+// without returns what of the spans is not within another.
+func (all spans) without(o span) (left spans) {
+	for _, s := range all {
+		if !s.meets(o.from, o.to) {
+			left = append(left, s)
+			continue
+		}
+		if s.from < o.from {
+			left = append(left, span{s.from, o.from})
+		}
+		if o.to < s.to {
+			left = append(left, span{o.to, s.to})
 		}
 	}
-	for _, o := range j.versions { // an edit while it was due may have put it off
-		if o.from > from && o.from < to {
-			return true
-		}
-	}
-	return false
+	return left
 }
 
 // wellThrough reports whether some host was well for all of a time.
@@ -307,6 +335,13 @@ func (b *books) leftovers(names []string) {
 			nodes[h.runner.session.node.ID] = h.runner.session
 		}
 	}
+	for _, h := range b.w.hosts {
+		for _, k := range h.disk.results {
+			if h.runner != nil && k.cluster == b.w.db.cluster && h.wall().Sub(k.at) > 5*time.Minute {
+				b.w.fail("left over", "the result of %s, which %s has kept since %v", k.run.RunID, h.spec.name, k.at)
+			}
+		}
+	}
 	runs := map[string]int{}
 	for _, kv := range b.w.db.keys {
 		e, ok := b.w.entry(kv.Key)
@@ -366,8 +401,12 @@ func (b *books) owned(j *jobBook, e keys.Entry, value []byte, nodes map[string]*
 		return
 	}
 	if e.Waits {
-		if v := j.now(); v == nil || since(a.RetryAt) < b.w.now-10*time.Minute && !v.spec.Paused {
-			b.w.fail("left over", "the marker of %s, which waits for its next attempt since %v", e.Run, a.RetryAt)
+		v, waits := j.now(), b.w.now-j.live[b.w.keys.Retry(e.Run)].from
+		switch {
+		case v == nil:
+			b.w.fail("left over", "the marker of %s, which waits for its next attempt, and has no job", e.Run)
+		case waits > v.spec.Backoff(a.Attempt)+v.spec.Lateness()+10*time.Minute && !v.spec.Paused:
+			b.w.fail("retry not made", "%s waits for its next attempt since %v, to be made at %v", e.Run, waits, a.RetryAt)
 		}
 		return
 	}

@@ -92,6 +92,7 @@ type runBook struct {
 	waited   map[string]bool // claims that were to be tried again
 	taken    map[string]int  // results that etcd has taken, and in which era
 	lost     map[string]bool // results that went with a runner's memory
+	lacked   map[string]bool // claims of which nothing could be started, for what the host lacks
 	unbegun  map[string]bool // claims of which nothing could be started
 	accounts []account
 	killed   bool // somebody has asked for its end
@@ -103,6 +104,7 @@ type claimBook struct {
 	attempt int
 	node    string
 	era     int
+	jobRev  int64
 }
 
 type startBook struct {
@@ -141,7 +143,7 @@ func (b *books) runOf(id keys.RunID) *runBook {
 	name := id.String()
 	r := b.run[name]
 	if r == nil {
-		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, unbegun: map[string]bool{}}
+		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, lacked: map[string]bool{}, unbegun: map[string]bool{}}
 		b.run[name] = r
 	}
 	return r
@@ -273,6 +275,11 @@ func (b *books) putAct(e keys.Entry, c event) {
 	case c.deleted && m != nil:
 		m.to = b.w.now
 		delete(j.live, key)
+		for x := range b.active {
+			if !x.exempt && b.w.keys.Act(x.run.RunID) == key {
+				b.w.fail("unmarked", "%s runs on %s, and its marker was deleted by %s", x.name, x.host.spec.name, b.w.author)
+			}
+		}
 	case !c.deleted && m == nil:
 		m = &marker{span{b.w.now, forever}, e.Run, e.Waits}
 		j.live[key] = m
@@ -364,6 +371,9 @@ func (b *books) putRun(e keys.Entry, c event) {
 			b.w.fail("result replaced", "%s, attempt %d, ended as %s, and is %s now", r.id, is.Attempt, was.State, is.State)
 		}
 	}
+	if is.State == cron.Failed && r.lacked[is.Claim] && !r.killed && was != nil && was.State == cron.Running {
+		b.w.fail("failed for its host", "%s, attempt %d, on %s", r.id, is.Attempt, is.Node)
+	}
 	if is.State == cron.Retrying {
 		r.waited[is.Claim] = true
 	}
@@ -392,13 +402,20 @@ func (b *books) claimed(r *runBook, is, was *cron.Run) {
 			b.w.fail("claimed twice", "%s, attempt %d, by %s and by %s", r.id, is.Attempt, c.node, is.Node)
 		}
 	}
-	r.claims = append(r.claims, claimBook{b.w.now, is.Claim, is.Attempt, is.Node, b.era})
+	defer func() {
+		r.claims = append(r.claims, claimBook{b.w.now, is.Claim, is.Attempt, is.Node, b.era, is.JobRev})
+	}()
 	if v.born != is.JobRev && is.JobRev != 0 {
 		b.w.fail("another's command", "%s, attempt %d, is of the job of revision %d, and was claimed under that of %d", r.id, is.Attempt, is.JobRev, v.born)
 	}
 	for _, h := range b.w.hosts {
 		if h.spec.name == is.Host && !v.place.Matches(h.labels()) {
 			b.w.fail("misplaced", "%s was claimed by %s, and is to run on %q", r.id, is.Host, v.spec.On)
+		}
+	}
+	for _, c := range r.claims {
+		if c.jobRev != is.JobRev && c.jobRev != 0 && is.JobRev != 0 && c.era == b.era {
+			b.w.fail("another's command", "%s, attempt %d, is of the job of revision %d, and attempt %d was of that of %d", r.id, is.Attempt, is.JobRev, c.attempt, c.jobRev)
 		}
 	}
 	if is.Attempt > 1 {
@@ -535,6 +552,16 @@ func (b *books) pauses(x *execution, _ bool) {}
 
 // result is told of a result that is in the spool.
 func (b *books) result(x *execution, run *cron.Run) { b.runOf(run.RunID).results[run.Claim] = run }
+
+// forgotten is told of a result that is in the spool no more.
+func (b *books) forgotten(s *session, k *kept, err error) {
+	if err != nil && k.cluster != b.w.db.cluster {
+		b.w.fail("result thrown away", "%s, which is of cluster %d, by %s in cluster %d", k.run.RunID, k.cluster, s.node.ID, b.w.db.cluster)
+	}
+}
+
+// lacked is told that nothing could be started for what the host lacks.
+func (b *books) lacked(x *execution) { b.runOf(x.run.RunID).lacked[x.run.Claim] = true }
 
 // unbegun is told that nothing could be started.
 func (b *books) unbegun(x *execution) { b.runOf(x.run.RunID).unbegun[x.run.Claim] = true }

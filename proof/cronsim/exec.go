@@ -140,6 +140,7 @@ func (s *session) settle(v plan.Settle) {
 			switch {
 			case err == nil, errors.Is(err, cron.ErrSuperseded):
 				if k != nil {
+					s.w.books.forgotten(s, k, err)
 					s.host.forget(k)
 				}
 				err = nil
@@ -177,7 +178,11 @@ func (s *session) prune(v plan.Settle, then func(time.Time)) {
 
 // writeResult asks etcd to take a result, as often as it takes.
 func (s *session) writeResult(st *cron.Settlement, then func(error)) {
-	s.results.add(st.Wait, item{st.Run.Job, st.Op(s.w.keys), func(_ int64, inner *clientv3.TxnResponse, err error) {
+	op := st.Op(s.w.keys)
+	if s.w.broken != nil && s.w.broken.allMet {
+		op = withAll(op, s.w.keys, st)
+	}
+	s.results.add(st.Wait, item{st.Run.Job, op, func(_ int64, inner *clientv3.TxnResponse, err error) {
 		if err == nil {
 			var again bool
 			if again, err = st.Answer(inner); again {
@@ -276,7 +281,7 @@ func (s *session) replay() {
 // offer tells the planner of what has been kept for so long.
 func (s *session) offer(age time.Duration) {
 	for _, k := range s.host.disk.results {
-		if k.flying && s.running[k.run.RunID.String()] != nil || k.cluster != s.trust.Cluster {
+		if k.flying && s.running[k.run.RunID.String()] != nil || k.cluster != s.trust.Cluster && !(s.w.broken != nil && s.w.broken.anyCluster) {
 			continue
 		}
 		if since := s.host.wall().Sub(k.at); since >= 0 && since < age {
@@ -327,15 +332,16 @@ func (r *runner) epilogue(x *execution) {
 // execution is a run of a command, and of all that it has started.
 type execution struct {
 	*session
-	name   string
-	run    *cron.Run
-	spec   *cron.Job
-	began  time.Duration // 0: not yet
-	dead   bool
-	asked  int    // how often it was asked to end
-	by     string // who did
-	losing bool   // it is stopped for the lease
-	exempt bool   // etcd has forgotten it
+	name    string
+	run     *cron.Run
+	spec    *cron.Job
+	began   time.Duration // 0: not yet
+	dead    bool
+	asked   int           // how often it was asked to end, ...
+	askedAt time.Duration // ... the last time then
+	by      string        // who did
+	losing  bool          // it is stopped for the lease
+	exempt  bool          // etcd has forgotten it
 
 	end     *time.Duration // when it ends by itself, if nothing comes between
 	outcome func()         // and how
@@ -390,7 +396,8 @@ func (x *execution) begin() {
 	}
 	if x.host.lacks.is {
 		seventy := 70
-		x.finish(cron.Failed, &seventy, "the host has too little of something", true)
+		x.w.books.lacked(x)
+		x.finish(cron.Failed, &seventy, "the host has too little of something", !(x.w.broken != nil && x.w.broken.noGivingBack))
 		return
 	}
 	x.began = max(x.w.now, 1)
@@ -450,7 +457,10 @@ func (x *execution) stop(by string) {
 	if by != "" {
 		x.by = by
 	}
-	x.asked++
+	if x.asked > 0 && x.w.now-x.askedAt < time.Second {
+		return // that one again: guard.Insist
+	}
+	x.asked, x.askedAt = x.asked+1, x.w.now
 	if x.dead {
 		return
 	}
@@ -555,4 +565,13 @@ func encodeAct(a cron.Act) string {
 		panic(err)
 	}
 	return string(b)
+}
+
+// withAll is the transaction of a settlement with which all requests go.
+func withAll(op clientv3.Op, k keys.Cron, st *cron.Settlement) clientv3.Op {
+	is, then, otherwise := op.Txn()
+	for _, r := range st.Requests[min(32, len(st.Requests)):] {
+		then = append(then, clientv3.OpDelete(k.Request(st.Run.Job, r)))
+	}
+	return clientv3.OpTxn(is, then, otherwise)
 }

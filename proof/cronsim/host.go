@@ -40,6 +40,7 @@ type host struct {
 	disk disk
 
 	runner *runner // nil: dead
+	gone   bool    // and will not start again
 	lives  int
 
 	cut, full, lacks, slow, lossy faultUntil
@@ -165,6 +166,9 @@ func (h *host) suffer(verb, args string) {
 		h.kill(arg(0) == "epilogue")
 	case "start":
 		h.start()
+	case "gone": // for good
+		h.kill(false)
+		h.gone = true
 	case "restart": // in good order
 		h.drain(mustDuration(arg(0)))
 	case "stop":
@@ -278,7 +282,7 @@ func (h *host) clockMoved() {
 
 // start starts the runner, if there is none.
 func (h *host) start() {
-	if h.runner != nil {
+	if h.runner != nil || h.gone {
 		return
 	}
 	h.lives++

@@ -91,6 +91,7 @@ type session struct {
 	results *batcher
 	claimed map[string]claimed // by run
 	pending int                // claims that are not answered
+	notes   map[string]any     // of a broken planner
 	zeroes  int                // steps in a row that wanted another at once
 }
 
@@ -230,6 +231,9 @@ func (s *session) restand(tell bool) {
 func (s *session) keepState() {
 	if !s.host.full.is {
 		s.host.disk.trust, s.host.disk.node, s.host.disk.lease = s.trust, s.node.ID, s.node.Lease
+		if s.w.broken != nil && s.w.broken.forgetsFirst {
+			s.host.disk.trust = plan.Trust{}
+		}
 	}
 }
 
@@ -403,8 +407,8 @@ func (s *session) step() {
 	facts := s.inbox
 	s.inbox = nil
 	s.w.counts.Steps++
-	if s.w.broken != nil && s.w.broken.facts != nil {
-		facts = s.w.broken.facts(s, facts)
+	if s.w.broken != nil {
+		facts = s.w.broken.told(s, facts)
 	}
 	s.w.trace.facts(s, facts)
 	verbs, idle := s.planner.Step(now, facts...)
