@@ -222,8 +222,9 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 			return
 		}
 	}
-	// Somebody has to say what becomes of it, if none of those that may claim it does.
-	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && p.first(j) && (!j.many || j.dueAt(at) >= p.wholeAt) {
+	// Somebody has to say what becomes of it, if none of those that may claim it does, and
+	// who has a run that it comes during is to count it.
+	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && (p.first(j) || p.runs(j)) && (!j.many || j.dueAt(at) >= p.wholeAt) {
 		add("", -1)
 	}
 }
@@ -264,6 +265,16 @@ func (p *Planner) away() bool {
 
 // first is tells of a tick wherever it was to be run.
 func (p *Planner) first(j *job) bool { return p.tells(j, cron.Placement{N: 1}) }
+
+// runs reports whether this runner has a run of j.
+func (p *Planner) runs(j *job) bool {
+	for _, m := range p.mine {
+		if m.id.Job == j.name && !m.over {
+			return true
+		}
+	}
+	return false
+}
 
 // turn is how long after the others this runner does what any of them may do.
 func (p *Planner) turn(what string) time.Duration {
@@ -330,7 +341,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	}
 	if !j.many && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
 		if !t.blocked && p.tells(j, place) {
-			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "a later tick of the job has been run"})
+			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Reason: "a later tick of the job has been run"})
 		}
 		return false
 	}
@@ -401,7 +412,7 @@ func (l *looking) skips(t *tick, rivals []*act) bool {
 
 // skipped says that a tick is over because of a run that it came during.
 func (p *Planner) skipped(t *tick, run, host string) {
-	p.say(Event{Event: Skipped, Level: Info, Job: t.id.Job, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: "still running: " + run + " on " + host})
+	p.say(Event{Event: Skipped, Level: Info, Job: t.id.Job, Run: t.name, Tick: t.id.Tick, Reason: "still running: " + run + " on " + host})
 }
 
 // during reports whether t came while a run was in progress that it must not overlap.
@@ -459,7 +470,7 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	case len(nodes) == 0 && !t.placed:
 		e.Event, e.Reason = Unplaced, "no runner is there that the job may run on: "+spec.On
 	case spec.Overlaps() != cron.Allow && len(rivals) > 0:
-		e.Event, e.Level, e.Reason = Skipped, Info, "still running: "+rivals[0].name
+		e.Event, e.Level, e.Count, e.Reason = Skipped, Info, 0, "still running: "+rivals[0].name
 	}
 	if tell {
 		j.told = max(j.told, t.at)

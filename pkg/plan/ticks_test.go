@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -311,6 +312,30 @@ func TestSkippedIsOver(t *testing.T) {
 	a.step(Ended{Run: run})
 	if s := a.settles[0]; s.Run.Skipped != 2 || !s.Over.Equal(noon.Add(time.Minute)) {
 		t.Errorf("%d skipped, over up to %v", s.Run.Skipped, s.Over)
+	}
+}
+
+// Who has a run counts the ticks that come while it is in progress, though the job is to
+// run elsewhere by now, and the runner takes nothing on any more.
+func TestSkippedElsewhere(t *testing.T) {
+	a := newAlone(t, noon)
+	const spec = `{"name":"j","schedule":"* * * * *","cmd":["true"],"since":"2026-01-01T12:00:00Z","on":"host=`
+	a.job(spec + `h"}`)
+	for i := range 20 { // one of them would say what becomes of a tick that nobody may run
+		host := fmt.Sprint("g-", i)
+		a.node(cron.Node{ID: host, Host: host, Slots: 1, Labels: map[string]string{"host": "g"}})
+	}
+	a.pass(time.Minute)
+	run := a.answer(true, nil)
+	a.job(spec + `g"}`)
+	a.pass(2*time.Minute + time.Second)
+	if n := a.saidOf(Skipped); n != 2 {
+		t.Errorf("%d are said to have been skipped", n)
+	}
+	a.step(Drain{})
+	a.pass(2 * time.Minute)
+	if s := a.end(run, cron.OK); s.Run.Skipped != 4 || a.saidOf(Skipped) != 4 || !s.Over.Equal(noon.Add(5*time.Minute)) {
+		t.Errorf("%d skipped, %d said, over up to %v", s.Run.Skipped, a.saidOf(Skipped), s.Over)
 	}
 }
 
