@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -108,6 +109,12 @@ func (l *looking) openTicks() {
 		}
 		if j.dueAt(j.next) < p.wall()-j.late {
 			oldest := j.oldest(p.wall())
+			a, since := l.busySince()
+			if j.next >= since {
+				l.skipLate(a, oldest)
+				continue
+			}
+			oldest = min(oldest, since)
 			end := oldest
 			if spec.Expires != nil { // a tick at that instant is none
 				end = min(end, spec.Expires.Add(time.Second-1).Unix())
@@ -127,6 +134,40 @@ func (l *looking) openTicks() {
 	if j.live != nil {
 		j.live.was = nil
 	}
+}
+
+// busySince is from which second on ticks came during a run that is still in progress,
+// and must not overlap.
+func (l *looking) busySince() (is *act, since int64) {
+	since = math.MaxInt64
+	if spec, _ := l.spec(); l.j.live == nil || l.j.many || spec.Overlaps() != cron.Forbid {
+		return nil, since
+	}
+	for _, a := range l.j.live.acts {
+		if a.Act == nil || a.Place != "" && !isManual(a.RunID) {
+			continue
+		}
+		if from := (a.Since().UnixNano() - l.j.splay + int64(time.Second) - 1) / int64(time.Second); from < since {
+			is, since = a, from
+		}
+	}
+	return is, since
+}
+
+// skipLate skips for a run the ticks that came during it, and are too late by now: who
+// has the run counts them.
+func (l *looking) skipLate(a *act, oldest int64) {
+	n, last := 0, int64(0)
+	for ; l.j.next != 0 && l.j.next < oldest; l.j.advance(last) {
+		n, last = n+1, l.j.next
+	}
+	m := l.p.mine[a.name]
+	if m == nil || m.over {
+		return
+	}
+	m.skipped += n
+	m.skipTo = max(m.skipTo, last)
+	l.p.say(Event{Event: Skipped, Level: Info, Job: l.j.name, Tick: time.Unix(last, 0).UTC(), Count: n, Reason: "still running: " + a.name + " on " + a.Host})
 }
 
 // misfire applies the job's rule to the last ticks that are too late.

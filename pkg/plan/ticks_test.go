@@ -334,7 +334,7 @@ func TestSkippedElsewhere(t *testing.T) {
 	}
 	a.step(Drain{})
 	a.pass(2 * time.Minute)
-	if s := a.end(run, cron.OK); s.Run.Skipped != 4 || a.saidOf(Skipped) != 4 || !s.Over.Equal(noon.Add(5*time.Minute)) {
+	if s := a.end(run, cron.OK); s.Run.Skipped != 4 || a.saidOf(Skipped) != 4 || a.saidOf(Missed) != 0 || !s.Over.Equal(noon.Add(5*time.Minute)) {
 		t.Errorf("%d skipped, %d said, over up to %v", s.Run.Skipped, a.saidOf(Skipped), s.Over)
 	}
 }
@@ -429,6 +429,9 @@ func TestSkippedBeforeItCame(t *testing.T) {
 		a.pass(4 * time.Second)
 		if len(a.settles) != 1 || a.settles[0].Run.State != cron.Lost || !a.settles[0].Over.Equal(noon.Add(9*time.Minute)) {
 			t.Fatalf("%s: %+v", misfire, a.settles)
+		}
+		if n := a.saidOf(Missed); n != 0 {
+			t.Errorf("%s: %d are said to have been missed", misfire, n)
 		}
 		a.settled(a.settles[0])
 		a.pass(time.Second)

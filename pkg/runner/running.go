@@ -198,17 +198,6 @@ func exit(code int) *int { return &code }
 
 func seconds(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 
-// describe says how an attempt ended.
-func describe(run *cron.Run) string {
-	switch {
-	case run.Signal != "":
-		return "died of " + run.Signal
-	case run.Exit != nil:
-		return fmt.Sprintf("exit status %d", *run.Exit)
-	}
-	return string(run.State)
-}
-
 // written tells everybody of the end of an attempt, and those whom the job names.
 func (r *running) written(s plan.Settle) {
 	r.stats.result(r.run.State)
@@ -224,7 +213,7 @@ func (r *running) written(s plan.Settle) {
 func (r *running) event(name string, level Level) Event {
 	e := Event{Event: name, Level: level, Job: r.run.Job, Run: r.run.RunID.String(), Tick: r.run.Tick, Trace: r.run.Trace, State: string(r.run.State), Reason: r.run.Cause}
 	if e.Reason == "" && r.run.State == cron.Failed {
-		e.Reason = describe(r.run)
+		e.Reason = r.run.How()
 	}
 	if !r.run.State.Well() {
 		e.Level = Warning
