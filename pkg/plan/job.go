@@ -22,7 +22,8 @@ type job struct {
 	sched   *schedule.Schedule
 	splay   int64  // nanoseconds that each tick is delayed by
 	late    int64  // nanoseconds after which a tick is not started any more
-	since   int64  // ticks up to this are not the job's
+	from    int64  // ticks up to this are not the job's, as it says, nanoseconds of UTC
+	since   int64  // likewise, in seconds, by a clock that is right
 	keepFor int64  // of a submitted job, nanoseconds
 	moves   uint64 // a hash of what moves its ticks
 	how     uint64 // likewise of where they are run, until when, how late, and what is made up for
@@ -87,7 +88,8 @@ func (l *live) act(name string) *act {
 func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.splay = splay(j.name, time.Duration(spec.Splay))
 	j.late = int64(spec.Lateness())
-	j.since = p.since(spec)
+	j.from = nanos(spec.From())
+	p.setSince(j)
 	j.paused = spec.Paused
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
 	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires(), spec.Overlaps()))
@@ -114,12 +116,12 @@ func splay(name string, d time.Duration) int64 {
 // cron.Store and the runner hold theirs against etcd's.
 const maxAhead = 10 * time.Second
 
-// since is up to when ticks are not the job's.
-func (p *Planner) since(spec *cron.Job) int64 {
-	if from := spec.From(); from.Before(p.now.Wall.Add(maxAhead)) {
-		return epoch(from)
+// setSince finds out up to when ticks are not the job's.
+func (p *Planner) setSince(j *job) {
+	j.since = p.now.Wall.Unix() // if who wrote it had a clock that was wrong
+	if j.from < p.wall()+int64(maxAhead) {
+		j.since = j.from / int64(time.Second)
 	}
-	return p.now.Wall.Unix() // that clock was wrong
 }
 
 // keep keeps what is needed to claim and run the job: not what is for people, nor what

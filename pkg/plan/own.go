@@ -172,7 +172,7 @@ func (p *Planner) ended(f Ended) {
 // catchUp skips for a run the ticks that came before it ended, and have not been looked
 // at since.
 func (p *Planner) catchUp(j *job, m *own, ended time.Time) {
-	if !p.whole || !j.has(m.run.JobRev) {
+	if !p.whole || p.standby != "" || p.unsure || !j.has(m.run.JobRev) { // without a clock that is right it is not known what has come
 		return
 	}
 	l := &looking{p: p, j: j}

@@ -150,9 +150,7 @@ func (p *Planner) checkClock() {
 	p.say(Event{Event: "clock-step", Level: Warning, Reason: fmt.Sprintf("the wall clock was set by %v", by.Round(time.Millisecond))})
 	p.unsure = !p.cfg.SkipClock
 	for _, j := range p.sorted() {
-		if by < 0 { // ticks that have come are still to come
-			p.reopen(j)
-		}
+		p.reopen(j)
 		p.touch(j)
 	}
 }

@@ -41,6 +41,7 @@ func (p *Planner) reopen(j *job) {
 	if j.sched == nil {
 		return
 	}
+	p.setSince(j)
 	after, now := j.last, p.now.Wall.Unix()
 	// Of what nobody remembers, and of a clock that has been ahead, some may have been run,
 	// and others not: a claim tells.
