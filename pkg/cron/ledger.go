@@ -96,7 +96,7 @@ func (c Claim) Op(k keys.Cron) clientv3.Op {
 	run, act := k.Run(id), k.Act(id)
 	then := []clientv3.Op{
 		clientv3.OpPut(run, c.Run.Encode()),
-		clientv3.OpPut(act, encode(c.Run.act())),
+		clientv3.OpPut(act, encode(c.Run.Marker())),
 	}
 	is := []clientv3.Cmp{
 		clientv3.Compare(clientv3.ModRevision(run), "=", c.After),
@@ -171,9 +171,9 @@ func (c Claim) refused(r *clientv3.TxnResponse) (*Run, error) {
 	return nil, ErrPruned
 }
 
-// act is the marker of a run.
-func (r *Run) act() Act {
-	return Act{Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, First: r.First, RetryAt: r.RetryAt, By: r.By, JobRev: r.JobRev}
+// Marker returns the marker of a run that is in progress.
+func (r *Run) Marker() *Act {
+	return &Act{RunID: r.RunID, Rev: r.Rev, Waits: r.State == Retrying, Node: r.Node, Host: r.Host, Claim: r.Claim, Attempt: r.Attempt, Claimed: r.Claimed, First: r.First, RetryAt: r.RetryAt, By: r.By, JobRev: r.JobRev}
 }
 
 // Settlement is the end of an attempt.
@@ -250,7 +250,7 @@ func (s *Settlement) settle(commit func() (*clientv3.TxnResponse, error)) error 
 // so that it names no runner: whoever is there records it as lost. That it has
 // been replaced meanwhile is no error.
 func Abandon(ctx context.Context, c *etcd.Client, k keys.Cron, run *Run, rev int64) error {
-	a := run.act()
+	a := run.Marker()
 	a.Node = ""
 	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(k.Run(run.RunID)), "=", rev)).
@@ -273,7 +273,7 @@ func (s *Settlement) Op(k keys.Cron) clientv3.Op {
 	}
 	keep := []clientv3.Op{clientv3.OpPut(run, s.Run.Encode())}
 	if s.Run.State == Retrying {
-		keep = append(keep, clientv3.OpPut(k.Retry(id), encode(s.Run.act())))
+		keep = append(keep, clientv3.OpPut(k.Retry(id), encode(s.Run.Marker())))
 	} else {
 		keep = append(keep, clientv3.OpDelete(k.Retry(id)))
 	}

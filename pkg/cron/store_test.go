@@ -66,7 +66,7 @@ func (w *shop) put(key, value string) {
 // claim puts what a claim of the run would.
 func (w *shop) claim(id keys.RunID) *Run {
 	r := &Run{RunID: id, State: Running, Claim: "c1", Attempt: 1, Node: "n1", Claimed: time.Now()}
-	a := r.act()
+	a := r.Marker()
 	w.put(w.Keys.Run(id), r.Encode())
 	w.put(w.Keys.Act(id), encode(a))
 	return r

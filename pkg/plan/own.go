@@ -182,7 +182,7 @@ func (p *Planner) catchUp(j *job, m *own, ended time.Time) {
 		return
 	}
 	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-		over := p.mine[t.name] == nil && t.during(m.id, m.run.Since().UnixNano(), nanos(ended))
+		over := p.mine[t.name] == nil && j.during(t, spec, m.run.Marker(), nanos(ended))
 		if over {
 			m.skip(t)
 			p.skipped(t, m.id.String(), p.cfg.Node.Host)
@@ -331,7 +331,7 @@ func (l *looking) giveUp(a *act, state cron.State, cause string) {
 		s.Spec = spec
 		to := int64(0)
 		if !a.Waits && spec.Overlaps() == cron.Forbid {
-			to = j.cameIn(a.Since().UnixNano(), p.wall())
+			to = j.cameIn(j.skipsFrom(spec, a.Act, false), p.wall())
 		}
 		p.finish(j, &s, spec, to)
 	}

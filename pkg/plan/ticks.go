@@ -352,9 +352,11 @@ func (l *looking) ticks() {
 // capMissed keeps the latest of the ticks that are run though they were missed; of
 // those that are run for all, the latest one.
 func (l *looking) capMissed() {
-	n, forAll := 0, 0
+	n, forAll := 0, 0 // and those that are not too late go for all before them, too
 	count := func(t *tick, by int) {
 		switch {
+		case !t.missed() && t.turn >= 0:
+			forAll += by
 		case !t.missed():
 		case !t.forAll:
 			n += by
@@ -403,7 +405,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	if spec.Overlaps() == cron.Allow {
 		rivals = nil
 	}
-	if spec.Overlaps() == cron.Forbid && l.skips(t, rivals) {
+	if spec.Overlaps() == cron.Forbid && l.skips(t, spec, rivals) {
 		return false
 	}
 	if !t.missed() && p.wall() > t.late {
@@ -435,11 +437,11 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	return true
 }
 
-// skips reports whether a tick is over because of a run in progress that it came
-// during. As long as that is another's, who knows better when it has ended, it is kept.
-func (l *looking) skips(t *tick, rivals []*act) bool {
+// skips reports whether a tick is over because of a run in progress that it must not
+// overlap. As long as that is another's, who knows better when it has ended, it is kept.
+func (l *looking) skips(t *tick, spec *cron.Job, rivals []*act) bool {
 	for _, a := range rivals {
-		if t.due < a.Since().UnixNano() {
+		if !l.j.during(t, spec, a.Act, l.p.wall()) {
 			continue
 		}
 		if m := l.p.mine[a.name]; m != nil && !m.over {
@@ -457,9 +459,22 @@ func (p *Planner) skipped(t *tick, run, host string) {
 	p.say(Event{Event: Skipped, Level: Info, Job: t.id.Job, Run: t.name, Tick: t.id.Tick, Reason: "still running: " + run + " on " + host})
 }
 
-// during reports whether t came while a run was in progress that it must not overlap.
-func (t *tick) during(run keys.RunID, claimed, ended int64) bool {
-	return (isManual(run) || run.Place == "" || run.Place == t.id.Place) && t.due >= claimed && t.due <= ended
+// during reports whether t is over with a run that has ended, or not: it came while
+// that was in progress, or was open when the run of an earlier tick was begun. Of the
+// ticks that are open together one is run, unless those that were missed are all to be.
+func (j *job) during(t *tick, spec *cron.Job, a *cron.Act, ended int64) bool {
+	if !isManual(a.RunID) && a.Place != "" && a.Place != t.id.Place || t.due > ended {
+		return false
+	}
+	return t.due >= j.skipsFrom(spec, a, t.missed())
+}
+
+// skipsFrom is from when on ticks are over with a run, nanoseconds of UTC.
+func (j *job) skipsFrom(spec *cron.Job, a *cron.Act, missed bool) int64 {
+	if isManual(a.RunID) || missed || spec.Misfires() == cron.MisfireAll {
+		return a.Since().UnixNano()
+	}
+	return min(a.Since().UnixNano(), j.dueAt(a.Tick.Unix())+1)
 }
 
 // freed acts on runs that have ended: what came while they ran is over with them.
@@ -474,7 +489,7 @@ func (l *looking) freed() {
 			continue
 		}
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-			return p.mine[t.name] == nil && t.during(a.RunID, a.Since().UnixNano(), a.at)
+			return p.mine[t.name] == nil && j.during(t, spec, a.Act, a.at)
 		})
 	}
 	j.live.freed = nil

@@ -208,16 +208,26 @@ func (a *alone) runAll() (ticks []time.Time) {
 	return ticks
 }
 
+// One that is not too late is run for all that were missed before it.
+func TestMisfireOnceAndOneThatIsDue(t *testing.T) {
+	a := newAlone(t, noon.Add(time.Hour+500*time.Millisecond), slots(100))
+	a.job(`{"name":"j","schedule":"* * * * *","misfire":"once","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+	a.pass(time.Second)
+	if ticks := a.runAll(); len(ticks) != 1 || !ticks[0].Equal(noon.Add(time.Hour)) {
+		t.Errorf("%v are run", ticks)
+	}
+}
+
 // Of what was missed the rule says what is run, oldest first.
 func TestMisfires(t *testing.T) {
 	for misfire, want := range map[string]int{"skip": 0, "once": 1, "all": cron.MisfireCap} {
-		a := newAlone(t, noon.Add(time.Hour+500*time.Millisecond), slots(100))
-		a.job(`{"name":"j","schedule":"* * * * *","misfire":"` + misfire + `","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
+		a := newAlone(t, noon.Add(time.Hour+30*time.Second+500*time.Millisecond), slots(100))
+		a.job(`{"name":"j","schedule":"* * * * *","deadline":"20s","misfire":"` + misfire + `","cmd":["true"],"updated":"2026-01-01T12:00:00Z"}`)
 		a.pass(time.Second)
 		ticks := a.runAll()
-		first := noon.Add(time.Hour - time.Duration(want)*time.Minute) // and the one that is not too late
-		if len(ticks) != want+1 {
-			t.Errorf("%s: %d are run, not %d", misfire, len(ticks), want+1)
+		first := noon.Add(time.Hour - time.Duration(want-1)*time.Minute)
+		if len(ticks) != want {
+			t.Errorf("%s: %d are run, not %d", misfire, len(ticks), want)
 		}
 		for i, tick := range ticks {
 			if at := first.Add(time.Duration(i) * time.Minute); !tick.Equal(at) {
