@@ -160,7 +160,8 @@ func (p *planner) retire(j *job) {
 	if j.keepFor <= 0 || !p.synced {
 		return
 	}
-	over := max(j.ended, j.since*int64(time.Second))
+	// Not in the time of a clock that was ahead.
+	over := min(max(j.ended, j.since*int64(time.Second)), p.now().UnixNano())
 	p.schedule(duty{kind: forget, key: "forget " + j.name, id: keys.RunID{Job: j.name}, born: j.born,
 		at: fromNanos(over).Add(time.Duration(j.keepFor) + p.turn(j.name, ""))})
 }

@@ -71,7 +71,9 @@ func (p *planner) sync(rev int64) {
 // when; of ticks only if they are to be planned.
 func (p *planner) derive(ticks bool) {
 	for _, j := range p.jobs {
-		if ticks {
+		since := p.since(j.from)
+		if ticks || since != j.since {
+			j.since = since
 			p.plan(j)
 		}
 		p.retire(j)
@@ -197,7 +199,8 @@ func (p *planner) putJob(name string, c change) {
 		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})
 	} else {
 		j.splay = splay(name, time.Duration(spec.Splay))
-		j.since = p.since(spec)
+		j.from = epoch(spec.From())
+		j.since = p.since(j.from)
 		j.paused = spec.Paused
 		j.moves, j.on = hashesOf(spec)
 		j.keepFor = int64(spec.KeepFor)
@@ -240,13 +243,12 @@ func (p *planner) putJob(name string, c change) {
 // cron.Store and the runner hold theirs against etcd's.
 const maxAhead = 10 * time.Second
 
-// since is up to when ticks are not the job's.
-func (p *planner) since(spec *cron.Job) int64 {
-	now := p.now()
-	if from := spec.From(); from.Before(now.Add(maxAhead)) {
-		return epoch(from)
+// since is up to when ticks are not the job's, which says from.
+func (p *planner) since(from int64) int64 {
+	if now := p.now(); from >= now.Add(maxAhead).Unix() {
+		return now.Unix() // that clock was wrong, or ours is
 	}
-	return now.Unix() // that clock was wrong
+	return from
 }
 
 // hashesOf returns one of what moves a job's ticks, which is not 0, and one of what

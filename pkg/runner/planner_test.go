@@ -635,3 +635,32 @@ func TestStepMovesWhatIsToBeDone(t *testing.T) {
 		}
 	}
 }
+
+// A job that was written while this runner's clock was behind has its ticks since it
+// was written, once the clock is right.
+func TestWrittenWhileBehind(t *testing.T) {
+	a := newAlone(t, noon.Add(-time.Hour))
+	a.look()
+	j := a.put(`{"name":"j","schedule":"@every 1s","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+	a.look()
+	a.clk = noon.Add(2 * time.Second)
+	a.look()
+	for tick := range a.wanted() {
+		if tick <= noon.Unix() {
+			t.Fatalf("%v is wanted, from before it was written", time.Unix(tick, 0).UTC())
+		}
+	}
+	if len(a.wanted()) == 0 || j.next <= a.clk.Unix() {
+		t.Errorf("%d wanted, next %d", len(a.wanted()), j.next)
+	}
+}
+
+// A submitted job whose run has ended by a clock that was ahead is not kept until then.
+func TestRetiresByItsOwnClock(t *testing.T) {
+	a := newAlone(t, noon)
+	a.put(`{"name":"j","schedule":"@manual","keep-for":"1m","cmd":["true"],"since":"2026-01-01T11:59:00Z"}`)
+	a.putLast("j", cron.Memory{Last: cron.Last{Ended: noon.Add(time.Hour)}})
+	if d := a.duties["forget j"]; d == nil || !d.at.Equal(noon.Add(time.Minute)) {
+		t.Errorf("it is to be removed: %+v", d)
+	}
+}

@@ -24,7 +24,8 @@ type job struct {
 	splay   int64              // nanoseconds that each tick is delayed by
 	last    int64              // the latest tick that is known to be over
 	keepFor int64              // of a submitted job, nanoseconds
-	since   int64              // ticks up to this are not missed
+	from    int64              // ticks up to this are not the job's, as it says
+	since   int64              // likewise, as it is held to be
 	at      int                // index in the heap of jobs + 1; 0: not there
 	runs    int32              // in progress, the waiting ones too
 	total   int32              // runs that there have been
