@@ -37,6 +37,8 @@ func TestScriptCommandsFail(t *testing.T) {
 		"count":               "etcd count a 1",
 		"no key":              "etcd get a",
 		"compact shared":      "etcd compact",
+		"alarm shared":        "etcd alarm on",
+		"allow shared":        "etcd allow read",
 		"kill shared":         "server kill",
 		"lease left":          "etcd lease 7 a\netcd del a\netcd empty",
 		"overlap":             "overlap log\n-- log --\nbeat 1 10 5\nbeat 2 20 6\nbeat 1 30 5",

@@ -67,6 +67,8 @@ import (
 //	etcd lease LEASE KEY         put KEY, empty, under a new lease of 60 s with this id
 //	etcd revoke LEASE|@FILE | etcd revoke-of KEY
 //	etcd compact                 up to now; on a server of the script's own
+//	etcd alarm on|off            it has no room; on a server of the script's own
+//	etcd allow read|readwrite    what the user app may do below CONCH_PREFIX
 //	etcd passwd PASSWORD         change the password of the user app
 //	etcd empty                   no key is left below CONCH_PREFIX, and no lease that one has had;
 //	                             on a server of the script's own, no lease at all
