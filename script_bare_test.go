@@ -59,6 +59,8 @@ func condition(c string) (bool, error) {
 			return false, nil
 		}
 		return true, f.Close()
+	case "clock":
+		return canShift(), nil
 	case "sshd":
 		return canSSH(), nil
 	case "static": // may beat run where there are no libraries?

@@ -37,11 +37,15 @@ func TestScriptCommandsFail(t *testing.T) {
 		"count":               "etcd count a 1",
 		"no key":              "etcd get a",
 		"compact shared":      "etcd compact",
+		"alarm shared":        "etcd alarm on",
+		"allow shared":        "etcd allow read",
 		"kill shared":         "server kill",
 		"lease left":          "etcd lease 7 a\netcd del a\netcd empty",
 		"overlap":             "overlap log\n-- log --\nbeat 1 10 5\nbeat 2 20 6\nbeat 1 30 5",
 		"falling tokens":      "overlap log\n-- log --\nbeat 2 10 5\nbeat 1 20 6",
 		"three where two may": "overlap -max 2 log\n-- log --\nbeat 1 10 5\nbeat 2 20 6\nbeat 3 30 6\nbeat 2 40 6\nbeat 1 40 5",
+		"clock of nobody":     "clock a 1h",
+		"clock shared":        "clock server 1h",
 		"nothing at work":     "overlap log\n-- log --\n",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 func (s *script) etcd(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: etcd get|put|del|count|rev|leases|revoke|revoke-of|compact|empty|passwd ...")
+		return errors.New("usage: etcd get|put|del|count|rev|leases|revoke|revoke-of|compact|alarm|allow|empty|passwd ...")
 	}
 	c, err := s.client(s.srv)
 	if err != nil {
@@ -64,6 +64,10 @@ func (s *script) etcd(args []string) error {
 		return e.compact()
 	case "empty/0":
 		return e.empty()
+	case "alarm/1":
+		return e.alarm(args[0])
+	case "allow/1":
+		return e.allow(args[0])
 	case "passwd/1":
 		_, err = c.UserChangePassword(ctx, etcdtest.AppUser, args[0])
 	default:
@@ -178,6 +182,35 @@ func (e etcdCommand) compact() error {
 		return err
 	}
 	_, err = e.c.Compact(e.ctx, rev, clientv3.WithCompactPhysical())
+	return err
+}
+
+// alarm raises or clears the alarm of a database that has reached its quota.
+func (e etcdCommand) alarm(is string) error {
+	if e.own == nil {
+		return errors.New("the server is shared: start one first")
+	}
+	to, ok := map[string]etcdserverpb.AlarmRequest_AlarmAction{"on": etcdserverpb.AlarmRequest_ACTIVATE, "off": etcdserverpb.AlarmRequest_DEACTIVATE}[is]
+	if !ok {
+		return fmt.Errorf("no alarm %s", is)
+	}
+	at, err := e.c.Status(e.ctx, e.srv.Endpoint())
+	if err != nil {
+		return err
+	}
+	_, err = etcdserverpb.NewMaintenanceClient(e.c.ActiveConnection()).Alarm(e.ctx,
+		&etcdserverpb.AlarmRequest{Action: to, Alarm: etcdserverpb.AlarmType_NOSPACE, MemberID: at.Header.MemberId})
+	return err
+}
+
+// allow says what the user app may do below the prefix.
+func (e etcdCommand) allow(what string) error {
+	may, ok := map[string]clientv3.PermissionType{"read": clientv3.PermissionType(clientv3.PermRead), "readwrite": clientv3.PermissionType(clientv3.PermReadWrite)}[what]
+	if !ok || !e.auth {
+		return fmt.Errorf("no permission %s, or a server without", what)
+	}
+	below := e.prefix + "/"
+	_, err := e.c.RoleGrantPermission(e.ctx, etcdtest.AppUser, below, clientv3.GetPrefixRangeEnd(below), may)
 	return err
 }
 

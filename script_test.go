@@ -30,8 +30,8 @@ import (
 //   - ETCDCTL_ENDPOINTS, the server itself past the road, for etcdctl;
 //   - W, "conch-elect o --", to be put in front of a command in a shell, and empty
 //     where TestScriptBare runs the script to show that it expects of conch what
-//     is seen without it: the condition [bare]. There are [race], [root], [freezer], [sshd] and
-//     [static] too;
+//     is seen without it: the condition [bare]. There are [race], [root], [freezer], [clock],
+//     [sshd] and [static] too;
 //   - TTL, the shortest that this etcd allows, in seconds: 2, or 4 if its reads do not
 //     verify a renewal, which is the condition [!verifies]; LONGER, a second more; and
 //     ETCD_VERSION;
@@ -55,6 +55,8 @@ import (
 //	[!] within D CMD...          one of these commands, and it took at most (more than) D
 //	freeze FILE | thaw           keep its pids, but not their children, from doing anything, dying
 //	                             included; until thaw, or the end. See the condition [freezer]
+//	clock NAME|server D          from now on the time of day is, for this process or for the script's own
+//	                             server, D later than it is; all its other clocks go on. See [clock]
 //
 // Etcd (script_etcd_test.go); a KEY that does not begin with / is below CONCH_PREFIX
 //
@@ -65,6 +67,8 @@ import (
 //	etcd lease LEASE KEY         put KEY, empty, under a new lease of 60 s with this id
 //	etcd revoke LEASE|@FILE | etcd revoke-of KEY
 //	etcd compact                 up to now; on a server of the script's own
+//	etcd alarm on|off            it has no room; on a server of the script's own
+//	etcd allow read|readwrite    what the user app may do below CONCH_PREFIX
 //	etcd passwd PASSWORD         change the password of the user app
 //	etcd empty                   no key is left below CONCH_PREFIX, and no lease that one has had;
 //	                             on a server of the script's own, no lease at all
@@ -318,7 +322,7 @@ func table() map[string]func(*script, []string) error {
 		"close": (*script).closeIn, "signal": (*script).signal, "reap": (*script).reap, "freeze": (*script).freeze, "thaw": (*script).thaw,
 		"alive": (*script).alive, "await": (*script).await, "within": (*script).within,
 		"etcd": (*script).etcd, "server": (*script).server, "road": (*script).road,
-		"overlap": (*script).overlap,
+		"overlap": (*script).overlap, "clock": (*script).clock,
 	}
 }
 

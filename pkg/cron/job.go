@@ -3,6 +3,7 @@ package cron
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -218,7 +219,9 @@ func (j *Job) stamp(old *Job, now time.Time) {
 	}
 }
 
-// Moves returns all that moves j's ticks, as a text to be compared.
+// Moves returns all that moves j's ticks, as a text to be compared. In how many places
+// it runs is of that: the runs of a tick are known by their places, and one that has
+// been run here would be run again there.
 func (j *Job) Moves() string {
 	at := func(t *time.Time) string {
 		if t == nil {
@@ -226,7 +229,9 @@ func (j *Job) Moves() string {
 		}
 		return t.UTC().Format(time.RFC3339Nano)
 	}
-	return strings.Join([]string{j.Schedule, or(j.TZ, "UTC"), string(or(j.DST, schedule.Once)), at(j.Anchor), at(j.Starts), j.Splay.String()}, "\x00")
+	place, _ := ParsePlacement(j.On) // what is wrong with it is said elsewhere
+	return strings.Join([]string{j.Schedule, or(j.TZ, "UTC"), string(or(j.DST, schedule.Once)), at(j.Anchor), at(j.Starts), j.Splay.String(),
+		strconv.Itoa(place.N)}, "\x00")
 }
 
 func or[T comparable](v, otherwise T) T {

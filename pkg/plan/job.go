@@ -25,6 +25,7 @@ type job struct {
 	from    int64  // ticks up to this are not the job's, as it says, nanoseconds of UTC
 	since   int64  // likewise, in seconds, by a clock that is right
 	keepFor int64  // of a submitted job, nanoseconds
+	over    int64  // from when on that counts, nanoseconds of UTC: not in the time of a clock that was ahead
 	moves   uint64 // a hash of what moves its ticks
 	how     uint64 // likewise of where they are run, until when, how late, and what is made up for
 	reading uint32 // that it was last told of in
@@ -94,6 +95,7 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
 	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires(), spec.Overlaps()))
 	j.keepFor = int64(spec.KeepFor)
+	j.over = min(max(j.ended, j.from), p.wall())
 	place, err := cron.ParsePlacement(spec.On)
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: j.name, Reason: err.Error()})

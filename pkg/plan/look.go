@@ -324,8 +324,7 @@ func (l *looking) retire() {
 	if j.rev == 0 || j.keepFor <= 0 || j.live != nil && len(j.live.acts)+len(j.live.reqs) > 0 {
 		return
 	}
-	over := max(j.ended, j.since*int64(time.Second))
-	if at := over + j.keepFor + int64(p.turn(j.name)); at > p.wall() {
+	if at := j.over + j.keepFor + int64(p.turn(j.name)); at > p.wall() {
 		l.at(at)
 		return
 	}

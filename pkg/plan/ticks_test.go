@@ -522,3 +522,35 @@ func TestSplay(t *testing.T) {
 		}
 	}
 }
+
+// A job that was written while this runner's clock was behind has its ticks since it
+// was written, once the clock is right.
+func TestWrittenWhileBehind(t *testing.T) {
+	a := newAlone(t, noon.Add(-time.Hour), slots(100))
+	a.job(`{"name":"j","schedule":"@every 1s","overlap":"allow","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+	a.pass(time.Second)
+	a.now = noon.Add(2 * time.Second)
+	a.step()
+	for tick := range a.wanted() {
+		if tick <= noon.Unix() {
+			t.Fatalf("%v is claimed, from before it was written", time.Unix(tick, 0).UTC())
+		}
+	}
+	if len(a.wanted()) != 2 {
+		t.Errorf("%v", a.wanted())
+	}
+}
+
+// A submitted job whose run has ended by a clock that was ahead is not kept until then.
+func TestRetiresByItsOwnClock(t *testing.T) {
+	a := newAlone(t, noon)
+	a.step(a.fact(jobEntry("j"), `{"name":"j","schedule":"@manual","keep-for":"1m","cmd":["true"],"since":"2026-01-01T11:59:00Z"}`), a.last(cron.Last{Ended: noon.Add(time.Hour)}))
+	a.pass(59 * time.Second)
+	if len(a.other) != 0 {
+		t.Errorf("%+v", a.other)
+	}
+	a.pass(2 * time.Second)
+	if len(a.other) != 1 || a.other[0].(Withdraw).Job != "j" {
+		t.Errorf("%+v", a.other)
+	}
+}
