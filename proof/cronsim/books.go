@@ -276,7 +276,7 @@ func (b *books) putAct(e keys.Entry, c event) {
 		m.to = b.w.now
 		delete(j.live, key)
 		for x := range b.active {
-			if !x.exempt && b.w.keys.Act(x.run.RunID) == key {
+			if !x.exempt && !x.paused && b.w.keys.Act(x.run.RunID) == key {
 				b.w.fail("unmarked", "%s runs on %s, and its marker was deleted by %s", x.name, x.host.spec.name, b.w.author)
 			}
 		}
