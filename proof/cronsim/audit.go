@@ -160,6 +160,9 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 	}
 	free := clipped(b.host[h].able, from, to)
 	for _, p := range b.pauses_ {
+		if p.meets(from-2*slack, from+2*slack) {
+			return "" // it came while all was paused
+		}
 		free = free.without(p)
 	}
 	if v.spec.Overlaps() != cron.Allow {
