@@ -30,7 +30,6 @@ type books struct {
 	word_   bool   // an operator has said that a restored etcd may be gone on with
 	lostRev int64  // of the last restore, the revision that was gone back to
 	era     int    // counts restores
-	claimsN int
 }
 
 // span is from one time up to another; forever: it lasts.
@@ -386,7 +385,7 @@ func (b *books) putRun(e keys.Entry, c event) {
 
 // claimed asks whether a claim is as it must be.
 func (b *books) claimed(r *runBook, is, was *cron.Run) {
-	b.claimsN++
+	b.w.counts.Runs++
 	j := b.jobOf(is.Job)
 	v := j.now()
 	if v == nil {

@@ -107,7 +107,14 @@ func (g *generator) hostFaults() []func(time.Duration) {
 			}
 		},
 		func(at time.Duration) {
-			g.do(at, g.host(), "slew", "%s %v", signed(g.offset()/8), g.lasting()+time.Minute)
+			by := g.span(200*time.Millisecond, 12*time.Second).Truncate(time.Millisecond)
+			over := time.Duration(float64(by) / []float64{0.0005, 0.01, 0.1}[g.IntN(3)]).Truncate(time.Second)
+			if g.IntN(2) == 0 {
+				by = -by
+			}
+			h := g.host()
+			g.do(at, h, "slew", "%s %v", signed(by), over+time.Second)
+			g.do(at+over+g.lasting(), h, "ntp", "")
 		},
 		func(at time.Duration) {
 			h, epilogue := g.host(), ""
