@@ -160,6 +160,9 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 	}
 	free := clipped(b.host[h].able, from, to)
 	for _, p := range b.pauses_ {
+		if p.meets(from-2*slack, from+2*slack) {
+			return "" // it came while all was paused
+		}
 		free = free.without(p)
 	}
 	if v.spec.Overlaps() != cron.Allow {
@@ -379,13 +382,16 @@ func (b *books) leftovers(names []string) {
 		if v == nil {
 			continue
 		}
-		places := max(v.place.N, 1)
-		if v.place.All {
-			places = len(b.w.hosts)
+		most := 20
+		for _, o := range b.job[name].versions { // what an edit lets go goes with the next runs
+			places := max(o.place.N, 1)
+			if o.place.All {
+				places = len(b.w.hosts)
+			}
+			// What may still be started elsewhere is not to be pruned.
+			late, end := 2*(o.splay+o.spec.Lateness()+time.Minute), min(o.to, b.w.now)
+			most = max(most, (2*o.spec.Keeps()+len(b.job[name].live)+8+o.ticksWithin(end-late, end))*places+20)
 		}
-		// What may still be started elsewhere is not to be pruned.
-		late := 2 * (v.splay + v.spec.Lateness() + time.Minute)
-		most := (2*v.spec.Keeps()+len(b.job[name].live)+8+v.ticksWithin(b.w.now-late, b.w.now))*places + 20
 		if runs[name] > most {
 			b.w.fail("history grows", "%s has %d runs, and is to keep %d", name, runs[name], v.spec.Keeps())
 		}

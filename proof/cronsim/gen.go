@@ -30,7 +30,7 @@ func generate(seed uint64, length time.Duration) *script {
 		}
 		g.s.hosts = append(g.s.hosts, h)
 	}
-	for i := range 2 + g.IntN(6) {
+	for i := range 1 + g.IntN(5) {
 		name := fmt.Sprintf("j%d", i+1)
 		g.names = append(g.names, name)
 		g.add(name, time.Duration(g.IntN(120))*time.Second)
@@ -107,7 +107,14 @@ func (g *generator) hostFaults() []func(time.Duration) {
 			}
 		},
 		func(at time.Duration) {
-			g.do(at, g.host(), "slew", "%s %v", signed(g.offset()/8), g.lasting()+time.Minute)
+			by := g.span(200*time.Millisecond, 12*time.Second).Truncate(time.Millisecond)
+			over := time.Duration(float64(by) / []float64{0.0005, 0.01, 0.1}[g.IntN(3)]).Truncate(time.Second)
+			if g.IntN(2) == 0 {
+				by = -by
+			}
+			h := g.host()
+			g.do(at, h, "slew", "%s %v", signed(by), over+time.Second)
+			g.do(at+over+g.lasting(), h, "ntp", "")
 		},
 		func(at time.Duration) {
 			h, epilogue := g.host(), ""
@@ -262,7 +269,7 @@ func (g *generator) job(name string) *cron.Job {
 	takes := []time.Duration{100 * time.Millisecond, 3 * time.Second, 20 * time.Second, 70 * time.Second, 200 * time.Second}[g.IntN(5)]
 	j := &cron.Job{
 		Name:     name,
-		Schedule: []string{"* * * * *", "* * * * *", "*/5 * * * *", "0 * * * *", "30 2 * * *", "@every 90s", "@every 37s", "H * * * *", "H/10 * * * *", "0,30 * * * *"}[g.IntN(10)],
+		Schedule: []string{"* * * * *", "* * * * *", "*/5 * * * *", "0 * * * *", "30 2 * * *", "@every 90s", "H * * * *", "H/10 * * * *", "0,30 * * * *", "*/5 * * * *", "H/20 * * * *", "15 */2 * * *"}[g.IntN(12)],
 		Cmd:      []string{"sim", fmt.Sprintf("v%d", g.made), "takes=" + takes.String(), "spread=" + (takes / 2).String()},
 		On:       g.where(),
 		Overlap:  []cron.Overlap{"", "", cron.Forbid, cron.Allow, cron.Replace}[g.IntN(5)],
@@ -271,8 +278,11 @@ func (g *generator) job(name string) *cron.Job {
 		RunTTL:   []cron.Duration{0, 0, cron.Duration(30 * time.Second)}[g.IntN(3)],
 		Keep:     []int{0, 0, 1, 3, 10}[g.IntN(5)],
 	}
-	if g.IntN(200) == 0 {
+	switch g.IntN(200) {
+	case 0:
 		j.Schedule = "@every 1s"
+	case 1, 2, 3, 4, 5, 6:
+		j.Schedule = "@every 37s"
 	}
 	if g.IntN(3) == 0 {
 		j.Cmd = append(j.Cmd, "fail=0.3")

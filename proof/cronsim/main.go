@@ -149,8 +149,8 @@ func (c *config) many(ctx context.Context, out io.Writer) error {
 	wg.Wait()
 	hours := float64(worlds) * (time.Duration(c.hours)*time.Hour + quiet).Hours()
 	took := time.Since(began)
-	fmt.Fprintf(out, "%d worlds, %.0f simulated hours in %v, %.0f a minute; %d events, %d steps of planners\n", worlds, hours, took.Round(time.Second),
-		hours/took.Minutes(), total.Events, total.Steps)
+	fmt.Fprintf(out, "%d worlds, %.0f simulated hours in %v, %.0f a minute; %d events, %d steps of planners; %d attempts, %.2f entries of Raft's for each\n",
+		worlds, hours, took.Round(time.Second), hours/took.Minutes(), total.Events, total.Steps, total.Runs, float64(total.Entries)/float64(max(total.Runs, 1)))
 	for _, counted := range []struct {
 		what string
 		of   map[string]int

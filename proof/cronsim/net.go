@@ -37,7 +37,9 @@ func (s *session) attempt(n int, ask func() (any, error), then func(any, error))
 			return
 		}
 		s.w.author = h.spec.name
+		before := s.w.db.entries
 		v, err := ask()
+		s.w.counts.Entries += int(s.w.db.entries - before)
 		s.w.committed()
 		if h.lossy.is && h.chance(0.2) { // sent to another member as well, which was slow
 			s.w.after(h.between(0, 3*time.Second), func() {

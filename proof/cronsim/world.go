@@ -51,12 +51,13 @@ type world struct {
 
 // counts is what a world has seen.
 type counts struct {
-	Faults map[string]int // by kind
-	Edits  map[string]int
-	Ticks  map[string]int // by what became of them
-	Steps  int            // of planners
-	Events int
-	Txns   int
+	Faults  map[string]int // by kind
+	Edits   map[string]int
+	Ticks   map[string]int // by what became of them
+	Steps   int            // of planners
+	Events  int
+	Runs    int // that were claimed
+	Entries int // in Raft's log, without those of faults and the hand
 }
 
 func (c *counts) add(o counts) {
@@ -71,7 +72,8 @@ func (c *counts) add(o counts) {
 	}
 	c.Steps += o.Steps
 	c.Events += o.Events
-	c.Txns += o.Txns
+	c.Runs += o.Runs
+	c.Entries += o.Entries
 }
 
 func newCounts() counts {
