@@ -86,11 +86,14 @@ type Pause struct {
 	At time.Time `json:"at"`
 }
 
-// Resumed is when every job was last paused, and until when.
-type Resumed struct {
+// Pausing is a time in which every job was paused.
+type Pausing struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 }
+
+// MaxPausings is how many of these are kept: the latest.
+const MaxPausings = 20
 
 // Table is all that there is at one revision, but for the history of runs.
 type Table struct {

@@ -199,18 +199,27 @@ func (s Store) PauseAll(ctx context.Context, by string) (bool, error) {
 // ResumeAll undoes PauseAll, and leaves word of when that was: ticks from then are not
 // made up for. It reports whether there was something to undo.
 func (s Store) ResumeAll(ctx context.Context) (bool, error) {
-	key := s.Keys.Paused()
+	key, word := s.Keys.Paused(), s.Keys.Resumed()
 	for {
-		r, err := s.get(ctx, key)
-		if err != nil || len(r.Kvs) == 0 {
+		r, err := s.txn(ctx, nil, []clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(word)}, nil)
+		if err != nil || len(found(r, 0)) == 0 {
 			return false, err
 		}
-		was := Resumed{From: pause(r.Kvs[0]).At, To: s.etcdTime(ctx)}
-		if was.From.IsZero() || was.From.After(was.To) {
-			was.From = was.To
+		paused, now := found(r, 0)[0], s.etcdTime(ctx)
+		var all []Pausing
+		rev := int64(0)
+		for _, kv := range found(r, 1) {
+			rev = kv.ModRevision
+			_ = json.Unmarshal(kv.Value, &all) // what cannot be read is replaced
 		}
-		t, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, r.Kvs[0].ModRevision)},
-			[]clientv3.Op{clientv3.OpDelete(key), clientv3.OpPut(s.Keys.Resumed(), encode(was))}, nil)
+		was := Pausing{From: pause(paused).At, To: now}
+		if was.From.IsZero() || was.From.After(now) {
+			was.From = now
+		}
+		all = append(all, was)
+		all = all[max(0, len(all)-MaxPausings):]
+		t, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, paused.ModRevision), unchanged(word, rev)},
+			[]clientv3.Op{clientv3.OpDelete(key), clientv3.OpPut(word, encode(all))}, nil)
 		if err != nil || t.Succeeded {
 			return true, err
 		}

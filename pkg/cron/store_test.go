@@ -328,9 +328,12 @@ func TestPauseAll(t *testing.T) {
 	if err != nil || len(r.Kvs) != 1 {
 		t.Fatal(r, err)
 	}
-	var was Resumed
-	if err := json.Unmarshal(r.Kvs[0].Value, &was); err != nil || was.From.IsZero() || was.To.Before(was.From) || time.Since(was.To) > time.Minute {
-		t.Errorf("%+v, %v", was, err)
+	var all []Pausing
+	if err := json.Unmarshal(r.Kvs[0].Value, &all); err != nil || len(all) != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if was := all[0]; was.From.IsZero() || was.To.Before(was.From) || time.Since(was.To) > time.Minute {
+		t.Errorf("%+v", was)
 	}
 }
 

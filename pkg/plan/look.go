@@ -200,7 +200,7 @@ func (l *looking) waits(a *act) {
 	if rank < 0 {
 		return
 	}
-	from := max(due+int64(rank)*int64(l.p.cfg.Hedge), l.p.atUp(a.sent))
+	from := max(max(due, l.p.atUp(a.seen))+int64(rank)*int64(l.p.cfg.Hedge), l.p.atUp(a.sent))
 	switch {
 	case from > l.p.wall():
 		l.at(from)

@@ -65,7 +65,7 @@ func TestPauseOfAll(t *testing.T) {
 		a.job(spec)
 		a.put(keys.Entry{Kind: "paused"}, cron.Pause{By: "me", At: a.now})
 		a.pass(3 * time.Minute)
-		resumed := a.fact(keys.Entry{Kind: "resumed"}, cron.Resumed{From: noon.Add(50 * time.Second), To: a.now})
+		resumed := a.fact(keys.Entry{Kind: "resumed"}, []cron.Pausing{{From: noon.Add(50 * time.Second), To: a.now}})
 		a.step(Deleted{Entry: keys.Entry{Kind: "paused"}, Rev: a.rev}, resumed)
 		a.pass(5 * time.Second)
 		later := newAlone(t, a.now, many)

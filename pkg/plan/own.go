@@ -222,6 +222,8 @@ func (p *Planner) settle(j *job, m *own, run *cron.Run, unstarted bool) Settle {
 	to := int64(0)
 	if m != nil {
 		to = m.skipTo
+	} else if spec != nil && spec.Overlaps() == cron.Forbid { // what came while it ran is over with it, whoever ran it
+		to = j.cameIn(j.skipsFrom(spec, run.Marker(), false), min(nanos(run.Ended), p.wall()))
 	}
 	p.finish(j, &s, spec, to)
 	if m != nil && len(p.mine) > few {

@@ -28,8 +28,8 @@ type table struct {
 	wholeAt int64          // when it was first told of as a whole since it was read, nanoseconds of UTC
 
 	paused   bool
-	pausedAt int64 // when that began, nanoseconds of UTC
-	resumed  pause // the last pause of all jobs that is over
+	pausedAt int64   // when that began, nanoseconds of UTC
+	pauses   []pause // the last pauses of all jobs that are over
 
 	schedules map[string]*schedule.Schedule // those that do not depend on a name
 }
@@ -180,9 +180,12 @@ func (p *Planner) put(f Put) {
 		}
 		p.touchBusy()
 	case "resumed":
-		var r cron.Resumed
-		if err = json.Unmarshal(f.Value, &r); err == nil {
-			p.resumed = pause{nanos(r.From), nanos(r.To)}
+		var was []cron.Pausing
+		if err = json.Unmarshal(f.Value, &was); err == nil {
+			p.pauses = p.pauses[:0]
+			for _, w := range was {
+				p.pauses = append(p.pauses, pause{nanos(w.From), nanos(w.To)})
+			}
 		}
 	}
 	if err != nil {

@@ -198,7 +198,7 @@ func (l *looking) misfire(missed []time.Time) {
 
 // inPause reports whether no job was to run at an instant.
 func (p *Planner) inPause(due int64) bool {
-	return p.paused && due > p.pausedAt || p.resumed.to != 0 && due >= p.resumed.from && due <= p.resumed.to
+	return p.paused && due > p.pausedAt || slices.ContainsFunc(p.pauses, func(was pause) bool { return due >= was.from && due <= was.to })
 }
 
 // offer opens a tick that is due.
@@ -485,7 +485,7 @@ func (l *looking) freed() {
 	}
 	spec, _ := l.spec()
 	for _, a := range j.live.freed {
-		if spec == nil || spec.Overlaps() != cron.Forbid {
+		if spec == nil || spec.Overlaps() != cron.Forbid || j.live.act(a.RunID.String()) != nil { // it goes on with another attempt
 			continue
 		}
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
@@ -557,9 +557,7 @@ func (p *Planner) passed(id keys.RunID, host string) {
 
 // freed notes that a run of j is not in progress any more.
 func (p *Planner) freed(j *job, a *act) {
-	if j.has(a.JobRev) {
-		j.live.freed = append(j.live.freed, freed{a.Act, p.wall()})
-	}
+	j.live.freed = append(j.live.freed, freed{a.Act, p.wall()})
 }
 
 // hasHad reports whether this runner has had another of the places of t's tick.
