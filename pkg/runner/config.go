@@ -74,3 +74,11 @@ const (
 	Info    = plan.Info
 	Debug   = plan.Debug
 )
+
+// The events that say what became of a tick that was not run: see plan.
+const (
+	Skipped   = plan.Skipped
+	Missed    = plan.Missed
+	Withdrawn = plan.Withdrawn
+	Unplaced  = plan.Unplaced
+)

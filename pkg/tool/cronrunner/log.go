@@ -130,7 +130,7 @@ func countOf(event string) string {
 		return "pid"
 	case "ready":
 		return "jobs"
-	case "missed":
+	case runner.Missed, runner.Withdrawn, runner.Unplaced:
 		return "ticks"
 	case "dropped":
 		return "lines"
