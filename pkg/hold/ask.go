@@ -1,11 +1,13 @@
 package hold
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"sync"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -36,7 +38,7 @@ func Ask(ctx context.Context, c *etcd.Client, line keys.Line, by string) (Candid
 		return Candidate{}, ErrVacant
 	}
 	who := l.Candidates[0]
-	a, err := ask(ctx, c, who, by)
+	a, err := ask(ctx, c, who, line.RecordOf(who.Key), by)
 	if a.kept {
 		who.State = Lingering
 	}
@@ -54,7 +56,7 @@ func AskAll(ctx context.Context, c *etcd.Client, pool keys.Pool, meant func(Cand
 	var asked []Candidate
 	var deaf error
 	for _, who := range all {
-		a, err := ask(ctx, c, who, by)
+		a, err := ask(ctx, c, who, pool.RecordOf(who.Key), by)
 		if a.kept {
 			who.State = Lingering
 		}
@@ -76,14 +78,14 @@ var errGone = errors.New("gone")
 // AwaitGone waits until who is gone, who was asked by by: until the turn has been
 // released, or lost. Where the word that was left has been written over, or only the
 // place is kept, it sees to that.
-func AwaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) error {
-	_, err := awaitGone(ctx, c, who, by)
+func AwaitGone(ctx context.Context, c *etcd.Client, line keys.Line, who Candidate, by string) error {
+	_, err := awaitGone(ctx, c, who, line.RecordOf(who.Key), by)
 	return err
 }
 
 // AwaitGoneFrom is AwaitGone for a semaphore.
 func AwaitGoneFrom(ctx context.Context, c *etcd.Client, pool keys.Pool, who Candidate, by string) error {
-	kept, err := awaitGone(ctx, c, who, by)
+	kept, err := awaitGone(ctx, c, who, pool.RecordOf(who.Key), by)
 	if err != nil || !kept {
 		return err
 	}
@@ -96,9 +98,9 @@ func AwaitGoneFrom(ctx context.Context, c *etcd.Client, pool keys.Pool, who Cand
 }
 
 // awaitGone reports whether in the end the place was only kept.
-func awaitGone(ctx context.Context, c *etcd.Client, who Candidate, by string) (kept bool, _ error) {
+func awaitGone(ctx context.Context, c *etcd.Client, who Candidate, record, by string) (kept bool, _ error) {
 	w := watcher{c: c, dirs: []string{who.Key}, read: func(ctx context.Context, _ int64) seen {
-		a, err := ask(ctx, c, who, by)
+		a, err := ask(ctx, c, who, record, by)
 		kept = a.kept
 		if err == nil && a.gone {
 			err = errGone
@@ -124,7 +126,7 @@ type answer struct {
 
 // ask asks one candidate, unless somebody has. A place that is only kept is ended:
 // there is nobody to ask.
-func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer, error) {
+func ask(ctx context.Context, c *etcd.Client, who Candidate, record, by string) (answer, error) {
 	for {
 		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
 			return m.KV().Get(ctx, who.Key)
@@ -138,7 +140,8 @@ func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer,
 			return a, nil
 		}
 		kv := r.Kvs[0]
-		switch h := parse(kv.Value); {
+		h := parse(kv.Value)
+		switch {
 		case h.Ask != "":
 			return a, nil
 		case h.State == Lingering:
@@ -147,16 +150,32 @@ func ask(ctx context.Context, c *etcd.Client, who Candidate, by string) (answer,
 		case h.State == "":
 			return a, ErrDeaf
 		}
+		ops := []clientv3.Op{clientv3.OpPut(who.Key, with(kv.Value, "ask", by), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))}
+		if h.State == Waiting {
+			ops = append(ops, nudge(record)...)
+		}
 		// If it was written meanwhile, by the candidate or by an attempt whose answer
 		// was lost, the next glance sees that.
 		_, err = etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 			return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(who.Key), "=", kv.ModRevision)).
-				Then(clientv3.OpPut(who.Key, with(kv.Value, "ask", by), clientv3.WithLease(clientv3.LeaseID(kv.Lease)))).Commit()
+				Then(ops...).Commit()
 		})
 		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return a, err
 		}
 	}
+}
+
+// nudge puts the running record of who waits, if there is one, as it is. What is in
+// the same transaction that one hears of before it can hear, by its watch of the
+// records, that the turn is its own: of two watches etcd may tell in any order.
+func nudge(record string) []clientv3.Op {
+	if record == "" {
+		return nil
+	}
+	there := clientv3.Compare(clientv3.CreateRevision(record), ">", 0)
+	return []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{there},
+		[]clientv3.Op{clientv3.OpPut(record, "", clientv3.WithIgnoreValue(), clientv3.WithIgnoreLease())}, nil)}
 }
 
 // with is the value of a candidate's key with one field set, and everything else as
@@ -194,6 +213,25 @@ func (a *asks) hear(value []byte) {
 			close(a.heard)
 		})
 	}
+}
+
+// unasked looks at our key, as it was read while we wait. It returns the revision that
+// its value is of, or *Asked if somebody asks in that for our place.
+func (me *candidacy) unasked(own *pb.RangeResponse) (rev int64, _ error) {
+	if len(own.Kvs) == 0 || own.Kvs[0].CreateRevision != me.token.Rev {
+		return 0, errOusted
+	}
+	kv := own.Kvs[0]
+	if h := parse(kv.Value); h.Ask != "" && h.State == Waiting {
+		return 0, &Asked{h.Ask}
+	}
+	return kv.ModRevision, nil
+}
+
+// untouched is the comparison that our key is still there, and that nobody has put it
+// since we have, or since what e saw of it.
+func (me *candidacy) untouched(e entry) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(me.key), "=", cmp.Or(e.own, me.token.Rev))
 }
 
 // during returns a context that ends when somebody asks, too, with *Asked as its

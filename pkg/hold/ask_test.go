@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/clock"
+	"conch/pkg/lease"
 )
 
 // ask asks whoever has the turn, or is next, and says who that was.
@@ -25,7 +27,7 @@ func (w *world) ask(by string) Candidate {
 // leaves waits until who is gone.
 func (w *world) leaves(who Candidate, by string) <-chan error {
 	gone := make(chan error, 1)
-	go func() { gone <- AwaitGone(within(w.t, 30*time.Second), w.c, who, by) }()
+	go func() { gone <- AwaitGone(within(w.t, 30*time.Second), w.c, w.line, who, by) }()
 	return gone
 }
 
@@ -132,8 +134,8 @@ func TestAskWaiter(t *testing.T) {
 	w.gone(w.line.Dir)
 }
 
-// Who is asked as soon as it waits does not get the turn that comes right after: its
-// watch hears of that in order, also where others write.
+// Who is asked as soon as it waits does not get the turn that comes right after, also
+// where others write: there its watch may hear of that late.
 func TestAskNewcomer(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -163,7 +165,7 @@ func TestAskNewcomer(t *testing.T) {
 		if err != nil || len(l.Candidates) != 2 {
 			t.Fatalf("%+v, %v", l, err)
 		}
-		if _, err := ask(within(t, 10*time.Second), w.c, l.Candidates[1], "me"); err != nil {
+		if _, err := ask(within(t, 10*time.Second), w.c, l.Candidates[1], w.line.RecordOf(l.Candidates[1].Key), "me"); err != nil {
 			t.Fatal(err)
 		}
 		w.release(now)
@@ -171,6 +173,199 @@ func TestAskNewcomer(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		w.empty()
+	}
+}
+
+// Who is asked while it waits does not get the turn though its watch has not told it,
+// as it never does here: whatever it does to have the turn, it hears of that by it.
+func TestAskUnheard(t *testing.T) {
+	for name, ask := range map[string]func(u *unheard, ask func()) (*Turn, error){
+		"before it is ready": func(u *unheard, ask func()) (*Turn, error) {
+			ask()
+			over := u.waits()
+			u.recorded(2)
+			u.release(u.now)
+			return over()
+		},
+		"when it is ready": func(u *unheard, ask func()) (*Turn, error) {
+			over := u.waits()
+			u.recorded(2)
+			ask()
+			u.release(u.now)
+			return over()
+		},
+		"before it looks": func(u *unheard, ask func()) (*Turn, error) {
+			ask()
+			u.release(u.now)
+			return u.waits()()
+		},
+		"in the lock-delay": func(u *unheard, ask func()) (*Turn, error) {
+			u.dies(ask)
+			turn, err := u.waits()()
+			if err := Clear(within(u.t, 20*time.Second), u.c, u.now.Remains()); err != nil {
+				u.t.Error(err)
+			}
+			return turn, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUnheard(t)
+			turn, err := ask(u, func() { u.asks(u.me) })
+			u.gives(u.me, turn, err)
+			u.empty()
+		})
+	}
+	t.Run("at a semaphore", func(t *testing.T) {
+		w, me, now, e := poolUnheard(t)
+		w.asks(me.candidacy)
+		w.release(now)
+		turn, err := me.wait(within(t, 20*time.Second), e)
+		w.gives(me.candidacy, turn, err)
+		w.empty()
+	})
+}
+
+// What others than who asks write over the key of who waits does not cost it the turn.
+func TestOverwritten(t *testing.T) {
+	u := newUnheard(t)
+	u.dies(func() { u.overwrite(u.me) })
+	turn, err := u.waits()()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.release(turn)
+	u.empty()
+
+	w, me, now, e := poolUnheard(t)
+	w.overwrite(me.candidacy)
+	w.release(now)
+	if turn, err = me.wait(within(t, 20*time.Second), e); err != nil {
+		t.Fatal(err)
+	}
+	w.release(turn)
+	w.empty()
+}
+
+// Who is evicted while it waits does not get the turn either, whatever it has heard,
+// also where somebody stands behind it, who has not cleared its record yet.
+func TestEvictUnheard(t *testing.T) {
+	u := newUnheard(t)
+	behind := u.line.Dir + "behind"
+	if _, err := u.admin.Put(within(t, 10*time.Second), behind, Self(nil).in(Waiting).line()); err != nil {
+		t.Fatal(err)
+	}
+	over := u.waits()
+	u.recorded(2)
+	l, err := List(within(t, 10*time.Second), u.c, u.line)
+	if err != nil || len(l.Candidates) != 3 {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	who := l.Candidates[1]
+	if err := l.evict(within(t, 10*time.Second), u.c, space, who, u.line.RecordOf(who.Key), "me"); err != nil {
+		t.Fatal(err)
+	}
+	u.release(u.now)
+	if turn, err := over(); !errors.Is(err, errOusted) {
+		t.Errorf("%v, %v", turn, err)
+	}
+	u.me.abandon(within(t, 10*time.Second), nil)
+	if _, err := u.admin.Delete(within(t, 10*time.Second), behind); err != nil {
+		t.Fatal(err)
+	}
+	u.empty()
+}
+
+// unheard is a candidate behind one who has the turn; see ready.
+type unheard struct {
+	*world
+	now *Turn
+	me  *candidacy
+	e   entry
+}
+
+func newUnheard(t *testing.T) *unheard {
+	u := &unheard{world: newWorld(t)}
+	u.line = space.Office(strings.ReplaceAll(t.Name(), "/", "."))
+	u.now = u.join(u.request())
+	u.me, u.e = u.ready(within(t, 60*time.Second), u.now)
+	return u
+}
+
+// waits has it wait, and returns what waits for what comes of that.
+func (u *unheard) waits() (over func() (*Turn, error)) {
+	var turn *Turn
+	var err error
+	done := make(chan struct{})
+	go func() {
+		turn, err = u.me.wait(within(u.t, 20*time.Second), u.e)
+		close(done)
+	}()
+	return func() (*Turn, error) { <-done; return turn, err }
+}
+
+// dies has the one in front die, and meanwhile happen once its lock-delay is waited for.
+func (u *unheard) dies(meanwhile func()) {
+	u.t.Helper()
+	u.me.req.OnWait = func(p Place) {
+		if p.Delay > 0 {
+			meanwhile()
+		}
+	}
+	u.now.Abandon()
+	if _, err := u.admin.Revoke(within(u.t, 10*time.Second), clientv3.LeaseID(u.now.Token().Lease)); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+// poolUnheard is the same at a semaphore.
+func poolUnheard(t *testing.T) (*poolWorld, *poolCandidacy, *Turn, poolEntry) {
+	w := newPoolWorld(t)
+	w.pool = space.Pool(strings.ReplaceAll(t.Name(), "/", "."))
+	w.line = w.pool.Line
+	now := w.take(w.share(1, 1))
+	r := w.request()
+	r.TTL = lease.MaxTTL
+	me, err := newPoolCandidacy(w.c, r, w.share(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := me.enter(within(t, 20*time.Second))
+	if err != nil || e.acquired {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	me.token = e.token
+	return w, me, now, e
+}
+
+// asks asks one who waits.
+func (w *world) asks(me *candidacy) {
+	record := ""
+	if me.pool == nil {
+		record = me.runAt
+	}
+	a, err := ask(within(w.t, 10*time.Second), w.c, Candidate{Key: me.key, Rev: me.token.Rev}, record, "me")
+	if err != nil || a.gone {
+		w.t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// gives checks that one who was asked gives its place up.
+func (w *world) gives(me *candidacy, turn *Turn, err error) {
+	w.t.Helper()
+	var asked *Asked
+	if !errors.As(err, &asked) || asked.By != "me" {
+		w.t.Errorf("%+v, %v", turn, err)
+	}
+	if turn != nil {
+		turn.stop()
+	}
+	me.abandon(within(w.t, 10*time.Second), err)
+}
+
+// overwrite puts the key of one who waits as others would.
+func (w *world) overwrite(me *candidacy) {
+	if _, err := w.admin.Put(within(w.t, 10*time.Second), me.key, "other", clientv3.WithIgnoreLease()); err != nil {
+		w.t.Error(err)
 	}
 }
 

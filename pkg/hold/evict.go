@@ -29,7 +29,8 @@ func Evict(ctx context.Context, c *etcd.Client, space keys.Space, line keys.Line
 	if len(l.Candidates) == 0 {
 		return Candidate{}, ErrVacant
 	}
-	return l.Candidates[0], l.evict(ctx, c, space, l.Candidates[0], by)
+	who := l.Candidates[0]
+	return who, l.evict(ctx, c, space, who, line.RecordOf(who.Key), by)
 }
 
 // Ambiguous means that several are meant where one was to be.
@@ -47,7 +48,7 @@ func EvictAll(ctx context.Context, c *etcd.Client, space keys.Space, pool keys.P
 	}
 	var evicted []Candidate
 	for _, who := range all {
-		if err := p.evict(ctx, c, space, who, by); err != nil {
+		if err := p.evict(ctx, c, space, who, pool.RecordOf(who.Key), by); err != nil {
 			return evicted, err
 		}
 		evicted = append(evicted, who)
@@ -99,7 +100,7 @@ func pick(ctx context.Context, c *etcd.Client, pool keys.Pool, meant func(Candid
 	return p, all, nil
 }
 
-func (l Line) evict(ctx context.Context, c *etcd.Client, space keys.Space, who Candidate, by string) error {
+func (l Line) evict(ctx context.Context, c *etcd.Client, space keys.Space, who Candidate, record, by string) error {
 	if who.State == Lingering { // there is nobody to tell, or to clear up
 		return lease.Revoke(ctx, c, who.Lease)
 	}
@@ -107,6 +108,9 @@ func (l Line) evict(ctx context.Context, c *etcd.Client, space keys.Space, who C
 	ops := []clientv3.Op{clientv3.OpDelete(t.Key)}
 	if t.Lease != 0 {
 		ops = append(ops, clientv3.OpPut(space.Evict(t.Lease), by, clientv3.WithLease(clientv3.LeaseID(t.Lease))))
+	}
+	if who.State == Waiting {
+		ops = append(ops, nudge(record)...)
 	}
 	// That the comparison fails may mean that an earlier attempt succeeded. It
 	// is no reason to try the next in line: the one who was meant is gone.

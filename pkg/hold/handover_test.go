@@ -403,7 +403,7 @@ func TestAbandonBeforeTheSlow(t *testing.T) {
 	now := w.join(w.request())
 	ctx := within(t, 60*time.Second)
 	me, e := w.ready(ctx, now)
-	if _, err := me.record(ctx, e.ahead); err != nil {
+	if _, _, err := me.record(ctx, e.ahead); err != nil {
 		t.Fatal(err)
 	}
 	w.release(now)

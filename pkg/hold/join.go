@@ -244,6 +244,7 @@ type entry struct {
 	ahead    Candidate // directly in front; zero: nobody, or not known yet
 	known    bool      // whether ahead is
 	dirty    records   // others' running records: of a holder, of the next in line, of the dead
+	own      int64     // the revision of our key's value, in which nobody asks for our place; 0: that we put it in
 }
 
 // records are running records as they were read.

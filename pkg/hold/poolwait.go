@@ -286,11 +286,11 @@ func (me *poolCandidacy) apply(e *poolEntry, r clientv3.WatchResponse) {
 }
 
 // claim becomes a holder: one transaction, which is also the proof that our own
-// key is still there, and that nothing was taken since e was seen and no lower slot
-// given back.
+// key is still there, that nobody asks for our place, that nothing was taken since e
+// was seen, and no lower slot given back.
 func (me *poolCandidacy) claim(ctx context.Context, e poolEntry, slot int) (poolEntry, error) {
 	me.settle(slot)
-	take, as := me.take(e), append(me.lowest(e.poolState, slot), me.token.Compare(), unchanged(me.Pool.State, e.rev))
+	take, as := me.take(e), append(me.lowest(e.poolState, slot), me.untouched(e.entry), unchanged(me.Pool.State, e.rev))
 	if e.capacity == 0 {
 		take = append(take, me.agree(e))
 	}
@@ -305,8 +305,8 @@ func (me *poolCandidacy) claim(ctx context.Context, e poolEntry, slot int) (pool
 		if r.Succeeded {
 			return now, nil
 		}
-		if own := rangeOf(r, 0); len(own.Kvs) == 0 || own.Kvs[0].CreateRevision != me.token.Rev {
-			return now, &etcd.Final{Err: errOusted}
+		if now.own, err = me.unasked(rangeOf(r, 0)); err != nil {
+			return now, &etcd.Final{Err: err}
 		}
 		now.poolState = me.parse(rangeOf(r, 1))
 		now.slot, now.acquired = me.ourSlot(now.poolState)

@@ -51,14 +51,19 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 		r, err := m.KV().Txn(ctx).If(me.token.Compare()).Then(
 			clientv3.OpGet(me.req.Line.Dir, clientv3.WithPrefix(), clientv3.WithMaxCreateRev(me.token.Rev-1),
 				clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortDescend), clientv3.WithLimit(1)),
-			clientv3.OpGet(me.req.Line.Runs, clientv3.WithPrefix())).Commit()
+			clientv3.OpGet(me.req.Line.Runs, clientv3.WithPrefix()),
+			clientv3.OpGet(me.key)).Commit()
 		if err != nil {
 			return entry{}, err
 		}
 		if !r.Succeeded {
 			return entry{}, &etcd.Final{Err: errOusted}
 		}
-		e := entry{rev: r.Header.Revision, known: true}
+		own, err := me.unasked(rangeOf(r, 2))
+		if err != nil {
+			return entry{}, &etcd.Final{Err: err}
+		}
+		e := entry{rev: r.Header.Revision, known: true, own: own}
 		if ahead := rangeOf(r, 0); len(ahead.Kvs) > 0 {
 			e.ahead = candidate(ahead.Kvs[0])
 		}
@@ -76,8 +81,8 @@ func (me *candidacy) look(ctx context.Context) (entry, error) {
 // Behind a holder our running record is written at once, so that nothing has to be
 // written when the turn comes, and nothing read: nobody was in front but that
 // holder, and that its record has gone says that it has released the turn. Should
-// ours have been deleted before, by somebody who found us without a key, the same
-// watch says that first.
+// ours have been deleted before, by somebody who found us without a key, or put
+// again, by who asks for our place or takes it away, the same watch says that first.
 func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,7 +91,7 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 	var runs clientv3.WatchChan // of the running records, behind a holder
 	again := time.NewTimer(me.lease.TTL())
 	defer again.Stop()
-	held, gone, ready := false, false, false
+	held, gone, ready, put := false, false, false, int64(0)
 	for {
 		switch {
 		case me.pool != nil && (gone || held):
@@ -121,13 +126,12 @@ func (me *candidacy) follow(ctx context.Context, e entry) (head bool, _ error) {
 				return false, pause(ctx)
 			case r.Created:
 				var err error
-				if ready, err = me.record(ctx, e.ahead); err != nil {
+				if ready, put, err = me.record(ctx, e.ahead); err != nil {
 					return false, err
 				}
-			case deletes(r, me.runAt):
-				me.recorded = false
+			case changes(r, me.runAt, put):
 				return false, nil
-			case ready && deletes(r, me.recordOf(e.ahead)):
+			case ready && deletes(r, me.req.Line.RecordOf(e.ahead.Key)):
 				return true, nil
 			}
 		case <-moved:
@@ -155,11 +159,18 @@ func deletes(r clientv3.WatchResponse, key string) bool {
 	})
 }
 
+// changes reports whether something happens to key in r after a revision.
+func changes(r clientv3.WatchResponse, key string, after int64) bool {
+	return slices.ContainsFunc(r.Events, func(ev *clientv3.Event) bool {
+		return string(ev.Kv.Key) == key && ev.Kv.ModRevision > after
+	})
+}
+
 // watchFromNow watches what happens from when etcd has taken the watch on, which
 // the first response says. What is read after that, and the events of later
 // revisions, is everything. A watch from a revision in the past would do as well,
 // but the first events of that come when etcd has caught up with it, which it tries
-// ten times a second.
+// ten times a second. Where others write just then, old servers make one of this.
 func watchFromNow(ctx context.Context, m *etcd.Member, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
 	return m.Watch(ctx, key, append(opts, clientv3.WithCreatedNotify())...)
 }
@@ -184,34 +195,33 @@ func (me *candidacy) glance(ctx context.Context, key string) (Candidate, error) 
 // strayTimeout is how long two events of one revision may come apart.
 const strayTimeout = 20 * time.Millisecond
 
-// recordOf returns where the running record of another candidate lies.
-func (me *candidacy) recordOf(c Candidate) string {
-	return me.req.Line.Runs + strings.TrimPrefix(c.Key, me.req.Line.Dir)
-}
-
 // record writes our running record while ahead has the turn, and clears those of
 // the dead: whoever stood between us and ahead has had no turn, or has lost its
 // place and will see that its record has gone; and whoever had one before was seen
 // off by ahead. It reports whether the turn is ours when ahead's record goes: not so
 // if ahead may stay in line after its turn, if the record may go by itself, or if
-// something could not be done.
-func (me *candidacy) record(ctx context.Context, ahead Candidate) (ready bool, _ error) {
+// something could not be done. And it returns the revision in which ours was put.
+func (me *candidacy) record(ctx context.Context, ahead Candidate) (ready bool, put int64, _ error) {
 	front := clientv3.Compare(clientv3.CreateRevision(ahead.Key), "=", ahead.Rev)
 	r, err := etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(me.token.Compare(), front).Then(
 			clientv3.OpPut(me.runAt, me.run),
 			clientv3.OpGet(me.req.Line.Runs, clientv3.WithPrefix()),
+			clientv3.OpGet(me.key),
 		).Else(clientv3.OpGet(me.key)).Commit()
 	})
 	switch {
 	case err != nil: // what it is good for is not worth the place in line
-		return false, ctx.Err()
+		return false, 0, ctx.Err()
 	case !r.Succeeded && rangeOf(r, 0).Count == 0:
-		return false, errOusted
+		return false, 0, errOusted
 	case !r.Succeeded: // the one in front has gone just now
-		return false, nil
+		return false, 0, nil
 	}
-	me.recorded = true
+	me.recorded, put = true, r.Header.Revision
+	if _, err := me.unasked(rangeOf(r, 2)); err != nil {
+		return false, put, err
+	}
 	cond, then := []clientv3.Cmp{front}, []clientv3.Op(nil)
 	for _, kv := range rangeOf(r, 1).Kvs {
 		owner := me.req.Line.Dir + strings.TrimPrefix(string(kv.Key), me.req.Line.Runs)
@@ -225,12 +235,12 @@ func (me *candidacy) record(ctx context.Context, ahead Candidate) (ready bool, _
 		}
 	}
 	if len(then) == 0 {
-		return ready, nil
+		return ready, put, nil
 	}
 	r, err = etcd.Do(ctx, me.c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		return m.KV().Txn(ctx).If(cond...).Then(then...).Commit()
 	})
-	return ready && err == nil && r.Succeeded, ctx.Err()
+	return ready && err == nil && r.Succeeded, put, ctx.Err()
 }
 
 // pause keeps what failed from being tried again in a tight loop.
@@ -273,7 +283,7 @@ func (me *candidacy) claim(ctx context.Context, e entry) (*Turn, error) {
 			}
 		}
 		var err error
-		if e, err = me.mark(ctx, over); err != nil {
+		if e, err = me.mark(ctx, e, over); err != nil {
 			return nil, err
 		}
 		if e.acquired {
@@ -342,10 +352,10 @@ func (me *candidacy) delay(ctx context.Context, e entry, seen clock.Instant) (cl
 }
 
 // mark writes our running record in the place of others', and marks our key as held,
-// if our key exists and those have not changed; without any, if there are none. Sent
-// again after a lost answer, it finds the record ours.
-func (me *candidacy) mark(ctx context.Context, over records) (entry, error) {
-	cond := []clientv3.Cmp{me.token.Compare()}
+// if our key exists, nobody asks for our place, and those have not changed; without
+// any, if there are none. Sent again after a lost answer, it finds the record ours.
+func (me *candidacy) mark(ctx context.Context, e entry, over records) (entry, error) {
+	cond := []clientv3.Cmp{me.untouched(e)}
 	var then []clientv3.Op
 	for _, kv := range over {
 		cond = append(cond, clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision))
@@ -368,8 +378,8 @@ func (me *candidacy) mark(ctx context.Context, over records) (entry, error) {
 		if r.Succeeded {
 			return e, nil
 		}
-		if own := rangeOf(r, 0); len(own.Kvs) == 0 || own.Kvs[0].CreateRevision != me.token.Rev {
-			return e, &etcd.Final{Err: errOusted}
+		if e.own, err = me.unasked(rangeOf(r, 0)); err != nil {
+			return e, &etcd.Final{Err: err}
 		}
 		ours, dirty := me.recordIn(rangeOf(r, 1))
 		marked := parse(rangeOf(r, 0).Kvs[0].Value).State == Held // by an attempt before: whoever is recorded now is the next

@@ -79,6 +79,11 @@ func (l Line) Candidate(id int64) string { return l.Dir + Hex(id) }
 // id.
 func (l Line) Record(id int64) string { return l.Runs + Hex(id) }
 
+// RecordOf returns the key of the running record of the candidate whose key that is.
+func (l Line) RecordOf(candidate string) string {
+	return l.Runs + strings.TrimPrefix(candidate, l.Dir)
+}
+
 // Office returns the line for the office called name. The name must have
 // passed CheckName.
 func (s Space) Office(name string) Line {
@@ -109,6 +114,8 @@ type Pool struct {
 	Line
 	State string // ends in a slash
 	Hosts string // the lines of PoolHost lie under this, which ends in a slash
+
+	hostRuns string // their running records, likewise
 }
 
 // Pool returns the semaphore called name. The name must have passed CheckName.
@@ -117,6 +124,8 @@ func (s Space) Pool(name string) Pool {
 		Line:  Line{Name: name, Dir: s.Pools() + name + "/"},
 		State: string(s) + "/sema-state/" + name + "/",
 		Hosts: string(s) + "/sema-host/" + name + "/",
+
+		hostRuns: string(s) + "/sema-host-run/" + name + "/",
 	}
 }
 
@@ -127,11 +136,18 @@ func (s Space) Pools() string { return string(s) + "/sema/" }
 // another label, stand for the semaphore called name. All must have passed
 // CheckName.
 func (s Space) PoolHost(name, host string) Line {
-	return Line{
-		Name: name,
-		Dir:  s.Pool(name).Hosts + host + "/",
-		Runs: string(s) + "/sema-host-run/" + name + "/" + host + "/",
+	p := s.Pool(name)
+	return Line{Name: name, Dir: p.Hosts + host + "/", Runs: p.hostRuns + host + "/"}
+}
+
+// RecordOf returns the key of the running record of a candidate for a host, or
+// another label; empty for one of the semaphore itself, whose record is its slot's.
+func (p Pool) RecordOf(candidate string) string {
+	rest, ok := strings.CutPrefix(candidate, p.Hosts)
+	if !ok {
+		return ""
 	}
+	return p.hostRuns + rest
 }
 
 // HostOf returns for which host the candidate's key stands in line.

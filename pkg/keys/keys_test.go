@@ -43,6 +43,22 @@ func TestCheckRequest(t *testing.T) {
 	}
 }
 
+// RecordOf finds the record that Record spells, and none of a candidate of a semaphore.
+func TestRecordOf(t *testing.T) {
+	const s = Space(DefaultPrefix)
+	office, pool, host := s.Office("a"), s.Pool("a"), s.PoolHost("a", "web")
+	for got, want := range map[string]string{
+		office.RecordOf(office.Candidate(10)): office.Record(10),
+		host.RecordOf(host.Candidate(10)):     host.Record(10),
+		pool.RecordOf(host.Candidate(11)):     host.Record(11),
+		pool.RecordOf(pool.Candidate(10)):     "",
+	} {
+		if got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
 // The reference lets "a" and "a/b" collide: candidates of one were candidates
 // of the other.
 func TestLinesDoNotMeet(t *testing.T) {

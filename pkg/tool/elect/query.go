@@ -217,7 +217,7 @@ func (o *options) sayEvict(ctx context.Context, stdio *cli.Stdio, c *etcd.Client
 		return err
 	}
 	return o.AwaitGone(ctx, out, office.Name, []hold.Candidate{who}, func(ctx context.Context, who hold.Candidate) error {
-		return hold.AwaitGone(ctx, c, who, by)
+		return hold.AwaitGone(ctx, c, office, who, by)
 	})
 }
 
