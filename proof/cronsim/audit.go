@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -153,6 +154,7 @@ func (b *books) couldRun(j *jobBook, v *version, id keys.RunID, from, to time.Du
 // couldRunOn is couldRun for one host. It must have been able to for long enough in one
 // go, with nothing in progress that stood in the way.
 func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from, to time.Duration) string {
+	skipped := b.saidSkipped(id)
 	for _, o := range j.versions { // an edit meanwhile may have put it off
 		if o.from > from && o.from < to && !v.sameTicks(o) {
 			return ""
@@ -170,8 +172,8 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 			if !conflicts(m.id, id) {
 				continue
 			}
-			if _, manual := id.Request(); !manual && v.spec.Overlaps() == cron.Forbid && m.meets(from-2*slack, from+2*slack) {
-				return "" // it came while that ran
+			if _, manual := id.Request(); !manual && v.spec.Overlaps() == cron.Forbid && (m.meets(from-2*slack, from+2*slack) || skipped && m.meets(from, to)) {
+				return "" // it came while that ran, or that was run of those that were due together
 			}
 			free = free.without(m.span)
 		}
@@ -183,6 +185,11 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 		}
 	}
 	return ""
+}
+
+func (b *books) saidSkipped(id keys.RunID) bool {
+	r := b.run[id.String()]
+	return r != nil && slices.ContainsFunc(r.accounts, func(a account) bool { return a.what == plan.Skipped })
 }
 
 // spans are times that do not overlap, in order.

@@ -504,6 +504,15 @@ func (b *books) answered(j *jobBook, q *requestBook) {
 	}
 }
 
+// promised asks whether there is what the hand was told of a run that it has asked for.
+func (b *books) promised(id keys.RunID) {
+	request, _ := id.Request()
+	q := b.jobOf(id.Job).requests[request]
+	if r := b.run[id.String()]; (r == nil || r.record == nil) && (q == nil || q.to != forever || q.RunID() != id) {
+		b.w.fail("no such run", "the hand was told of %s, and there is neither that nor a request for it", id)
+	}
+}
+
 // What the hosts tell.
 
 // claims is told of a claim that a planner wants.

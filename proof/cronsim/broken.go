@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,15 +22,16 @@ type broken struct {
 	// script writes the world of a seed in which it can be seen; nil: any will do.
 	script func(seed uint64) *script
 
-	job   func(s *session, name string, j *cron.Job) // what is told of a job
-	facts func(s *session, facts []plan.Fact) []plan.Fact
-	verbs func(s *session, verbs []plan.Verb) []plan.Verb
-	world func(w *world)
+	byScript bool                                       // it is the hand that does what is refused by now
+	job      func(s *session, name string, j *cron.Job) // what is told of a job
+	facts    func(s *session, facts []plan.Fact) []plan.Fact
+	verbs    func(s *session, verbs []plan.Verb) []plan.Verb
 
 	// What is around a planner:
 	anyCluster   bool // what was kept is offered to whatever cluster
 	forgetsFirst bool // what cluster there is is not kept at first
 	noGivingBack bool // a start that failed for what the host lacks has failed
+	noBounds     bool // neither causes nor batches have any
 	allMet       bool // all requests about a run are deleted with its end
 }
 
@@ -270,7 +274,18 @@ at 00:10:10 host2 gone
 		allMet: true,
 	},
 	{
-		name: "a request's id may end as the marker of a run that waits does", kinds: "unmarked",
+		name: "results are sent together however large they are", kinds: "left over",
+		script: func(seed uint64) *script {
+			text := "length 00:20:00\nhost host1 slots=100\n"
+			for i := range 60 {
+				text += fmt.Sprintf("at 00:00:10 hand add j%d {\"schedule\":\"*/5 * * * *\",\"cmd\":[\"sim\",\"v1\",\"takes=2s\",\"fail=1\",\"says=40000\"]}\n", i)
+			}
+			return scripted(text)(seed)
+		},
+		noBounds: true,
+	},
+	{
+		name: "a request's id may end as the marker of a run that waits does", kinds: "unmarked", byScript: true,
 		script: scripted(`length 00:20:00
 host host1 slots=4
 at 00:00:10 hand add a {"schedule":"*/5 * * * *","cmd":["sim","v1","takes=5s"]}
@@ -461,4 +476,51 @@ at 00:05:30 hand edit a {"schedule":"*/5 * * * *","cmd":["sim","v1","takes=1s","
 `),
 		job: func(s *session, name string, j *cron.Job) { j.Retry = s.w.books.jobOf(name).versions[0].spec.Retry },
 	},
+}
+
+// allKinds are all failures that can be known.
+var allKinds = strings.Split("claims while draining,claims while standing by,a lie,another's command,claim,claimed twice,contradicted,failed for its host,history grows,job removed,job written,last,last.tick in the future,"+
+	"last.tick went back,left over,made up for a pause,misplaced,no such run,no tick,overlap,ran while paused,request not met,request withdrawn,result lost,"+
+	"result replaced,result thrown away,retried too often,retried while paused,retry not made,runs,runs went back,started twice,too early,unaccounted,unmarked,vanished", ",")
+
+// find looks for a seed that shows what is broken. Other promises count as known to be
+// broken.
+func (b *broken) find(seeds uint64) (*failure, uint64) {
+	write := b.script
+	if write == nil {
+		write = func(seed uint64) *script { return generate(seed, 3*time.Hour) }
+	}
+	for seed := uint64(1); seed <= seeds; seed++ {
+		w := newWorld(write(seed), b)
+		w.known = map[string]bool{}
+		for _, k := range allKinds {
+			w.known[k] = !slices.Contains(strings.Split(b.kinds, ","), k)
+		}
+		if f := w.run(); f != nil && slices.Contains(strings.Split(b.kinds, ","), f.kind) {
+			return f, seed
+		}
+	}
+	return nil, seeds
+}
+
+// whole is b with nothing broken.
+func (b *broken) whole() *broken { return &broken{name: b.name, kinds: b.kinds, script: b.script} }
+
+// printBroken prints by what each behaviour that was once is found.
+func printBroken(out io.Writer) error {
+	fmt.Fprintln(out, "| what once was | seed | steps | found as |\n|---|---|---|---|")
+	var missed int
+	for i := range once {
+		f, seed := once[i].find(20)
+		if f == nil {
+			fmt.Fprintf(out, "| %s | %d | | NOT FOUND |\n", once[i].name, seed)
+			missed++
+			continue
+		}
+		fmt.Fprintf(out, "| %s | %d | %d | %s: %s |\n", once[i].name, seed, f.step, f.kind, f.text)
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d of %d were not found", missed, len(once))
+	}
+	return nil
 }

@@ -119,7 +119,11 @@ func (e *editor) edit(verb, args string) error {
 		}
 		return err
 	case "run":
-		_, err := e.store.RunNow(ctx, name, rest, "hand", time.Time{})
+		id, err := e.store.RunNow(ctx, name, rest, "hand", time.Time{})
+		if err == nil {
+			e.w.committed()
+			e.w.books.promised(id)
+		}
 		return err
 	case "kill": // all that is in progress of the job
 		acts, err := e.store.Acts(ctx)

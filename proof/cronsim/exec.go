@@ -354,10 +354,11 @@ type execution struct {
 type behaviour struct {
 	takes, spread        time.Duration
 	fails, hangs, clings float64
+	says                 int // bytes of the cause that it fails with
 }
 
 // behaviourOf reads a command: sim VERSION takes=5s spread=2s fail=0.1 hang=0.01
-// cling=0.1.
+// cling=0.1 says=1000.
 func behaviourOf(j *cron.Job) behaviour {
 	b := behaviour{takes: 2 * time.Second}
 	for _, word := range j.Cmd {
@@ -374,6 +375,8 @@ func behaviourOf(j *cron.Job) behaviour {
 			b.fails, _ = strconv.ParseFloat(value, 64)
 		case "hang":
 			b.hangs, _ = strconv.ParseFloat(value, 64)
+		case "says":
+			b.says, _ = strconv.Atoi(value)
 		case "cling": // it ignores TERM, and leaves behind what does
 			b.clings, _ = strconv.ParseFloat(value, 64)
 		}
@@ -412,7 +415,7 @@ func (x *execution) begin() {
 		})
 	case x.draw("fail") < x.behaves.fails:
 		one := 1
-		x.endAt(takes+x.clears(), func() { x.finish(cron.Failed, &one, "", false) })
+		x.endAt(takes+x.clears(), func() { x.finish(cron.Failed, &one, strings.Repeat("x", x.behaves.says), false) })
 	default:
 		zero := 0
 		x.endAt(takes+x.clears(), func() { x.finish(cron.OK, &zero, "", false) })
@@ -517,6 +520,9 @@ func (x *execution) finish(state cron.State, exit *int, cause string, unstarted 
 		}
 		run.Ended = x.host.wall().UTC()
 		run.State, run.Exit, run.Cause = state, exit, cause
+		if x.w.broken != nil && x.w.broken.noBounds {
+			run.Trace = cause // which is not cut
+		}
 		delete(x.running, x.name)
 		if unstarted {
 			x.w.books.unbegun(x)

@@ -46,6 +46,7 @@ var tool = cli.Tool{
 			}
 			return nil
 		}, cli.Row{Name: "known", Arg: "KIND,...", Env: cli.NoEnv, Help: "go on when promises of these kinds are broken"})
+		f.Bool(&c.broken, cli.Row{Name: "broken", Env: cli.NoEnv, Help: "put back what once was, one after the other, and say by what it is found"})
 		return func(ctx context.Context, stdio *cli.Stdio, _ cli.Args) error { return c.run(ctx, stdio.Out) }
 	},
 }
@@ -59,6 +60,7 @@ type config struct {
 	trace        bool
 	whole        bool
 	all          bool
+	broken       bool
 	known        map[string]bool
 }
 
@@ -71,6 +73,9 @@ func (c *config) world(s *script) *world {
 var errBroken = errors.New("a promise was broken")
 
 func (c *config) run(ctx context.Context, out io.Writer) error {
+	if c.broken {
+		return printBroken(out)
+	}
 	if c.script != "" {
 		f, err := os.Open(c.script)
 		if err != nil {

@@ -108,7 +108,7 @@ func (b *batcher) flush() {
 	size := 0
 	for _, it := range b.queue {
 		n := len(it.job) + 2*opBytes(it.op)
-		if len(batch) < maxTogether && !slices.ContainsFunc(batch, func(o item) bool { return o.job == it.job }) && (len(batch) == 0 || size+n <= maxBytes) {
+		if len(batch) < maxTogether && !slices.ContainsFunc(batch, func(o item) bool { return o.job == it.job }) && (len(batch) == 0 || size+n <= maxBytes || b.unbounded()) {
 			batch = append(batch, it)
 			size += n
 			continue
@@ -125,6 +125,8 @@ func (b *batcher) flush() {
 	}
 }
 
+func (b *batcher) unbounded() bool { return b.w.broken != nil && b.w.broken.noBounds }
+
 func (b *batcher) send(batch []item) {
 	var guard []clientv3.Cmp
 	if b.claims {
@@ -135,7 +137,7 @@ func (b *batcher) send(batch []item) {
 		ops[i] = it.op
 	}
 	b.call(func() (any, error) { return b.client().txn(guard, ops, nil) }, func(v any, err error) {
-		if err != nil && len(batch) > 1 { // one that etcd refuses is not to take the others with it
+		if err != nil && len(batch) > 1 && !b.unbounded() { // one that etcd refuses is not to take the others with it
 			for _, it := range batch {
 				b.send([]item{it})
 			}
