@@ -172,7 +172,7 @@ func (p *Planner) ended(f Ended) {
 // catchUp skips for a run the ticks that came before it ended, and have not been looked
 // at since.
 func (p *Planner) catchUp(j *job, m *own, ended time.Time) {
-	if !p.whole || p.standby != "" || p.unsure || !j.has(m.run.JobRev) { // without a clock that is right it is not known what has come
+	if !p.whole || !p.believes() || !j.has(m.run.JobRev) { // without a clock that is right it is not known what has come
 		return
 	}
 	l := &looking{p: p, j: j}
@@ -222,8 +222,10 @@ func (p *Planner) settle(j *job, m *own, run *cron.Run, unstarted bool) Settle {
 	to := int64(0)
 	if m != nil {
 		to = m.skipTo
-	} else if spec != nil && spec.Overlaps() == cron.Forbid { // what came while it ran is over with it, whoever ran it
-		to = j.cameIn(j.skipsFrom(spec, run.Marker(), false), min(nanos(run.Ended), p.wall()))
+	}
+	if is, _ := j.spec(); spec != nil && is != nil && is.Overlaps() == cron.Forbid && !j.many && p.believes() {
+		// What came while it ran is over with it, in whichever attempt, and whoever made that.
+		to = max(to, j.cameIn(j.skipsFrom(is, run.Marker(), false), min(nanos(run.Ended), p.wall())))
 	}
 	p.finish(j, &s, spec, to)
 	if m != nil && len(p.mine) > few {

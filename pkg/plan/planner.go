@@ -121,7 +121,10 @@ func (p *Planner) Jobs() int { return p.stored }
 func (p *Planner) Mine() int { return len(p.mine) }
 
 // idle reports whether nothing is taken on.
-func (p *Planner) idle() bool { return p.standby != "" || p.unsure || p.drained }
+func (p *Planner) idle() bool { return !p.believes() || p.drained }
+
+// believes reports whether the clock, and etcd, are believed.
+func (p *Planner) believes() bool { return p.standby == "" && !p.unsure }
 
 func (p *Planner) do(v Verb) { p.verbs = append(p.verbs, v) }
 
