@@ -206,3 +206,13 @@ func TestRestartAgrees(t *testing.T) {
 		}
 	}
 }
+
+// Of several ticks of a job whose runs replace each other the latest is run: the others
+// would be killed for it at once.
+func TestReplacedBeforeItRuns(t *testing.T) {
+	a := newAlone(t, noon.Add(10*time.Minute+time.Second), many)
+	a.job(`{"name":"j","schedule":"* * * * *","overlap":"replace","deadline":"5m","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+	if w := ticksOf(a.wanted()); len(w) != 1 || w[0] != noon.Add(10*time.Minute).Unix() || a.saidOf(Skipped) != 4 {
+		t.Errorf("%v are claimed, %d skipped", w, a.saidOf(Skipped))
+	}
+}

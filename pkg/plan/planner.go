@@ -27,9 +27,8 @@ type Config struct {
 }
 
 const (
-	// idle is for how long a planner is left alone at most: a clock that was set is
-	// noticed by then.
-	idle = time.Second
+	// rest is for how long a planner is left alone at most.
+	rest = time.Minute
 	// lostAfter is how long a runner's key must have been gone before its runs are
 	// recorded as lost: one that is alive and connected, and whose key an operator has
 	// deleted, has killed what it runs by then.
@@ -78,7 +77,8 @@ func New(cfg Config) *Planner {
 }
 
 // Step takes facts in, as of now, and returns what is to be done, and how long there
-// is nothing to do unless there are more facts.
+// is nothing to do unless there are more facts. A clock that was set is noticed by the
+// next step: who may have one takes a step each second.
 func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Duration) {
 	now.Wall = now.Wall.Round(0)
 	p.before, p.now, p.verbs = p.now, now, nil
@@ -87,7 +87,7 @@ func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Dur
 		p.take(f)
 	}
 	if !p.whole || p.idle() {
-		return p.verbs, idle
+		return p.verbs, rest
 	}
 	p.lookAtChanged()
 	for len(p.agenda) > 0 && p.agenda[0].wake <= p.wall() {
@@ -96,7 +96,7 @@ func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Dur
 	}
 	p.fill()
 	p.lookAtChanged()
-	sleep = idle
+	sleep = rest
 	if len(p.agenda) > 0 {
 		sleep = min(sleep, time.Duration(p.agenda[0].wake-p.wall()))
 	}

@@ -339,8 +339,8 @@ func (l *looking) ticks() {
 	all := j.live.open
 	j.live.open = nil
 	var stay []*tick
-	for _, t := range all {
-		if l.tick(t, spec, place, waits) {
+	for i, t := range all {
+		if !l.replaced(t, all[i+1:], spec, place) && l.tick(t, spec, place, waits) {
 			stay = append(stay, t)
 		}
 	}
@@ -376,6 +376,22 @@ func (l *looking) capMissed() {
 	})
 }
 
+// replaced reports whether a later tick that is open takes the place of t: the run of t
+// would be killed for that at once.
+func (l *looking) replaced(t *tick, later []*tick, spec *cron.Job, place cron.Placement) bool {
+	if spec.Overlaps() != cron.Replace || spec.Misfires() == cron.MisfireAll || t.missed() || l.p.mine[t.name] != nil ||
+		!slices.ContainsFunc(later, func(o *tick) bool { return o.id.Place == t.id.Place }) {
+		return false
+	}
+	if l.p.tells(l.j, place) {
+		l.p.say(Event{Event: Skipped, Level: Info, Job: l.j.name, Run: t.name, Tick: t.id.Tick, Reason: overtaken})
+	}
+	return true
+}
+
+// overtaken is why a tick is not run, of those that are open together.
+const overtaken = "a later tick of the job has been run"
+
 // tick looks at one open tick, and reports whether it stays so.
 func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[string]bool) bool {
 	p, j := l.p, l.j
@@ -385,7 +401,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	}
 	if !j.many && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
 		if !t.blocked && p.tells(j, place) {
-			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Reason: "a later tick of the job has been run"})
+			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Reason: overtaken})
 		}
 		return false
 	}
@@ -518,7 +534,7 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 		return true
 	}
 	if p.away() {
-		l.at(p.wall() + int64(idle))
+		l.at(p.wall() + int64(failedAgain))
 		return true
 	}
 	switch rivals := j.inProgress(t.id); {
