@@ -172,7 +172,7 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 			if !conflicts(m.id, id) {
 				continue
 			}
-			if _, manual := id.Request(); !manual && v.spec.Overlaps() == cron.Forbid && (m.meets(from-2*slack, from+2*slack) || skipped && m.meets(from, to)) {
+			if _, manual := id.Request(); !manual && (v.spec.Overlaps() == cron.Forbid && m.meets(from-2*slack, from+2*slack) || skipped && m.meets(from, to)) {
 				return "" // it came while that ran, or that was run of those that were due together
 			}
 			free = free.without(m.span)
@@ -238,8 +238,8 @@ func (b *books) wellThrough(from, to time.Duration) bool {
 func (b *books) contradicted(e era, r *runBook) {
 	at := r.claims[0].at
 	for _, a := range r.accounts {
-		if a.what == plan.Missed && e.spec.Misfires() != cron.MisfireSkip {
-			continue
+		if (a.what == plan.Missed || a.what == plan.Unplaced) && e.spec.Misfires() != cron.MisfireSkip {
+			continue // and it was made up for
 		}
 		if at > a.at+2*slack || at < a.at-slack && b.soundNode(a.by, at, a.at) {
 			b.w.fail("contradicted", "%s:%s", r.id, r)

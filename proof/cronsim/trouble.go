@@ -152,7 +152,7 @@ func (w *world) revoke(lease int64) {
 
 // followed returns what the runners follow: all but the runs.
 func (w *world) followed() []*mvccpb.KeyValue {
-	return within(w.db.keys, []byte(w.keys.From), []byte(w.keys.To))
+	return slices.Clone(within(w.db.keys, []byte(w.keys.From), []byte(w.keys.To)))
 }
 
 // sweep ends the leases that nobody renews.
