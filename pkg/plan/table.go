@@ -175,8 +175,8 @@ func (p *Planner) put(f Put) {
 	case "paused":
 		var by cron.Pause
 		p.paused, p.pausedAt = true, p.wall()
-		if json.Unmarshal(f.Value, &by) == nil && !by.At.IsZero() { // that it is there is what counts
-			p.pausedAt = min(p.pausedAt, nanos(by.At))
+		if json.Unmarshal(f.Value, &by) == nil && !by.At.IsZero() && nanos(by.At) < p.wall()+int64(maxAhead) { // that it is there is what counts
+			p.pausedAt = nanos(by.At)
 		}
 		p.touchBusy()
 	case "resumed":

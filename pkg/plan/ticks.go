@@ -379,8 +379,8 @@ func (l *looking) capMissed() {
 // replaced reports whether a later tick that is open takes the place of t: the run of t
 // would be killed for that at once.
 func (l *looking) replaced(t *tick, later []*tick, spec *cron.Job, place cron.Placement) bool {
-	if spec.Overlaps() != cron.Replace || spec.Misfires() == cron.MisfireAll || t.missed() || l.p.mine[t.name] != nil ||
-		!slices.ContainsFunc(later, func(o *tick) bool { return o.id.Place == t.id.Place }) {
+	if spec.Overlaps() != cron.Replace || spec.Misfires() == cron.MisfireAll || t.missed() || t.turn < 0 || l.p.mine[t.name] != nil ||
+		!slices.ContainsFunc(later, func(o *tick) bool { return o.id.Place == t.id.Place && o.turn >= 0 }) {
 		return false
 	}
 	if l.p.tells(l.j, place) {
