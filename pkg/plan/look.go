@@ -161,8 +161,8 @@ func (l *looking) lost(a *act) {
 func (l *looking) waits(a *act) {
 	spec, place := l.specOf(a)
 	turn := l.p.turn(l.j.name)
-	for _, r := range l.kills(a.RunID) {
-		if l.after(r.seen.Add(turn)) && l.sends(&a.sent) {
+	if kills := l.kills(a.RunID); len(kills) > 0 {
+		if l.after(kills[0].seen.Add(turn)) && l.sends(&a.sent) {
 			l.giveUp(a, cron.Killed, "")
 		}
 		return

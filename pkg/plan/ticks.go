@@ -443,7 +443,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 				l.replace(a, t.id)
 			}
 		}
-	case !slices.ContainsFunc(p.eligible(place), func(n *cron.Node) bool { return n.ID == p.cfg.Node.ID }):
+	case !p.mayRun(place):
 	case p.full():
 		p.enqueue(j)
 	default:
