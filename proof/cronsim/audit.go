@@ -402,8 +402,23 @@ func (b *books) leftovers(names []string) {
 		if runs[name] > most {
 			b.w.fail("history grows", "%s has %d runs, and is to keep %d", name, runs[name], v.spec.Keeps())
 		}
-		if v.spec.KeepFor > 0 && b.w.now > v.from+3*time.Duration(v.spec.KeepFor)+time.Hour && len(b.job[name].live) == 0 && v.spec.Lateness() < time.Hour {
+		b.latest(b.job[name])
+		if v.spec.KeepFor > 0 && b.w.now > v.from+3*time.Duration(v.spec.KeepFor)+time.Hour && len(b.job[name].live) == 0 && v.spec.Deadline > 0 && v.spec.Lateness() < time.Hour {
 			b.w.fail("left over", "%s, which is of one run, and was to be removed %v after that", name, v.spec.KeepFor)
+		}
+	}
+}
+
+// latest asks whether a job is remembered by the run that has ended last.
+func (b *books) latest(j *jobBook) {
+	id, ok := keys.RunOfID(j.name, j.last.ID)
+	if !ok || b.era > 0 {
+		return
+	}
+	is, known := j.ends[j.last.ID]
+	for other, at := range j.ends {
+		if o, ok := keys.RunOfID(j.name, other); ok && known && at > is+2*slack {
+			b.w.fail("not the last", "%s is remembered by %s, which ended at %s, and %s ended at %s", j.name, id, spell(is), o, spell(at))
 		}
 	}
 }

@@ -56,8 +56,9 @@ type jobBook struct {
 	live     map[string]*marker // by key
 	last     cron.Last
 	hasLast  bool
-	finals   map[string]bool // the runs that are over, of the job that there is
-	base     int             // and so many before a restore
+	ends     map[string]time.Duration // of runs whose end is in etcd: when it truly was
+	finals   map[string]bool          // the runs that are over, of the job that there is
+	base     int                      // and so many before a restore
 	splays   map[time.Duration]bool
 	requests map[string]*requestBook
 	closed   time.Duration // ticks that were due before have been gone through
@@ -88,11 +89,12 @@ type runBook struct {
 	starts   map[int]startBook // by attempt
 	record   *cron.Run         // as it lies in etcd; nil: not there
 	results  map[string]*cron.Run
-	waited   map[string]bool // claims that were to be tried again
-	taken    map[string]int  // results that etcd has taken, and in which era
-	lost     map[string]bool // results that went with a runner's memory
-	lacked   map[string]bool // claims of which nothing could be started, for what the host lacks
-	unbegun  map[string]bool // claims of which nothing could be started
+	ends     map[string]time.Duration // when they were
+	waited   map[string]bool          // claims that were to be tried again
+	taken    map[string]int           // results that etcd has taken, and in which era
+	lost     map[string]bool          // results that went with a runner's memory
+	lacked   map[string]bool          // claims of which nothing could be started, for what the host lacks
+	unbegun  map[string]bool          // claims of which nothing could be started
 	accounts []account
 	killed   bool // somebody has asked for its end
 }
@@ -132,7 +134,7 @@ func newBooks(w *world) *books {
 func (b *books) jobOf(name string) *jobBook {
 	j := b.job[name]
 	if j == nil {
-		j = &jobBook{name: name, live: map[string]*marker{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}}
+		j = &jobBook{name: name, live: map[string]*marker{}, ends: map[string]time.Duration{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}}
 		b.job[name] = j
 	}
 	return j
@@ -142,7 +144,7 @@ func (b *books) runOf(id keys.RunID) *runBook {
 	name := id.String()
 	r := b.run[name]
 	if r == nil {
-		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, lacked: map[string]bool{}, unbegun: map[string]bool{}}
+		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, ends: map[string]time.Duration{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, lacked: map[string]bool{}, unbegun: map[string]bool{}}
 		b.run[name] = r
 	}
 	return r
@@ -219,6 +221,7 @@ func (b *books) putJob(name string, c event) {
 		b.removed(j, c)
 		j.gone = append(j.gone, goneAt{b.w.now, c.kv.ModRevision})
 		j.finals, j.base, j.hasLast, j.last = map[string]bool{}, 0, false, cron.Last{}
+		j.ends = map[string]time.Duration{}
 		return
 	}
 	if b.w.author != "hand" {
@@ -379,6 +382,9 @@ func (b *books) putRun(e keys.Entry, c event) {
 	if is.State.Final() {
 		if j := b.jobOf(e.Name); j.now() != nil && (is.JobRev == 0 || is.JobRev == j.now().born) {
 			j.finals[is.ID()] = true
+			if at, ok := r.ends[is.Claim]; ok {
+				j.ends[is.ID()] = at
+			}
 		}
 	}
 }
@@ -559,7 +565,10 @@ func (b *books) over(x *execution)           { delete(b.active, x) }
 func (b *books) pauses(x *execution, _ bool) {}
 
 // result is told of a result that is in the spool.
-func (b *books) result(x *execution, run *cron.Run) { b.runOf(run.RunID).results[run.Claim] = run }
+func (b *books) result(x *execution, run *cron.Run) {
+	r := b.runOf(run.RunID)
+	r.results[run.Claim], r.ends[run.Claim] = run, b.w.now
+}
 
 // forgotten is told of a result that is in the spool no more.
 func (b *books) forgotten(s *session, k *kept, err error) {

@@ -480,7 +480,7 @@ at 00:05:30 hand edit a {"schedule":"*/5 * * * *","cmd":["sim","v1","takes=1s","
 
 // allKinds are all failures that can be known.
 var allKinds = strings.Split("claims while draining,claims while standing by,a lie,another's command,claim,claimed twice,contradicted,failed for its host,history grows,job removed,job written,last,last.tick in the future,"+
-	"last.tick went back,left over,made up for a pause,misplaced,no such run,no tick,overlap,ran while paused,request not met,request withdrawn,result lost,"+
+	"last.tick went back,left over,made up for a pause,misplaced,no such run,no tick,not the last,overlap,ran while paused,request not met,request withdrawn,result lost,"+
 	"result replaced,result thrown away,retried too often,retried while paused,retry not made,runs,runs went back,started twice,too early,unaccounted,unmarked,vanished", ",")
 
 // find looks for a seed that shows what is broken. Other promises count as known to be

@@ -274,6 +274,7 @@ func (s *session) keepLooking() {
 		if s.host.rate != 0 || s.host.skew().Abs() > maxSkew-time.Second || s.skew != "" {
 			s.lookAtClock(0)
 		}
+		s.keepState()
 		s.keepLooking()
 	})
 }
