@@ -178,6 +178,10 @@ at 00:05:10 etcd nospace 40s
 					continue
 				}
 				delete(s.notes, key)
+				verbs = slices.DeleteFunc(verbs, func(v plan.Verb) bool { // it comes after that
+					o, ok := v.(plan.Settle)
+					return ok && o.Run.RunID == f.ID
+				})
 				run := &cron.Run{RunID: f.ID, Claim: r.Claim, Attempt: r.Attempt, State: cron.Unknown, Ended: s.host.wall().UTC(), JobRev: r.JobRev}
 				verbs = append(verbs, plan.Settle{ReadRun: true, Settlement: cron.Settlement{Run: run, Rev: r.Rev, Memory: &cron.Memory{Rev: -1}}})
 			}
