@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"conch/pkg/cron"
 	"conch/pkg/etcdtest"
 )
 
@@ -138,6 +137,19 @@ func (c *cluster) faults(i int) map[string]func() {
 				c.Error(err)
 			}
 		},
+		"leader killed, and another": func() { // nobody can write anything meanwhile
+			n := c.leaderIndex()
+			two := []*etcdtest.Server{c.members[n], c.members[(n+1)%len(c.members)]}
+			for _, m := range two {
+				m.Kill()
+			}
+			wait(2*time.Second, 4*time.Second)
+			for _, m := range two {
+				if err := m.Restart(); err != nil {
+					c.Error(err)
+				}
+			}
+		},
 		"leader stopped": func() {
 			m := c.leader()
 			m.Pause()
@@ -239,8 +251,15 @@ func TestFaults(t *testing.T) {
 // settled waits until nothing is in progress, asked for or about to be removed.
 func (c *cluster) settled() {
 	c.Helper()
-	time.Sleep(well) // what is due is claimed
-	var t *cron.Table
+	t, err := c.store.Table(c.Context())
+	if err != nil {
+		c.Fatal(err)
+	}
+	last := time.Duration(0)
+	for _, j := range t.Jobs {
+		last = max(last, splayOf(&j.Job))
+	}
+	time.Sleep(last + well) // what is due, or in its splay, is claimed
 	left := func() (all []string) {
 		for _, a := range t.Acts {
 			all = append(all, a.RunID.String())
@@ -256,7 +275,6 @@ func (c *cluster) settled() {
 		return all
 	}
 	for end := time.Now().Add(2 * patience); ; time.Sleep(100 * time.Millisecond) {
-		var err error
 		if t, err = c.store.Table(c.Context()); err != nil {
 			c.Fatal(err)
 		}

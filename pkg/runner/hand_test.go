@@ -36,7 +36,7 @@ var (
 )
 
 func trials() []*trial {
-	short, second := cron.Duration(2*time.Second), cron.Duration(time.Second)
+	second := cron.Duration(time.Second)
 	return []*trial{
 		{Job: cron.Job{Name: "every", Schedule: "@every 1s", Overlap: cron.Allow, Script: tell}, edits: allEdits},
 		{Job: cron.Job{Name: "seconds", Schedule: "* * * * * *", Overlap: cron.Allow, Keep: 5, Script: tell}},
@@ -44,9 +44,9 @@ func trials() []*trial {
 		{Job: cron.Job{Name: "retried", Schedule: "@every 3s", Retry: &cron.Retry{N: 3, Backoff: second},
 			Script: tell + `[ $CONCH_ATTEMPT -gt 1 ] || [ $(($$ % 2)) = 0 ] || exit 3; ` + alone("retried", "1")}, fails: true},
 		{Job: cron.Job{Name: "replaced", Schedule: "@every 4s", Overlap: cron.Replace, Script: tell + alone("replaced", "10")}},
-		{Job: cron.Job{Name: "skip", Schedule: "@every 2s", Deadline: short, Script: tell}, edits: allEdits},
-		{Job: cron.Job{Name: "once", Schedule: "@every 2s", Deadline: short, Misfire: cron.MisfireOnce, Script: tell}},
-		{Job: cron.Job{Name: "all", Schedule: "@every 3s", Deadline: short, Misfire: cron.MisfireAll, Script: tell}},
+		{Job: cron.Job{Name: "skip", Schedule: "@every 2s", Deadline: second, Script: tell}, edits: allEdits},
+		{Job: cron.Job{Name: "once", Schedule: "@every 2s", Deadline: second, Misfire: cron.MisfireOnce, Script: tell}},
+		{Job: cron.Job{Name: "all", Schedule: "@every 1s", Deadline: second, Misfire: cron.MisfireAll, Script: tell}},
 		{Job: cron.Job{Name: "two", Schedule: "@every 4s", On: "2", Script: tell}, edits: allEdits},
 		{Job: cron.Job{Name: "everywhere", Schedule: "@every 4s", On: "all", Keep: 10, Script: tell + "sleep 0.5"}, edits: allEdits},
 		{Job: cron.Job{Name: "splayed", Schedule: "@every 3s", Splay: cron.Duration(10 * time.Second), Overlap: cron.Allow, Script: tell}, edits: allEdits},
@@ -98,7 +98,7 @@ func (h *hand) work(ctx context.Context) {
 		what  string
 		do    func(name string) (int64, error)
 	}{
-		{24, "edit", h.edit}, {2, "apply", h.apply}, {4, "pause", h.pause}, {6, "resume", h.resume}, {1, "pause --all", h.pauseAll},
+		{24, "edit", h.edit}, {2, "apply", h.apply}, {4, "pause", h.pause}, {9, "resume", h.resume}, {1, "pause --all", h.pauseAll},
 		{3, "rm and add", h.again}, {3, "take", h.take}, {3, "submit", h.submit}, {5, "run --id", h.ask}, {4, "kill", h.kill},
 	}
 	sum := 0

@@ -38,6 +38,7 @@ type tick struct {
 	due   time.Time
 	until time.Time // no runner may start it later
 	out   time.Time // when it was withdrawn; zero: it was not
+	by    string    // what it was withdrawn by
 }
 
 // unaccounted is what became of a tick if nothing says it.
@@ -52,11 +53,10 @@ func (b *books) judge() {
 		for _, j := range b.lives[name] {
 			for _, t := range b.due(j) {
 				fate := b.fate(t)
-				if kind, _, _ := strings.Cut(fate, ":"); fate != unaccounted {
-					fates[name][kind]++
+				fates[name][fate]++
+				if fate != unaccounted {
 					continue
 				}
-				fates[name][unaccounted]++
 				if wrong++; wrong <= 5 {
 					b.Errorf("%s, due at %s, is a tick unaccounted for:\n%s", t.RunID, t.due.UTC().Format(clockTime), b.story(t))
 				}
@@ -137,7 +137,10 @@ func (b *books) bounds(t *tick) {
 		switch {
 		case i < t.first:
 		case i > t.first && v.holds(t.RunID) != "":
-			t.out = v.from
+			t.out, t.by = v.from, "an edit"
+			if v.Paused {
+				t.by = "a pause"
+			}
 		case i == t.first || !v.from.After(t.until):
 			t.until = later(t.until, t.due.Add(v.Lateness()))
 		}
@@ -146,11 +149,11 @@ func (b *books) bounds(t *tick) {
 		}
 	}
 	if t.out.IsZero() {
-		t.out = t.life.to
+		t.out, t.by = t.life.to, "a removal"
 	}
 	for _, p := range b.pauses {
 		if p.during(t.due, sooner(cmp.Or(t.out, t.until), t.until.Add(skew))) {
-			t.out = later(p.from, t.due)
+			t.out, t.by = later(p.from, t.due), "a pause of all"
 			break
 		}
 	}
@@ -193,10 +196,8 @@ func (b *books) fate(t *tick) string {
 	switch {
 	case t.ever(func(v *version) bool { return v.Overlaps() == cron.Forbid }) && b.rivalled(t):
 		return "skipped"
-	case !t.out.IsZero() && !t.out.After(t.until) && !b.able(t, t.due, t.out, well):
-		return "withdrawn"
-	case !t.out.IsZero() && all && !b.able(t, t.due, t.out, well):
-		return "withdrawn"
+	case !t.out.IsZero() && (all || !t.out.After(t.until)) && !b.able(t, t.due, t.out, well):
+		return "withdrawn by " + t.by
 	case b.nobody(t, end):
 		return "unplaced"
 	case short && b.said("missed", t, !all):

@@ -26,17 +26,27 @@ func (b *books) takeJob(l line) {
 	if v.place, err = cron.ParsePlacement(v.On); err != nil {
 		b.Fatalf("%v: %v", l, err)
 	}
-	if v.Splay > 0 {
-		v.splay = time.Duration(schedule.Hash(v.Name) % uint64(v.Splay))
-	}
+	v.splay = splayOf(v.Job)
 	if old == nil {
 		old = &life{span: v.span, name: l.Name, runs: map[string]*account{}}
 		b.job[l.Name] = old
 		b.lives[l.Name] = append(b.lives[l.Name], old)
 	} else {
-		old.versions[len(old.versions)-1].to = l.at
+		before := old.now()
+		before.to = l.at
+		if !v.From().Equal(before.From()) && v.Moves() == before.Moves() && !before.Paused {
+			b.wrong("a job has its ticks until they are moved", "%v", l)
+		}
 	}
 	old.versions = append(old.versions, v)
+}
+
+// splayOf is by how much each tick of the job is delayed.
+func splayOf(j *cron.Job) time.Duration {
+	if j.Splay <= 0 {
+		return 0
+	}
+	return time.Duration(schedule.Hash(j.Name) % uint64(j.Splay))
 }
 
 func (j *life) close(l line) {
