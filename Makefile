@@ -86,7 +86,7 @@ bench: ## measure conch beside etcdctl, flock and a bare client: a table, five m
 	CONCH_ETCD=$$etcd $(GO) run -tags grpcnotrace ./proof/bench \
 		--bin .cache/bench --etcdctl "$${etcd%/*}/etcdctl-$${etcd##*/etcd-}" $(ARGS)
 
-ticks: ## strike cron's runners and their etcd with faults; count ticks; FOR=90s
+ticks: ## strike cron's runners and their etcd with faults, edit and pause jobs; account for ticks; FOR=90s
 	@CONCH_ETCD=$$(dev/find-etcd) && export CONCH_ETCD && set -x && \
 	$(TEST) -timeout 0 ./pkg/runner -run TestFaults -v -faults-for $(FOR) $(ARGS)
 

@@ -1,18 +1,16 @@
 package runner
 
 import (
+	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"conch/pkg/cron"
 	"conch/pkg/etcdtest"
 )
 
@@ -21,32 +19,21 @@ var (
 	faultsSeed = flag.Uint64("faults-seed", 0, "of TestFaults; 0: the time")
 )
 
-// The jobs of TestFaults. Those that must not overlap hold a lock of the
-// kernel's while they run: it is free when all of their processes are dead.
-var faultJobs = []cron.Job{
-	{Name: "every", Schedule: "@every 1s", Overlap: cron.Allow, Script: note},
-	{Name: "seconds", Schedule: "* * * * * *", Overlap: cron.Allow, Script: note},
-	{Name: "slow", Schedule: "@every 2s", Script: note + alone("lock", "3")},
-	{Name: "retried", Schedule: "@every 3s", Script: note + alone("lock2", "1"), Retry: &cron.Retry{N: 3, Backoff: cron.Duration(time.Second)}},
-}
-
-// alone is a script that sleeps under a lock, and writes down that it was taken.
-func alone(lock, seconds string) string {
-	return `flock -n -E 99 "$WORLD/` + lock + `" sleep ` + seconds + `; s=$?; [ $s != 99 ] || echo "$CONCH_RUN" >>"$WORLD/overlaps"; exit $s`
-}
-
 // cluster is three runners, each on a road of its own to each of three members.
 type cluster struct {
 	*world
 	members []*etcdtest.Server
 	roads   [][]*etcdtest.Proxy // of each runner
 	runners []*process
+	all     []*process // those that were killed, too
 	strikes []strike
+	seed    uint64
 	rand    *rand.Rand
 }
 
 // strike is when a fault lasted, and whom it struck; "": etcd, and so everybody.
 type strike struct {
+	name     string
 	host     string
 	from, to time.Time
 }
@@ -66,7 +53,7 @@ func newCluster(t *testing.T) *cluster {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-faults-seed %d", seed)
-	c := &cluster{world: worldOn(t, members[0], endpoints...), members: members, rand: rand.New(rand.NewPCG(seed, 0))}
+	c := &cluster{world: worldOn(t, members[0], endpoints...), members: members, seed: seed, rand: rand.New(rand.NewPCG(seed, 0))}
 	for i := range 3 {
 		var roads []*etcdtest.Proxy
 		for _, m := range members {
@@ -89,6 +76,7 @@ func (c *cluster) run(i int) {
 		s.Host, s.Slots = host(i), 64
 		s.Spool, s.Clock, s.CheckDate = c.path("spool"+strconv.Itoa(i)), c.path(clockOf(i)), true
 	})
+	c.all = append(c.all, c.runners[i])
 }
 
 func host(i int) string { return "runner" + strconv.Itoa(i) }
@@ -101,7 +89,7 @@ func clockOf(i int) string { return "clock" + strconv.Itoa(i) }
 // strike strikes with a fault that is called so, and returns healed.
 func (c *cluster) strike(name string) {
 	i := c.rand.IntN(3)
-	s := strike{host: host(i), from: time.Now()}
+	s := strike{name: name, host: host(i), from: time.Now()}
 	if strings.HasPrefix(name, "leader") {
 		s.host = ""
 	}
@@ -147,6 +135,19 @@ func (c *cluster) faults(i int) map[string]func() {
 			wait(time.Second, 3*time.Second)
 			if err := m.Restart(); err != nil {
 				c.Error(err)
+			}
+		},
+		"leader killed, and another": func() { // nobody can write anything meanwhile
+			n := c.leaderIndex()
+			two := []*etcdtest.Server{c.members[n], c.members[(n+1)%len(c.members)]}
+			for _, m := range two {
+				m.Kill()
+			}
+			wait(2*time.Second, 4*time.Second)
+			for _, m := range two {
+				if err := m.Restart(); err != nil {
+					c.Error(err)
+				}
 			}
 		},
 		"leader stopped": func() {
@@ -198,121 +199,101 @@ func (c *cluster) leaderIndex() int {
 
 func (c *cluster) leader() *etcdtest.Server { return c.members[c.leaderIndex()] }
 
-// TestFaults: whatever is struck, each tick is claimed once and started at most
-// once, and none is skipped, for there is always a runner that is well, or soon
-// is. What must not overlap does not.
+// TestFaults: whatever is struck, and whatever a hand does to the jobs meanwhile, each
+// tick is accounted for: etcd's own history says what became of it. See books.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
+	heard := c.record()
 	for _, p := range c.runners {
 		p.ready()
 	}
-	for _, j := range faultJobs {
-		j.Keep = cron.MaxKeep
-		c.add(j)
-	}
-	from := time.Now().Add(2 * time.Second)
-	struck := map[string]int{}
-	for end := from.Add(*faultsFor); time.Now().Before(end); {
+	h := newHand(c, c.seed)
+	h.begin()
+	ctx, stop := context.WithCancel(t.Context())
+	worked := make(chan struct{})
+	go func() { h.work(ctx); close(worked) }()
+	end := time.Now().Add(2*time.Second + *faultsFor)
+	for time.Now().Before(end) {
 		all := sortedKeys(c.faults(0))
 		for _, i := range c.rand.Perm(len(all)) {
-			name := all[i]
-			if strings.HasPrefix(name, "leader stopped") && !verifies(t, c.members[0]) {
+			if all[i] == "leader stopped" && !verifies(t, c.members[0]) {
 				continue // an etcd whose reads do not verify is not to be paused
 			}
-			c.strike(name)
-			struck[name]++
+			c.strike(all[i])
 			time.Sleep(time.Second)
 			if time.Now().After(end) {
 				break
 			}
 		}
 	}
-	to := time.Now()
-	t.Logf("struck: %v", struck)
-	c.judgeTicks("every", from, to)
-	c.judgeTicks("seconds", from, to)
-	c.judgeStarts()
+	stop()
+	<-worked
+	h.end()
+	c.settled()
+	struck, done := map[string]int{}, map[string]int{}
+	for _, s := range c.strikes {
+		struck[s.name]++
+	}
+	for _, d := range h.deeds {
+		done[d.what]++
+	}
+	t.Logf("struck: %d, %v", len(c.strikes), struck)
+	t.Logf("by hand: %d, %v", len(h.deeds), done)
+	b := read(c, c.history(heard))
+	b.deeds, b.events = h.deeds, c.events()
+	b.judge()
 	if b, err := os.ReadFile(c.path("overlaps")); err == nil {
 		t.Errorf("these ran beside another: %s", b)
 	}
 }
 
-// judgeTicks waits until every tick between the two instants has a record that is
-// final, and says which has none, and which has one that no fault explains.
-func (c *cluster) judgeTicks(job string, from, to time.Time) {
+// settled waits until nothing is in progress, asked for or about to be removed.
+func (c *cluster) settled() {
 	c.Helper()
-	states := map[cron.State]int{}
-	var missing []string
-	have := map[int64]*cron.Run{}
-	c.wait("every tick of "+job, func() bool {
-		for _, r := range c.runs(job) {
-			have[r.Tick.Unix()] = r
-		}
-		clear(states)
-		missing = nil
-		for t := max(from.Unix(), to.Unix()-cron.MaxKeep+50); t < to.Unix(); t++ {
-			s := cron.State("missing")
-			if r := have[t]; r != nil {
-				s = r.State
-			}
-			if s == "missing" || !s.Final() {
-				missing = append(missing, time.Unix(t, 0).UTC().Format("15:04:05 ")+string(s))
-			}
-			states[s]++
-		}
-		return len(missing) == 0 || time.Since(to) > 30*time.Second
-	})
-	c.Logf("%s: %v", job, states)
-	if len(missing) > 0 {
-		c.Errorf("%s: ticks without a run that is over: %v", job, missing)
+	t, err := c.store.Table(c.Context())
+	if err != nil {
+		c.Fatal(err)
 	}
-	for _, r := range have {
-		if !r.State.Well() && !c.explained(r) {
-			c.Errorf("%s on %s is %s, without a fault there: %s", r.RunID, r.Host, r.State, r.Cause)
-		}
+	last := time.Duration(0)
+	for _, j := range t.Jobs {
+		last = max(last, splayOf(&j.Job))
 	}
-	// Of what takes milliseconds one strike can hardly catch two.
-	if n := states[cron.Lost] + states[cron.Unknown]; n > len(c.strikes) {
-		c.Errorf("%s: %d runs came to nothing in %d strikes", job, n, len(c.strikes))
+	time.Sleep(last + well) // what is due, or in its splay, is claimed
+	left := func() (all []string) {
+		for _, a := range t.Acts {
+			all = append(all, a.RunID.String())
+		}
+		for _, r := range t.Requests {
+			all = append(all, r.Job+" "+r.Action+" "+r.ID)
+		}
+		for _, j := range t.Jobs {
+			if j.KeepFor > 0 {
+				all = append(all, j.Name)
+			}
+		}
+		return all
+	}
+	for end := time.Now().Add(2 * patience); ; time.Sleep(100 * time.Millisecond) {
+		if t, err = c.store.Table(c.Context()); err != nil {
+			c.Fatal(err)
+		}
+		if len(left()) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			c.Errorf("these do not come to an end: %v", left())
+			return
+		}
 	}
 }
 
-// explained reports whether a fault can have ended a run in that way: it struck
-// the run's runner, or etcd, not long before the tick or just after it.
-func (c *cluster) explained(r *cron.Run) bool {
-	if r.State != cron.Lost && r.State != cron.Unknown {
-		return !r.State.Final() // which is said elsewhere
-	}
-	return slices.ContainsFunc(c.strikes, func(s strike) bool {
-		return (s.host == "" || s.host == r.Host) && s.from.Before(r.Tick.Add(5*time.Second)) && s.to.After(r.Tick.Add(-10*time.Second))
-	})
-}
-
-// judgeStarts: no attempt of any run was started twice, and a later attempt has
-// a greater token. A run that ended well was started, in its last attempt.
-func (c *cluster) judgeStarts() {
-	var ok []*cron.Run // first: what has ended has noted its start
-	for _, j := range faultJobs {
-		ok = append(ok, slices.DeleteFunc(c.runs(j.Name), func(r *cron.Run) bool { return r.State != cron.OK })...)
-	}
-	seen := map[string]bool{}
-	tokens := map[string]int64{}
-	for _, n := range c.starts() {
-		attempt := fmt.Sprintf("%s attempt %d", n.run, n.attempt)
-		if seen[attempt] {
-			c.Errorf("%s was started twice", attempt)
-		}
-		seen[attempt] = true
-		if n.rev <= tokens[n.run] {
-			c.Errorf("%s has token %d, after %d", attempt, n.rev, tokens[n.run])
-		}
-		tokens[n.run] = n.rev
-	}
-	for _, r := range ok {
-		if attempt := fmt.Sprintf("%s attempt %d", r.RunID, r.Attempt); !seen[attempt] {
-			c.Errorf("%s is recorded as ok, and was not started", attempt)
+// events are all that the runners have said.
+func (c *cluster) events() (all []said) {
+	for _, p := range c.all {
+		for _, e := range p.events("") {
+			all = append(all, said{e, p.set.Host})
 		}
 	}
-	c.Logf("%d starts, %d runs that ended well", len(seen), len(ok))
+	return all
 }
