@@ -19,6 +19,11 @@ type looking struct {
 	read bool // spec has been called
 	is   *cron.Job
 	on   cron.Placement
+
+	turnIs time.Duration // what turn returns, if known
+	known  bool
+	nodes  []*cron.Node // those that the job may run on, if they are known
+	sorted bool
 }
 
 // look looks at a job.
@@ -37,6 +42,32 @@ func (p *Planner) look(j *job) {
 	}
 	p.agenda.set(j, l.wake)
 	p.tidy(j)
+}
+
+// turn is how long after the others this runner does what any of them may do for the
+// job.
+func (l *looking) turn() time.Duration {
+	if !l.known {
+		l.turnIs, l.known = l.p.turn(l.j.name), true
+	}
+	return l.turnIs
+}
+
+// who returns the runners that may make the next attempt of a run, in their order.
+func (l *looking) who(a *act, place cron.Placement) []*cron.Node {
+	if !l.sorted {
+		l.nodes, l.sorted = order(l.p.eligible(place), l.p.load, l.j.name, l.p.cfg.Placement), true
+	}
+	if !place.All {
+		return l.nodes
+	}
+	var here []*cron.Node // on the same host
+	for _, n := range l.nodes {
+		if "@"+n.Host == a.Place {
+			here = append(here, n)
+		}
+	}
+	return here
 }
 
 // at has the job looked at again at an instant of the wall clock, in nanoseconds of UTC.
@@ -147,7 +178,7 @@ func (l *looking) orphan(a *act) {
 
 // lost ends a run whose runner is gone.
 func (l *looking) lost(a *act) {
-	if !l.after(l.sinceAlone(a).Add(lostAfter+l.p.turn(l.j.name))) || !l.sends(&a.sent) {
+	if !l.after(l.sinceAlone(a).Add(lostAfter+l.turn())) || !l.sends(&a.sent) {
 		return
 	}
 	if a.Node == "" { // its sentinel has said what there is to say
@@ -160,7 +191,7 @@ func (l *looking) lost(a *act) {
 // waits looks at a run that waits for its next attempt.
 func (l *looking) waits(a *act) {
 	spec, place := l.specOf(a)
-	turn := l.p.turn(l.j.name)
+	turn := l.turn()
 	if kills := l.kills(a.RunID); len(kills) > 0 {
 		if l.after(kills[0].seen.Add(turn)) && l.sends(&a.sent) {
 			l.giveUp(a, cron.Killed, "")
@@ -179,24 +210,27 @@ func (l *looking) waits(a *act) {
 		}
 		return
 	case l.p.paused || l.j.paused:
+		a.free = 0
 		return
+	}
+	if a.free == 0 {
+		a.free = l.p.now.Up
 	}
 	// A clock that was ahead may have said when.
 	due := min(nanos(a.RetryAt), l.p.atUp(a.seen.Add(spec.Backoff(a.Attempt))))
-	nodes := l.p.eligible(place)
-	if place.All { // on the same host
-		nodes = slices.DeleteFunc(nodes, func(n *cron.Node) bool { return "@"+n.Host != a.Place })
-	}
-	if len(nodes) == 0 { // nobody can
-		if at := max(due, l.p.atUp(l.sinceAlone(a))) + int64(spec.Lateness()+turn); at > l.p.wall() {
-			l.at(at)
-		} else if l.sends(&a.sent) {
-			l.giveUp(a, cron.Failed, "; no runner could make the next attempt")
+	nodes := l.who(a, place)
+	if end := max(due, l.p.atUp(a.free)) + int64(spec.Lateness()+turn); end > l.p.wall() {
+		l.at(end)
+	} else {
+		if why := "; its next attempt could not be started within the job's deadline"; l.sends(&a.sent) {
+			if len(nodes) == 0 {
+				why = "; no runner could make the next attempt"
+			}
+			l.giveUp(a, cron.Failed, why)
 		}
 		return
 	}
-	a.alone = 0
-	rank := l.p.rank(nodes, l.j.name, 0)
+	rank := slices.IndexFunc(nodes, func(n *cron.Node) bool { return n.ID == l.p.cfg.Node.ID })
 	if rank < 0 {
 		return
 	}
@@ -324,7 +358,7 @@ func (l *looking) retire() {
 	if j.rev == 0 || j.keepFor <= 0 || j.live != nil && len(j.live.acts)+len(j.live.reqs) > 0 {
 		return
 	}
-	if at := j.over + j.keepFor + int64(p.turn(j.name)); at > p.wall() {
+	if at := j.over + j.keepFor + int64(l.turn()); at > p.wall() {
 		l.at(at)
 		return
 	}

@@ -48,6 +48,7 @@ type act struct {
 	name  string
 	seen  clock.Instant // when it was told of
 	alone clock.Instant // since when nobody is at work for it; 0: somebody is
+	free  clock.Instant // since when its next attempt may be made, as far as no job is paused; 0: it may not
 	sent  clock.Instant // when something was last sent about it; 0: nothing
 }
 
@@ -244,7 +245,7 @@ func (p *Planner) putAct(a *cron.Act) {
 		p.unload(is.Act)
 	}
 	if is.Act == nil || is.Rev != a.Rev {
-		is.seen, is.alone, is.sent = p.now.Up, 0, 0
+		is.seen, is.alone, is.free, is.sent = p.now.Up, 0, 0, 0
 	}
 	is.Act = a
 	if !a.Waits {
