@@ -26,10 +26,11 @@ type books struct {
 	host map[*host]*hostBook
 
 	active  map[*execution]bool
-	pauses_ []span // of all jobs
-	word_   bool   // an operator has said that a restored etcd may be gone on with
-	lostRev int64  // of the last restore, the revision that was gone back to
-	era     int    // counts restores
+	pauses_ []span          // of all jobs
+	changes []time.Duration // when sessions have begun or ended
+	word_   bool            // an operator has said that a restored etcd may be gone on with
+	lostRev int64           // of the last restore, the revision that was gone back to
+	era     int             // counts restores
 }
 
 // maxWanted is how often a run may be tried to be claimed by all runners: each second for

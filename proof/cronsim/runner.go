@@ -201,6 +201,7 @@ func (s *session) after(d time.Duration, f func()) {
 
 // end ends the session: nothing it has asked for is waited for.
 func (s *session) end() {
+	s.w.books.changes = append(s.w.books.changes, s.w.now)
 	s.over = true
 	s.planner = nil
 }
@@ -556,6 +557,7 @@ func (s *session) read() {
 		s.rev, s.cluster = t.rev, t.cluster
 		s.restand(false)
 		if !s.ready {
+			s.w.books.changes = append(s.w.books.changes, s.w.now)
 			s.ready = true
 			if s.trust.Why() == "" {
 				s.offer(0)
