@@ -211,6 +211,10 @@ func (b *books) commit(changes []event) {
 			b.putRequest(e, c)
 		case "paused":
 			b.putPaused(c)
+		case "node":
+			if c.deleted {
+				b.changes = append(b.changes, b.w.now)
+			}
 		}
 	}
 	for name := range touched {
