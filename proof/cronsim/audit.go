@@ -107,7 +107,7 @@ func (b *books) balanceTick(j *jobBook, e era, t time.Time, due, end time.Durati
 		b.w.fail("vanished", "%s, due at %s, was not run: %s;%s", r.id, spell(due), why, r)
 	}
 	b.truthful(j, e, r, due, end)
-	if len(r.accounts) == 0 && b.wellThrough(due-slack, end+30*time.Second) {
+	if told := end + 30*time.Second; len(r.accounts) == 0 && b.wellThrough(due-slack, told) && !b.changed(due-slack, told) {
 		b.w.fail("unaccounted", "%s, due at %s: nobody has said what became of it", r.id, spell(due))
 	}
 	if len(r.accounts) == 0 {
@@ -154,7 +154,7 @@ func (b *books) couldRun(j *jobBook, v *version, id keys.RunID, from, to time.Du
 // couldRunOn is couldRun for one host. It must have been able to for long enough in one
 // go, with nothing in progress that stood in the way.
 func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from, to time.Duration) string {
-	skipped := b.saidSkipped(id)
+	skipped := b.maySkip(id)
 	for _, o := range j.versions { // an edit meanwhile may have put it off
 		if o.from > from && o.from < to && !v.sameTicks(o) {
 			return ""
@@ -187,9 +187,11 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 	return ""
 }
 
-func (b *books) saidSkipped(id keys.RunID) bool {
+// maySkip reports whether nobody says that a tick came to something else than to be
+// skipped.
+func (b *books) maySkip(id keys.RunID) bool {
 	r := b.run[id.String()]
-	return r != nil && slices.ContainsFunc(r.accounts, func(a account) bool { return a.what == plan.Skipped })
+	return r == nil || !slices.ContainsFunc(r.accounts, func(a account) bool { return a.what != plan.Skipped })
 }
 
 // spans are times that do not overlap, in order.
@@ -232,6 +234,12 @@ func (b *books) wellThrough(from, to time.Duration) bool {
 		}
 	}
 	return false
+}
+
+// changed reports whether a session has begun or ended in a time: who was to tell of a
+// tick may have gone.
+func (b *books) changed(from, to time.Duration) bool {
+	return slices.ContainsFunc(b.changes, func(at time.Duration) bool { return at >= from && at <= to })
 }
 
 // contradicted asks whether somebody has said of a tick that was run that it was not.
@@ -403,10 +411,20 @@ func (b *books) leftovers(names []string) {
 			b.w.fail("history grows", "%s has %d runs, and is to keep %d", name, runs[name], v.spec.Keeps())
 		}
 		b.latest(b.job[name])
-		if v.spec.KeepFor > 0 && b.w.now > v.from+3*time.Duration(v.spec.KeepFor)+time.Hour && len(b.job[name].live) == 0 && v.spec.Deadline > 0 && v.spec.Lateness() < time.Hour {
+		if v.spec.KeepFor > 0 && b.w.now > v.from+3*time.Duration(v.spec.KeepFor)+time.Hour && len(b.job[name].live) == 0 && !b.job[name].waited() {
 			b.w.fail("left over", "%s, which is of one run, and was to be removed %v after that", name, v.spec.KeepFor)
 		}
 	}
+}
+
+// waited reports whether a run that was asked for is waited for.
+func (j *jobBook) waited() bool {
+	for _, q := range j.requests {
+		if q.to == forever && q.Action == cron.RunNow {
+			return true
+		}
+	}
+	return false
 }
 
 // latest asks whether a job is remembered by the run that has ended last.

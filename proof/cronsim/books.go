@@ -26,11 +26,16 @@ type books struct {
 	host map[*host]*hostBook
 
 	active  map[*execution]bool
-	pauses_ []span // of all jobs
-	word_   bool   // an operator has said that a restored etcd may be gone on with
-	lostRev int64  // of the last restore, the revision that was gone back to
-	era     int    // counts restores
+	pauses_ []span          // of all jobs
+	changes []time.Duration // when sessions have begun or ended
+	word_   bool            // an operator has said that a restored etcd may be gone on with
+	lostRev int64           // of the last restore, the revision that was gone back to
+	era     int             // counts restores
 }
+
+// maxWanted is how often a run may be tried to be claimed by all runners: each second for
+// some minutes while etcd has no space, and each time when something was in the way.
+const maxWanted = 2000
 
 // span is from one time up to another; forever: it lasts.
 type span struct{ from, to time.Duration }
@@ -96,6 +101,7 @@ type runBook struct {
 	lacked   map[string]bool          // claims of which nothing could be started, for what the host lacks
 	unbegun  map[string]bool          // claims of which nothing could be started
 	accounts []account
+	wanted   int  // how often a runner has tried to claim it
 	killed   bool // somebody has asked for its end
 }
 
@@ -205,6 +211,10 @@ func (b *books) commit(changes []event) {
 			b.putRequest(e, c)
 		case "paused":
 			b.putPaused(c)
+		case "node":
+			if c.deleted {
+				b.changes = append(b.changes, b.w.now)
+			}
 		}
 	}
 	for name := range touched {
@@ -423,7 +433,7 @@ func (b *books) claimed(r *runBook, is, was *cron.Run) {
 			b.w.fail("another's command", "%s, attempt %d, is of the job of revision %d, and attempt %d was of that of %d", r.id, is.Attempt, is.JobRev, c.attempt, c.jobRev)
 		}
 	}
-	if is.Attempt > 1 {
+	if is.Attempt > 1 || was != nil && was.State == cron.Retrying {
 		if is.Attempt > v.spec.Retries()+1 && !r.givenBack() {
 			b.w.fail("retried too often", "%s, attempt %d, and the job has %d retries", r.id, is.Attempt, v.spec.Retries())
 		}
@@ -524,10 +534,14 @@ func (b *books) promised(id keys.RunID) {
 // claims is told of a claim that a planner wants.
 func (b *books) claims(s *session, v plan.Claim) {
 	run := v.Claim.Run
+	r := b.runOf(run.RunID)
+	if r.wanted++; r.wanted > maxWanted {
+		b.w.fail("storm", "%s was to be claimed %d times, now by %s", run.RunID, r.wanted, s.node.ID)
+	}
 	if v.Spec == nil {
 		b.w.fail("verb", "%s claims %s without a job", s.node.ID, run.RunID)
 	}
-	if s.standby != "" && !strings.Contains(s.standby, "compared") {
+	if s.standby != "" && !strings.Contains(s.standby, "compared") && !strings.Contains(s.standby, "too little") {
 		b.w.fail("claims while standing by", "%s: %s", s.node.ID, run.RunID)
 	}
 	if s.drained {

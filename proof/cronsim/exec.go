@@ -288,7 +288,7 @@ func (s *session) offer(age time.Duration) {
 			continue
 		}
 		run := *k.run
-		s.tell(plan.Ended{Run: &run, Kept: true})
+		s.tell(plan.Ended{Run: &run, Kept: true, Unstarted: k.unstarted})
 	}
 }
 
@@ -404,6 +404,7 @@ func (x *execution) begin() {
 		return
 	}
 	x.began = max(x.w.now, 1)
+	x.lackWait = 0
 	x.run.Began = x.host.wall().UTC()
 	x.w.books.began(x)
 	x.behaves = behaviourOf(x.spec)
@@ -524,11 +525,12 @@ func (x *execution) finish(state cron.State, exit *int, cause string, unstarted 
 			run.Trace = cause // which is not cut
 		}
 		delete(x.running, x.name)
+		kept := *run
+		x.host.spool(&kept).unstarted = unstarted
 		if unstarted {
 			x.w.books.unbegun(x)
+			x.lacks()
 		} else {
-			kept := *run
-			x.host.spool(&kept)
 			x.w.books.result(x, &kept)
 		}
 		told := *run

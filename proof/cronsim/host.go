@@ -59,11 +59,12 @@ type disk struct {
 
 // kept is a result that etcd does not have, or not yet.
 type kept struct {
-	run     *cron.Run
-	at      time.Time // on the host's wall clock
-	cluster uint64
-	flying  bool // it is on its way
-	memory  bool // it is in memory alone
+	run       *cron.Run
+	at        time.Time // on the host's wall clock
+	cluster   uint64
+	flying    bool // it is on its way
+	memory    bool // it is in memory alone
+	unstarted bool // nothing could be started
 }
 
 // faultUntil is up to when a fault lasts.

@@ -31,6 +31,8 @@ type runner struct {
 	stepWall time.Time // where its two clocks stood when they were last compared
 	stepUp   clock.Instant
 	skew     string // why the clock is not to be trusted
+
+	lackUntil, lackWait time.Duration // nothing is taken on until then for what the host lacks, and how long that was
 }
 
 // notChecked is why nothing is taken on until the clock was compared.
@@ -199,6 +201,7 @@ func (s *session) after(d time.Duration, f func()) {
 
 // end ends the session: nothing it has asked for is waited for.
 func (s *session) end() {
+	s.w.books.changes = append(s.w.books.changes, s.w.now)
 	s.over = true
 	s.planner = nil
 }
@@ -208,11 +211,28 @@ func (s *session) why() string {
 	if why := s.trust.Why(); why != "" {
 		return why
 	}
+	if s.skew == "" && s.w.now < s.lackUntil {
+		return "this host has too little of something to start a command"
+	}
 	return s.skew
+}
+
+// lacks begins a standby because a command could not be started, longer each time.
+func (s *session) lacks() {
+	if s.w.now < s.lackUntil {
+		return
+	}
+	s.lackWait = min(max(2*s.lackWait, time.Second), time.Minute)
+	s.lackUntil = s.w.now + s.lackWait
+	s.restand(false)
+	s.runner.after(s.lackWait, func() { s.session.restand(false) })
 }
 
 // restand acts on a standby that has begun, or is over.
 func (s *session) restand(tell bool) {
+	if s.over || s.node.Rev == 0 {
+		return
+	}
 	why := s.why()
 	if why == s.standby && !tell {
 		return
@@ -537,6 +557,7 @@ func (s *session) read() {
 		s.rev, s.cluster = t.rev, t.cluster
 		s.restand(false)
 		if !s.ready {
+			s.w.books.changes = append(s.w.books.changes, s.w.now)
 			s.ready = true
 			if s.trust.Why() == "" {
 				s.offer(0)

@@ -11,6 +11,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
+// seeable is by how many revisions etcd has to go back for each runner to see it: while
+// they stand by nearly nothing is written, but for what people do.
+const seeable = 300
+
 // forever has not come yet.
 const forever = time.Duration(math.MaxInt64)
 
@@ -77,7 +81,10 @@ func (w *world) etcd(verb, args string) {
 		if len(w.back) == 0 {
 			return
 		}
-		w.restore(w.back[len(w.back)-1], slices.Contains(word, "other"))
+		back := w.back[len(w.back)-1]
+		// One that others soon write past cannot be seen.
+		hidden := w.db.rev-back.(*etcdModel).rev < seeable && !slices.Contains(word, "hidden")
+		w.restore(back, hidden || slices.Contains(word, "other"))
 	case "evict": // an operator deletes a runner's key
 		for _, h := range w.hosts {
 			if h.spec.name == args && h.runner != nil {
