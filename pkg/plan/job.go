@@ -95,7 +95,6 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
 	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires(), spec.Overlaps()))
 	j.keepFor = int64(spec.KeepFor)
-	j.over = min(max(j.ended, j.from), p.wall())
 	place, err := cron.ParsePlacement(spec.On)
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: j.name, Reason: err.Error()})
@@ -118,12 +117,14 @@ func splay(name string, d time.Duration) int64 {
 // cron.Store and the runner hold theirs against etcd's.
 const maxAhead = 10 * time.Second
 
-// setSince finds out up to when ticks are not the job's.
+// setSince finds out up to when ticks are not the job's, and from when on its removal
+// is counted.
 func (p *Planner) setSince(j *job) {
 	j.since = p.now.Wall.Unix() // if who wrote it had a clock that was wrong
 	if j.from < p.wall()+int64(maxAhead) {
 		j.since = j.from / int64(time.Second)
 	}
+	j.over = min(max(j.ended, j.from), p.wall())
 }
 
 // keep keeps what is needed to claim and run the job: not what is for people, nor what

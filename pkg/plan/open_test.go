@@ -212,7 +212,12 @@ func TestRestartAgrees(t *testing.T) {
 func TestReplacedBeforeItRuns(t *testing.T) {
 	a := newAlone(t, noon.Add(10*time.Minute+time.Second), many)
 	a.job(`{"name":"j","schedule":"* * * * *","overlap":"replace","deadline":"5m","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
-	if w := ticksOf(a.wanted()); len(w) != 1 || w[0] != noon.Add(10*time.Minute).Unix() || a.saidOf(Skipped) != 4 {
+	if w := ticksOf(a.wanted()); len(w) != 1 || w[0] != noon.Add(10*time.Minute).Unix() || a.saidOf(Skipped) != 0 {
 		t.Errorf("%v are claimed, %d skipped", w, a.saidOf(Skipped))
+	}
+	a.end(a.answer(true, nil), cron.OK)
+	a.pass(time.Second)
+	if len(a.claims) != 0 || a.saidOf(Skipped) != 4 {
+		t.Errorf("%v are claimed, %d skipped", a.wanted(), a.saidOf(Skipped))
 	}
 }

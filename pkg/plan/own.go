@@ -94,6 +94,12 @@ func (p *Planner) answered(f Answer) {
 			p.passed(m.id, f.Run.Host)
 		}
 		p.closed(j, m)
+		if m.tick == nil { // the table is behind; it does not tell for how long
+			p.claimAgain(j, m, failedAgain)
+		}
+		return
+	case errors.Is(f.Err, cron.ErrPruned) && j.many: // perhaps it has been run, and forgotten
+		p.closed(j, m)
 		return
 	case errors.Is(f.Err, cron.ErrPruned):
 		p.closed(j, m)
@@ -284,9 +290,9 @@ func (p *Planner) finish(j *job, s *Settle, spec *cron.Job, skipTo int64) {
 	newest := j.last - 1
 	if !isManual(run.RunID) {
 		newest = max(newest, run.Tick.Unix()-1)
-		if run.Place != "" || j.many { // nor does one host's push out what another may still start
-			newest = min(newest, j.oldest(p.wall())-2)
-		}
+	}
+	if run.Place != "" && !isManual(run.RunID) || j.many { // nor does one host's push out what another may still start
+		newest = min(newest, j.oldest(p.wall())-2)
 	}
 	s.Prune, s.Newest = true, time.Unix(max(newest, 0), 0).UTC()
 }

@@ -407,7 +407,7 @@ func (p *Planner) remember(j *job, m cron.Memory) {
 	if j.live != nil {
 		for i, f := range j.live.freed {
 			if f.ID() == m.ID {
-				j.live.freed[i].at = min(f.at, j.ended)
+				j.live.freed[i].at = min(f.at, j.ended) // not later: that clock may be ahead
 			}
 		}
 		for _, a := range j.live.acts {

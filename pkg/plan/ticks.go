@@ -38,10 +38,10 @@ func (p *Planner) reopen(j *job) {
 		j.live.was, j.live.open = j.live.open, nil
 	}
 	j.next = 0
+	p.setSince(j)
 	if j.sched == nil {
 		return
 	}
-	p.setSince(j)
 	after, now := j.last, p.now.Wall.Unix()
 	// Of what nobody remembers, and of a clock that has been ahead, some may have been run,
 	// and others not: a claim tells.
@@ -340,7 +340,7 @@ func (l *looking) ticks() {
 	j.live.open = nil
 	var stay []*tick
 	for i, t := range all {
-		if !l.replaced(t, all[i+1:], spec, place) && l.tick(t, spec, place, waits) {
+		if l.tick(t, spec, place, waits, l.replaced(t, all[i+1:], spec)) {
 			stay = append(stay, t)
 		}
 	}
@@ -369,31 +369,37 @@ func (l *looking) capMissed() {
 	}
 	l.j.live.open = slices.DeleteFunc(l.j.live.open, func(t *tick) bool {
 		count(t, -1)
-		if !t.missed() || l.p.mine[t.name] != nil {
+		if !t.missed() || l.p.mine[t.name] != nil || (!t.forAll || forAll <= 0) && (t.forAll || n < cron.MisfireCap) {
 			return false
 		}
-		return t.forAll && forAll > 0 || !t.forAll && n >= cron.MisfireCap
+		l.sayMissed(t)
+		return !t.unsaid
 	})
 }
 
-// replaced reports whether a later tick that is open takes the place of t: the run of t
-// would be killed for that at once.
-func (l *looking) replaced(t *tick, later []*tick, spec *cron.Job, place cron.Placement) bool {
-	if spec.Overlaps() != cron.Replace || spec.Misfires() == cron.MisfireAll || t.missed() || t.turn < 0 || l.p.mine[t.name] != nil ||
-		!slices.ContainsFunc(later, func(o *tick) bool { return o.id.Place == t.id.Place && o.turn >= 0 }) {
-		return false
+// sayMissed says that a tick was missed that may be run all the same, if that is still
+// to be said, and known.
+func (l *looking) sayMissed(t *tick) {
+	if t.unsaid && !l.p.away() {
+		t.unsaid = false
+		spec, _ := l.spec()
+		l.p.say(Event{Event: Missed, Level: Warning, Job: l.j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: tooLate + "; misfire is " + string(spec.Misfires())})
 	}
-	if l.p.tells(l.j, place) {
-		l.p.say(Event{Event: Skipped, Level: Info, Job: l.j.name, Run: t.name, Tick: t.id.Tick, Reason: overtaken})
-	}
-	return true
+}
+
+// replaced reports whether a later tick that is open goes before t: the run of t would
+// be killed for that at once.
+func (l *looking) replaced(t *tick, later []*tick, spec *cron.Job) bool {
+	return spec.Overlaps() == cron.Replace && spec.Misfires() != cron.MisfireAll && !t.missed() && l.p.mine[t.name] == nil &&
+		slices.ContainsFunc(later, func(o *tick) bool { return o.id.Place == t.id.Place && o.turn >= 0 })
 }
 
 // overtaken is why a tick is not run, of those that are open together.
 const overtaken = "a later tick of the job has been run"
 
-// tick looks at one open tick, and reports whether it stays so.
-func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[string]bool) bool {
+// tick looks at one open tick, and reports whether it stays so. waits are the places
+// where an earlier one goes first; replaced says that a later one does.
+func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[string]bool, replaced bool) bool {
 	p, j := l.p, l.j
 	if p.mine[t.name] != nil { // its claim is under way
 		waits[t.id.Place] = true
@@ -413,10 +419,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	if t.missed() && spec.Overlaps() != cron.Allow {
 		waits[t.id.Place] = true
 	}
-	if t.unsaid && !p.away() {
-		t.unsaid = false
-		p.say(Event{Event: Missed, Level: Warning, Job: j.name, Run: t.name, Tick: t.id.Tick, Count: 1, Reason: tooLate + "; misfire is " + string(spec.Misfires())})
-	}
+	l.sayMissed(t)
 	rivals := j.inProgress(t.id)
 	if spec.Overlaps() == cron.Allow {
 		rivals = nil
@@ -434,7 +437,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	case t.turn < 0:
 		t.placed = t.placed || len(p.eligible(place)) > 0
 		return !t.placed || !place.All && place.N == 1
-	case p.paused, goesAfter: // until what is in the way goes
+	case p.paused, goesAfter, replaced: // until what is in the way goes
 	case t.from > p.wall():
 		l.at(t.from)
 	case len(rivals) > 0:
@@ -505,7 +508,7 @@ func (l *looking) freed() {
 			continue
 		}
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-			return p.mine[t.name] == nil && j.during(t, spec, a.Act, a.at)
+			return p.mine[t.name] == nil && j.during(t, spec, a.Act, min(a.at, p.wall()))
 		})
 	}
 	j.live.freed = nil
@@ -517,7 +520,10 @@ const tooLate = "it could not be started within the job's deadline: no slot was 
 // whether it stays open.
 func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	p, j := l.p, l.j
-	if t.blocked { // skipped: who has the run counts it
+	if t.blocked { // skipped: who has the run counts it, and says so, if somebody has it
+		if a := nobodys(j.inProgress(t.id)); a != nil && p.tells(j, place) {
+			p.skipped(t, a.name, a.Host)
+		}
 		return false
 	}
 	nodes := p.eligible(place)
@@ -550,6 +556,16 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 		p.say(e)
 	}
 	return false
+}
+
+// nobodys returns one of runs that waits for its next attempt; nil: none does.
+func nobodys(runs []*act) *act {
+	for _, a := range runs {
+		if a.Waits {
+			return a
+		}
+	}
+	return nil
 }
 
 // taken acts on a marker: what it is about is claimed, and so is the one tick for all
