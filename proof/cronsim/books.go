@@ -34,8 +34,9 @@ type books struct {
 }
 
 // maxWanted is how often a run may be tried to be claimed by all runners: each second for
-// some minutes while etcd has no space, and each time when something was in the way.
-const maxWanted = 2000
+// a quarter of an hour while etcd has no space, and each time when something was in the
+// way.
+const maxWanted = 10_000
 
 // span is from one time up to another; forever: it lasts.
 type span struct{ from, to time.Duration }

@@ -18,6 +18,8 @@ type generator struct {
 	names []string
 	specs map[string]*cron.Job
 	made  int // versions of commands
+
+	pauses int // of all jobs
 }
 
 // generate returns the script of a seed, of some length.
