@@ -60,6 +60,7 @@ type attempt struct {
 type marker struct {
 	span
 	keys.RunID
+	claimed time.Time // by the clock of its runner
 }
 
 // wish is something that was asked for by hand.

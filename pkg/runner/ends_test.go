@@ -66,7 +66,7 @@ func (b *books) times(a *account) {
 	if _, manual := a.Request(); manual || v.ticks == nil {
 		return
 	}
-	if v.Misfires() == cron.MisfireSkip && first.at.After(due.Add(v.Lateness()+skew)) && a.State != cron.Unknown {
+	if v.Misfires() == cron.MisfireSkip && first.at.After(due.Add(v.Lateness()+skew)) && a.State != cron.Unknown && a.State != cron.Lost { // a claim may have been under way
 		b.wrong("a tick is claimed in time", "%s at %s: %s", a.RunID, at, a.State)
 	}
 	for _, p := range b.pauses {

@@ -137,13 +137,13 @@ func (c *cluster) faults(i int) map[string]func() {
 				c.Error(err)
 			}
 		},
-		"leader killed, and another": func() { // nobody can write anything meanwhile
+		"leader killed, and another": func() { // nobody can write anything meanwhile, and leases may end
 			n := c.leaderIndex()
 			two := []*etcdtest.Server{c.members[n], c.members[(n+1)%len(c.members)]}
 			for _, m := range two {
 				m.Kill()
 			}
-			wait(2*time.Second, 4*time.Second)
+			wait(4*time.Second, 8*time.Second)
 			for _, m := range two {
 				if err := m.Restart(); err != nil {
 					c.Error(err)

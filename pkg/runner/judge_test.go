@@ -22,13 +22,14 @@ const (
 	blur = 250 * time.Millisecond
 )
 
-// The rules that the runner does not keep yet, in all cases: what breaks them is counted.
+// Rules that the runner does not keep yet, in all cases: what breaks them is counted.
 const (
 	madeUp   = "what was due while all was paused is not made up for"
 	gainsaid = "of a tick that is run nobody says that it is not"
+	forsaken = "what was missed is run, where all of that is to be"
 )
 
-var owed = map[string]bool{madeUp: true, gainsaid: true}
+var owed = map[string]bool{madeUp: true, gainsaid: true, forsaken: true}
 
 // tick is one that was due, or an instance of one, and what became of it.
 type tick struct {
@@ -194,27 +195,25 @@ func (b *books) fate(t *tick) string {
 	short := t.until.Sub(t.due) < 2*well
 	all := t.ever(func(v *version) bool { return v.Misfires() == cron.MisfireAll })
 	switch {
-	case t.ever(func(v *version) bool { return v.Overlaps() == cron.Forbid }) && b.rivalled(t):
+	case t.ever(func(v *version) bool { return v.Overlaps() == cron.Forbid }) && b.rivalled(t, all):
 		return "skipped"
 	case !t.out.IsZero() && (all || !t.out.After(t.until)) && !b.able(t, t.due, t.out, well):
 		return "withdrawn by " + t.by
 	case b.nobody(t, end):
 		return "unplaced"
-	case short && b.said("missed", t, !all):
-		return "missed"
-	case all:
-		end = b.until
-	}
-	if !b.able(t, t.due, sooner(end, cmp.Or(t.out, end)), min(well, end.Sub(t.due)-blur)) {
+	case !b.able(t, t.due, sooner(end, cmp.Or(t.out, end)), min(well, end.Sub(t.due)-blur)), short && b.said("missed", t, true):
+		if all {
+			b.wrong(forsaken, "%s, due at %s", t.RunID, t.due.UTC().Format(clockTime))
+		}
 		return "missed"
 	}
 	return unaccounted
 }
 
-// rivalled reports whether an earlier run was in progress when the tick was due, or
-// when somebody came to it.
-func (b *books) rivalled(t *tick) bool {
-	from, to := t.due.Add(-blur), t.due.Add(blur)
+// rivalled reports whether another run was in progress when the tick was due, or when
+// somebody came to it. patient: a tick that was missed waits for what has begun later.
+func (b *books) rivalled(t *tick, patient bool) bool {
+	from, to, early := t.due.Add(-blur), t.due.Add(blur), t.due.Add(-blur)
 	if b.said("skipped", t, false) {
 		from, to = t.due.Add(-8*blur), t.until.Add(blur)
 	}
@@ -225,13 +224,16 @@ func (b *books) rivalled(t *tick) bool {
 		if to = later(to, t.due.Add(well)); s.host == "" { // somebody else came to it, or everybody later
 			to = later(to, s.to.Add(recovery))
 		}
+		early = t.due.Add(-skew)
 	}
 	for _, m := range b.markers[t.Job] {
-		if m.RunID != t.RunID && rivals(m.RunID, t.RunID) && m.during(from, to) {
-			return true
+		if m.RunID == t.RunID || !rivals(m.RunID, t.RunID) || patient && m.claimed.After(t.due.Add(8*blur)) {
+			continue
 		}
-		// A clock that was ahead, and a runner that has started since.
-		if a := t.life.runs[m.ID()]; a != nil && a.Skipped > 0 && rivals(m.RunID, t.RunID) && m.during(t.due.Add(-skew), to) {
+		// A clock that was ahead may have been the one to come to it, and the next start of
+		// a runner has been told that the tick is over.
+		a := t.life.runs[m.ID()]
+		if m.during(from, to) || a != nil && a.Skipped > 0 && m.during(early, to) {
 			return true
 		}
 	}

@@ -66,7 +66,11 @@ func (b *books) takeAct(l line) {
 		return
 	}
 	if b.act[l.key] == nil {
-		m := &marker{span: span{from: l.at, rev: l.rev}, RunID: l.Run}
+		a, err := cron.DecodeAct(l.Run, l.Waits, l.value, l.rev)
+		if err != nil {
+			b.Fatalf("%v: %v", l, err)
+		}
+		m := &marker{span: span{from: l.at, rev: l.rev}, RunID: l.Run, claimed: a.Claimed}
 		b.act[l.key] = m
 		b.markers[l.Run.Job] = append(b.markers[l.Run.Job], m)
 	}
