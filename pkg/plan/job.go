@@ -30,6 +30,8 @@ type job struct {
 	how     uint64 // likewise of where they are run, until when, how late, and what is made up for
 	reading uint32 // that it was last told of in
 	paused  bool
+	forbids bool // its runs must not overlap
+	all     bool // all that were missed are run
 	bound   bool // it starts or expires some time
 	many    bool // nobody remembers which of its ticks have been run: it may overlap, or has several places
 	memory
@@ -50,6 +52,8 @@ type memory struct {
 	last    int64 // the latest tick that is over, seconds of UTC
 	ok      int64 // when it last ended well, nanoseconds of UTC
 	ended   int64 // when a run of it last ended, likewise
+	began   int64 // when that began, likewise
+	ran     int64 // the tick that it was of, seconds of UTC; 0: it was asked for
 	total   int32 // runs that there have been
 	fails   int32 // since it last ended well
 	lastRev int64 // of what says so
@@ -99,6 +103,7 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: j.name, Reason: err.Error()})
 	}
+	j.forbids, j.all = spec.Overlaps() == cron.Forbid, spec.Misfires() == cron.MisfireAll
 	j.many = place.All || place.N > 1 || spec.Overlaps() == cron.Allow
 	if !spec.Paused && err == nil {
 		j.sched = sched

@@ -316,6 +316,20 @@ func (p *Planner) settled(f Settled) {
 
 func keptName(id keys.RunID, claim string) string { return id.String() + " " + claim }
 
+// skipAll says of the open ticks that came while a run was in progress that they are
+// over with it: nobody else does.
+func (l *looking) skipAll(a *act, spec *cron.Job) {
+	for _, t := range l.j.live.open {
+		if !t.blocked || l.p.mine[t.name] != nil || !l.j.during(t, spec, a.Act, l.p.wall()) {
+			continue
+		}
+		if !t.said {
+			t.said = true
+			l.p.skipped(t, a.name, a.Host)
+		}
+	}
+}
+
 // giveUp ends a run that nobody is at work for. A cause that begins with a semicolon is
 // added to the record's.
 func (l *looking) giveUp(a *act, state cron.State, cause string) {
@@ -340,7 +354,8 @@ func (l *looking) giveUp(a *act, state cron.State, cause string) {
 	if run.State.Final() && spec != nil {
 		s.Spec = spec
 		to := int64(0)
-		if !a.Waits && spec.Overlaps() == cron.Forbid {
+		if spec.Overlaps() == cron.Forbid {
+			l.skipAll(a, spec)
 			to = j.cameIn(j.skipsFrom(spec, a.Act, false), p.wall())
 		}
 		p.finish(j, &s, spec, to)

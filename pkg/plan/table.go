@@ -403,6 +403,10 @@ func (p *Planner) putLast(name string, m cron.Memory) {
 // remember takes in what a job is remembered by.
 func (p *Planner) remember(j *job, m cron.Memory) {
 	j.memory = memory{last: epoch(m.Tick), ok: nanos(m.OK), ended: nanos(m.Ended), total: int32(m.Runs), fails: int32(m.Failures), lastRev: m.Rev}
+	j.began = nanos(m.Began)
+	if id, ok := keys.RunOfID(j.name, m.ID); ok && !isManual(id) {
+		j.ran = id.Tick.Unix()
+	}
 	j.over = min(max(j.ended, j.from), p.wall())
 	if j.live != nil {
 		for i, f := range j.live.freed {

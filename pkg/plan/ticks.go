@@ -21,6 +21,7 @@ type tick struct {
 	from int64 // when this runner may claim it, likewise
 	turn int   // this runner's place among those that may claim it; -1: it may not
 
+	said    bool // that it is skipped has been said
 	unsaid  bool // that it was missed is still to be said
 	forAll  bool // it was missed, and is run for all that were
 	placed  bool // a runner was there that it may run on
@@ -49,6 +50,25 @@ func (p *Planner) reopen(j *job) {
 		after = min(after, j.oldest(p.wall())-1)
 	}
 	j.advance(max(after, j.since))
+	// What came while the latest run was in progress is over with it, though who has
+	// recorded its end may not have known.
+	if from := j.ranFrom(); from != 0 && j.next != 0 && j.dueAt(j.next) <= j.ended && j.ended <= p.wall() {
+		if to := j.cameIn(from, j.ended); to >= j.next {
+			j.advance(to)
+		}
+	}
+}
+
+// ranFrom is from when on ticks are over with the run that ended last, nanoseconds of
+// UTC; 0: none are, or it is not known.
+func (j *job) ranFrom() int64 {
+	switch {
+	case !j.forbids || j.many:
+		return 0
+	case j.ran == 0 || j.all:
+		return j.began
+	}
+	return j.dueAt(j.ran) + 1
 }
 
 // oldest is the first tick that is not too late at an instant.
@@ -521,7 +541,7 @@ const tooLate = "it could not be started within the job's deadline: no slot was 
 func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	p, j := l.p, l.j
 	if t.blocked { // skipped: who has the run counts it, and says so, if somebody has it
-		if a := nobodys(j.inProgress(t.id)); a != nil && p.tells(j, place) {
+		if a := nobodys(j.inProgress(t.id)); a != nil && !t.said && p.tells(j, place) {
 			p.skipped(t, a.name, a.Host)
 		}
 		return false
