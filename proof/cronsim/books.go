@@ -396,6 +396,9 @@ func (b *books) putRun(e keys.Entry, c event) {
 			if at, ok := r.ends[is.Claim]; ok {
 				j.ends[is.ID()] = at
 			}
+			if was != nil && was.State == cron.Retrying { // and was given up
+				j.ends[is.ID()] = b.w.now
+			}
 		}
 	}
 }
