@@ -447,7 +447,11 @@ func (b *books) owned(j *jobBook, e keys.Entry, value []byte, nodes map[string]*
 		return
 	}
 	if e.Waits {
-		v, waits := j.now(), b.w.now-j.live[b.w.keys.Retry(e.Run)].from
+		from := j.live[b.w.keys.Retry(e.Run)].from
+		for _, p := range b.pauses_ { // it began anew then
+			from = max(from, min(p.to, b.w.now))
+		}
+		v, waits := j.now(), b.w.now-from
 		switch {
 		case v == nil:
 			b.w.fail("left over", "the marker of %s, which waits for its next attempt, and has no job", e.Run)

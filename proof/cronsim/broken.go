@@ -437,7 +437,7 @@ at 00:03:00 hand edit a {"schedule":"@manual","cmd":["sim","v1"],"deadline":"10m
 		script: scripted(`length 01:00:00
 host host1 slots=4
 host host2 slots=1
-at 00:00:10 hand add a {"schedule":"* * * * *","cmd":["sim","v1","takes=1s"],"on":"all","keep":1,"deadline":"5m"}
+at 00:00:10 hand add a {"schedule":"* * * * *","cmd":["sim","v1","takes=1s"],"on":"all","keep":1,"deadline":"5m","overlap":"allow"}
 at 00:00:10 hand add b {"schedule":"*/10 * * * *","cmd":["sim","v1","takes=3m"],"on":"all","overlap":"allow","run-ttl":"5m","deadline":"5m"}
 `),
 		verbs: eachSettle(func(_ *session, v *plan.Settle) {
