@@ -58,7 +58,7 @@ func (l *looking) who(a *act, place cron.Placement) []*cron.Node {
 	if !l.sorted {
 		l.nodes, l.sorted = order(l.p.eligible(place), l.p.load, l.j.name, l.p.cfg.Placement), true
 	}
-	if !place.All {
+	if !place.All || isManual(a.RunID) {
 		return l.nodes
 	}
 	var here []*cron.Node // on the same host

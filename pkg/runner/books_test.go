@@ -285,12 +285,3 @@ func (v *version) placed(place string) bool {
 func (j *life) moved(i int) bool {
 	return i == 0 || !j.versions[i].From().Equal(j.versions[i-1].From())
 }
-
-// at is the version of a job that is claimed at a revision.
-func (j *life) at(rev int64) *version {
-	for i := len(j.versions) - 1; ; i-- {
-		if i == 0 || j.versions[i].rev < rev {
-			return j.versions[i]
-		}
-	}
-}

@@ -161,7 +161,7 @@ func (b *books) couldRunOn(h *host, j *jobBook, v *version, id keys.RunID, from,
 		}
 	}
 	free := clipped(b.host[h].able, from, to)
-	for _, p := range b.pauses_ {
+	for _, p := range b.allPaused {
 		if p.meets(from-2*slack, from+2*slack) {
 			return "" // it came while all was paused
 		}
@@ -300,7 +300,7 @@ func (b *books) withdrawnBy(j *jobBook, e era, due time.Duration, a account) boo
 	if e.to != forever && e.to >= due-slack && e.to <= a.at+slack {
 		return true
 	}
-	for _, p := range b.pauses_ {
+	for _, p := range b.allPaused {
 		if p.meets(due-slack, a.at+slack) {
 			return true
 		}
@@ -448,7 +448,7 @@ func (b *books) owned(j *jobBook, e keys.Entry, value []byte, nodes map[string]*
 	}
 	if e.Waits {
 		from := j.live[b.w.keys.Retry(e.Run)].from
-		for _, p := range b.pauses_ { // it began anew then
+		for _, p := range b.allPaused { // it began anew then
 			from = max(from, min(p.to, b.w.now))
 		}
 		v, waits := j.now(), b.w.now-from

@@ -25,12 +25,12 @@ type books struct {
 	run  map[string]*runBook
 	host map[*host]*hostBook
 
-	active  map[*execution]bool
-	pauses_ []span          // of all jobs
-	changes []time.Duration // when sessions have begun or ended
-	word_   bool            // an operator has said that a restored etcd may be gone on with
-	lostRev int64           // of the last restore, the revision that was gone back to
-	era     int             // counts restores
+	active    map[*execution]bool
+	allPaused []span          // of all jobs
+	changes   []time.Duration // when sessions have begun or ended
+	word_     bool            // an operator has said that a restored etcd may be gone on with
+	lostRev   int64           // of the last restore, the revision that was gone back to
+	era       int             // counts restores
 }
 
 // maxWanted is how often a run may be tried to be claimed by all runners: each second for
@@ -349,13 +349,13 @@ func (b *books) putRequest(e keys.Entry, c event) {
 }
 
 func (b *books) putPaused(c event) {
-	n := len(b.pauses_)
-	open := n > 0 && b.pauses_[n-1].to == forever
+	n := len(b.allPaused)
+	open := n > 0 && b.allPaused[n-1].to == forever
 	switch {
 	case c.deleted && open:
-		b.pauses_[n-1].to = b.w.now
+		b.allPaused[n-1].to = b.w.now
 	case !c.deleted && !open:
-		b.pauses_ = append(b.pauses_, span{b.w.now, forever})
+		b.allPaused = append(b.allPaused, span{b.w.now, forever})
 	}
 }
 
@@ -477,7 +477,7 @@ func (b *books) claimedTick(r *runBook, v *version) {
 	if early := due - b.w.now; early > slack {
 		b.w.fail("too early", "%s was claimed %v before it was due", r.id, early)
 	}
-	for _, p := range b.pauses_ {
+	for _, p := range b.allPaused {
 		if p.from <= due-slack && p.to >= due+slack {
 			b.w.fail("made up for a pause", "%s was due while all was paused", r.id)
 		}
@@ -681,7 +681,7 @@ func (b *books) reload() {
 	for _, r := range b.run {
 		r.record = nil
 	}
-	b.pauses_ = nil // etcd may have no memory of them
+	b.allPaused = nil // etcd may have no memory of them
 	author := b.w.author
 	b.w.author = "hand"
 	for _, kv := range b.w.db.keys {

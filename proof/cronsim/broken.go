@@ -58,9 +58,7 @@ func (b *broken) told(s *session, facts []plan.Fact) []plan.Fact {
 	return facts
 }
 
-// note is what a broken planner remembers, for the life of a session.
-func (s *session) note(key string) (any, bool) { v, ok := s.notes[key]; return v, ok }
-
+// remember keeps what a broken planner is to remember, for the life of a session.
 func (s *session) remember(key string, v any) {
 	if s.notes == nil {
 		s.notes = map[string]any{}

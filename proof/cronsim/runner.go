@@ -25,8 +25,7 @@ type runner struct {
 	running map[string]*execution // of all its sessions
 	trust   plan.Trust
 	before  disk // what the last start has left
-	draining,
-	ends bool
+	ends    bool
 
 	stepWall time.Time // where its two clocks stood when they were last compared
 	stepUp   clock.Instant

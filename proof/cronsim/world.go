@@ -221,9 +221,6 @@ func (w *world) between(low, high time.Duration) time.Duration {
 	return low + time.Duration(w.rng.Int64N(int64(high-low)+1))
 }
 
-// chance is true so often.
-func (w *world) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
-
 // draw is a number from 0 to 1 that depends on the seed and what it is about alone.
 func (w *world) draw(what string) float64 {
 	return float64(schedule.Hash(strconv.FormatUint(w.script.seed, 10)+"\x00"+what)>>11) / (1 << 53)
