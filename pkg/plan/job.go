@@ -61,12 +61,19 @@ type memory struct {
 
 // live is what goes on with a job.
 type live struct {
-	acts  []*act     // in progress, in the order in which they were told of
-	reqs  []*request // asked for
-	open  []*tick    // due, and not over, by their instants
-	was   []*tick    // those before they were derived anew
-	had   []int64    // ticks of which this runner has had one of N places
-	freed []freed    // runs that were in progress when the job was last looked at
+	acts    []*act     // in progress, in the order in which they were told of
+	reqs    []*request // asked for
+	open    []*tick    // due, and not over, by their instants
+	was     []*tick    // those before they were derived anew
+	had     []int64    // ticks of which this runner has had one of N places
+	claimed []claimed  // runs that were seen in progress, of a job of which nobody remembers each, until their time is over
+	freed   []freed    // runs that were in progress when the job was last looked at
+}
+
+// claimed is a run that has been seen in progress, of a tick.
+type claimed struct {
+	name string
+	at   int64
 }
 
 // freed is a run that is not in progress any more, and when that was, in nanoseconds of

@@ -38,7 +38,12 @@ func (p *Planner) look(j *job) {
 	l.requests()
 	l.retire()
 	if j.live != nil { // what this runner has had of ticks that are over matters no more
-		j.live.had = slices.DeleteFunc(j.live.had, func(at int64) bool { return j.dueAt(at)+j.late < p.wall() })
+		over := func(at int64) bool { return j.dueAt(at)+j.late+int64(verdict) < p.wall() }
+		j.live.had = slices.DeleteFunc(j.live.had, over)
+		j.live.claimed = slices.DeleteFunc(j.live.claimed, func(c claimed) bool { return over(c.at) })
+		for _, c := range j.live.claimed {
+			l.at(j.dueAt(c.at) + j.late + int64(verdict) + 1)
+		}
 	}
 	p.agenda.set(j, l.wake)
 	p.tidy(j)

@@ -185,7 +185,7 @@ func TestRestartAgrees(t *testing.T) {
 		for len(a.claims) > 0 { // none is under way
 			a.answer(false, cron.ErrChanged)
 		}
-		a.pass(lookAgain)
+		a.pass(refusedMost)
 		b := newAlone(t, a.now, many)
 		facts := []Fact{Reread{}, b.fact(keys.Entry{Kind: "node", Name: "h-1"}, b.cfg.Node)}
 		for _, m := range []map[string]Put{specs, lasts} {
@@ -196,12 +196,15 @@ func TestRestartAgrees(t *testing.T) {
 		b.step(append(facts, Whole{Rev: 1000})...)
 		atItsEnd := slices.ContainsFunc(b.sorted(), func(j *job) bool { // one of which the time has just run out
 			now := b.wall()
-			return j.sched != nil && j.sched.Next(time.Unix(j.oldest(now-int64(time.Second))-1, 0)).Unix() < j.oldest(now)
+			return j.sched != nil && j.sched.Next(time.Unix(j.oldest(now-int64(3*time.Second))-1, 0)).Unix() < j.oldest(now)
 		})
 		// Those that were missed, and that a later one has overtaken, are known to who has
 		// told of them alone, and go first.
 		overtaken := slices.ContainsFunc(a.claims, func(c Claim) bool { return c.Claim.Run.Tick.Unix() <= a.jobs[c.Claim.Run.Job].last })
-		if got, want := ticksOf(b.wanted()), ticksOf(a.wanted()); !slices.Equal(got, want) && !atItsEnd && !overtaken {
+		backsOff := slices.ContainsFunc(a.sorted(), func(j *job) bool {
+			return j.live != nil && slices.ContainsFunc(j.live.open, func(t *tick) bool { return t.refused > 0 && (a.mine[t.name] == nil || len(j.live.open) > 1) })
+		})
+		if got, want := ticksOf(b.wanted()), ticksOf(a.wanted()); !slices.Equal(got, want) && !atItsEnd && !overtaken && !backsOff {
 			t.Errorf("seed %d: at %v the new one claims %v, the old one %v", seed, a.now.UTC(), got, want)
 		}
 	}

@@ -87,7 +87,7 @@ func (p *Planner) answered(f Answer) {
 	if j.live != nil && m.tick != nil {
 		j.live.had = slices.DeleteFunc(j.live.had, func(at int64) bool { return at == m.tick.at })
 	}
-	again := lookAgain
+	again, most := lookAgain, refusedMost
 	switch {
 	case f.Err == nil: // somebody else's
 		if j.live != nil && m.tick != nil && slices.Contains(j.live.open, m.tick) { // else the table has told it first
@@ -95,7 +95,7 @@ func (p *Planner) answered(f Answer) {
 		}
 		p.closed(j, m)
 		if m.tick == nil { // the table is behind; it does not tell for how long
-			p.claimAgain(j, m, failedAgain)
+			p.claimAgain(j, m, failedAgain, failedMost)
 		}
 		return
 	case errors.Is(f.Err, cron.ErrPruned) && j.many: // perhaps it has been run, and forgotten
@@ -108,22 +108,27 @@ func (p *Planner) answered(f Answer) {
 	case errors.Is(f.Err, cron.ErrOverlap), errors.Is(f.Err, cron.ErrChanged), errors.Is(f.Err, cron.ErrPaused): // the table tells by what
 	default:
 		p.say(Event{Event: "unclaimed", Level: Warning, Job: j.name, Run: name, Tick: m.id.Tick, Reason: f.Err.Error()})
-		again = failedAgain
+		again, most = failedAgain, failedMost
 	}
-	p.claimAgain(j, m, again)
+	p.claimAgain(j, m, again, most)
 }
 
-// claimAgain goes back to before a claim that was refused.
-func (p *Planner) claimAgain(j *job, m *own, again time.Duration) {
+// claimAgain goes back to before a claim that was refused. It is made again after some
+// time, each time after twice as long, up to the most.
+func (p *Planner) claimAgain(j *job, m *own, again, most time.Duration) {
+	later := func(refused *int) time.Duration {
+		*refused++
+		return min(again<<min(*refused-1, 10), most)
+	}
 	switch {
 	case m.act != nil:
-		m.act.sent = p.now.Up.Add(again)
+		m.act.sent = p.now.Up.Add(later(&m.act.refused))
 	case m.req != nil:
-		m.req.sent = p.now.Up.Add(again)
+		m.req.sent = p.now.Up.Add(later(&m.req.refused))
 	case j.rev == 0 || j.paused || j.moves != m.moves || j.how != m.how: // it may be another's by now, or be run elsewhere
 		p.reopen(j)
 	default:
-		m.tick.from = p.wall() + int64(again)
+		m.tick.from = p.wall() + int64(later(&m.tick.refused))
 		if l := p.lives(j); !slices.ContainsFunc(l.open, func(t *tick) bool { return t.name == m.tick.name }) && l.act(m.tick.name) == nil {
 			l.open = append(l.open, m.tick)
 			slices.SortStableFunc(l.open, func(a, b *tick) int { return int(a.at - b.at) })

@@ -38,8 +38,11 @@ const (
 	// lookAgain is after how long a claim is tried again that etcd has refused for
 	// something that is not in the table yet.
 	lookAgain = 250 * time.Millisecond
-	// failedAgain is the same for one of which there is no answer.
+	// refusedMost is how long that may grow to.
+	refusedMost = 2 * time.Second
+	// failedAgain and failedMost are the same for one of which there is no answer.
 	failedAgain = time.Second
+	failedMost  = 30 * time.Second
 	// unanswered is how long a claim may be under way for etcd to be thought to be there.
 	unanswered = 2 * time.Second
 	// stepped is how much the clock on the wall and monotonic time may differ between

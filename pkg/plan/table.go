@@ -50,6 +50,8 @@ type act struct {
 	alone clock.Instant // since when nobody is at work for it; 0: somebody is
 	free  clock.Instant // since when its next attempt may be made, as far as no job is paused; 0: it may not
 	sent  clock.Instant // when something was last sent about it; 0: nothing
+
+	refused int // claims of its next attempt, in a row
 }
 
 // request is something that was asked for by hand.
@@ -60,6 +62,8 @@ type request struct {
 	alone clock.Instant // since when there is nothing that it is about; 0: there is
 	sent  clock.Instant // when its end was last sent; 0: not yet
 	told  bool          // it has expired, and that has been said
+
+	refused int // claims of it, in a row
 }
 
 // named returns what is known of a name, which may be no job.
@@ -83,7 +87,7 @@ func (t *table) lives(j *job) *live {
 
 // tidy forgets what is not needed any more.
 func (p *Planner) tidy(j *job) {
-	if l := j.live; l != nil && len(l.acts) == 0 && len(l.reqs) == 0 && len(l.open) == 0 && len(l.had) == 0 {
+	if l := j.live; l != nil && len(l.acts) == 0 && len(l.reqs) == 0 && len(l.open) == 0 && len(l.had) == 0 && len(l.claimed) == 0 {
 		j.live = nil
 		delete(p.busy, j.name)
 	}
@@ -245,7 +249,7 @@ func (p *Planner) putAct(a *cron.Act) {
 		p.unload(is.Act)
 	}
 	if is.Act == nil || is.Rev != a.Rev {
-		is.seen, is.alone, is.free, is.sent = p.now.Up, 0, 0, 0
+		is.seen, is.alone, is.free, is.sent, is.refused = p.now.Up, 0, 0, 0, 0
 	}
 	is.Act = a
 	if !a.Waits {

@@ -21,6 +21,7 @@ type tick struct {
 	from int64 // when this runner may claim it, likewise
 	turn int   // this runner's place among those that may claim it; -1: it may not
 
+	refused int  // claims of it, in a row
 	said    bool // that it is skipped has been said
 	unsaid  bool // that it was missed is still to be said
 	forAll  bool // it was missed, and is run for all that were
@@ -246,7 +247,7 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 			spec, _ := l.spec()
 			t.late, t.forAll = 0, spec.Misfires() == cron.MisfireOnce
 		}
-		if p.mine[t.name] != nil || j.live.act(t.name) != nil {
+		if p.mine[t.name] != nil || j.live.act(t.name) != nil || j.live.wasClaimed(t.name) {
 			return
 		}
 		if j.live != nil {
@@ -541,7 +542,8 @@ const tooLate = "it could not be started within the job's deadline: no slot was 
 func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	p, j := l.p, l.j
 	if t.blocked { // skipped: who has the run counts it, and says so, if somebody has it
-		if a := nobodys(j.inProgress(t.id)); a != nil && !t.said && p.tells(j, place) {
+		a := nobodys(j.inProgress(t.id))
+		if a != nil && !t.said && (p.tells(j, place) || !a.Waits && a.Node == p.cfg.Node.ID) {
 			p.skipped(t, a.name, a.Host)
 		}
 		return false
@@ -578,10 +580,11 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	return false
 }
 
-// nobodys returns one of runs that waits for its next attempt; nil: none does.
+// nobodys returns one of runs that nobody is at work for: it waits for its next attempt,
+// or its runner is gone, or is this one and does not know of it; nil: there is none.
 func nobodys(runs []*act) *act {
 	for _, a := range runs {
-		if a.Waits {
+		if a.Waits || a.alone != 0 {
 			return a
 		}
 	}
@@ -591,6 +594,9 @@ func nobodys(runs []*act) *act {
 // taken acts on a marker: what it is about is claimed, and so is the one tick for all
 // that were missed up to it, of which each runner has an idea of its own.
 func (p *Planner) taken(j *job, a *act) {
+	if j.many && !isManual(a.RunID) && !j.live.wasClaimed(a.name) {
+		j.live.claimed = append(j.live.claimed, claimed{a.name, a.Tick.Unix()})
+	}
 	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
 		if t.name != a.name && !(t.forAll && t.at <= a.Tick.Unix()) || p.mine[t.name] != nil {
 			return false
@@ -610,6 +616,12 @@ func (p *Planner) passed(id keys.RunID, host string) {
 // freed notes that a run of j is not in progress any more.
 func (p *Planner) freed(j *job, a *act) {
 	j.live.freed = append(j.live.freed, freed{a.Act, p.wall()})
+}
+
+// wasClaimed reports whether a run has been seen in progress, of a job of which nobody
+// remembers each.
+func (l *live) wasClaimed(name string) bool {
+	return l != nil && slices.ContainsFunc(l.claimed, func(c claimed) bool { return c.name == name })
 }
 
 // hasHad reports whether this runner has had another of the places of t's tick.
