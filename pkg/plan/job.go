@@ -104,7 +104,7 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	p.setSince(j)
 	j.paused = spec.Paused
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
-	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires(), spec.Overlaps()))
+	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires()))
 	j.keepFor = int64(spec.KeepFor)
 	place, err := cron.ParsePlacement(spec.On)
 	if err != nil {
