@@ -661,6 +661,13 @@ func (b *books) restored(rev int64) {
 	for x := range b.active {
 		x.exempt = true
 	}
+	// What was said before is of what is forgotten.
+	for _, j := range b.job {
+		j.closed = b.w.now
+	}
+	for _, r := range b.run {
+		r.accounts = nil
+	}
 }
 
 // reload takes the books back to what etcd has after a restore.

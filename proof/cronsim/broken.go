@@ -365,6 +365,21 @@ at 00:40:45 host1 restart 1m
 				v.Over = v.Run.Tick
 			}
 		}),
+		facts: func(s *session, facts []plan.Fact) []plan.Fact {
+			for i, f := range facts {
+				p, ok := f.(plan.Put)
+				if !ok || p.Entry.Kind != "last" {
+					continue
+				}
+				var l cron.Last
+				if json.Unmarshal(p.Value, &l) == nil { // nor is it known how long the last one took
+					l.Began = l.Ended
+					p.Value, _ = json.Marshal(l)
+					facts[i] = p
+				}
+			}
+			return facts
+		},
 	},
 	{
 		name: "a job is remembered as lost when the true end of its run has come", kinds: "last,runs",
