@@ -128,7 +128,7 @@ func TestRefusedClaims(t *testing.T) {
 // A runner that was there all along, and one that has just been started, would claim
 // the same: whatever has happened before.
 func TestRestartAgrees(t *testing.T) {
-	for seed := range uint64(1000) {
+	for seed := range uint64(300) {
 		draw := rand.New(rand.NewPCG(seed, 7))
 		pick := func(all ...string) string { return all[draw.IntN(len(all))] }
 		a := newAlone(t, noon, many)

@@ -183,17 +183,16 @@ func (p *Planner) ended(f Ended) {
 // catchUp skips for a run the ticks that came before it ended, and have not been looked
 // at since.
 func (p *Planner) catchUp(j *job, m *own, ended time.Time) {
-	if !p.whole || !p.believes() || !j.has(m.run.JobRev) { // without a clock that is right it is not known what has come
+	if !j.forbids || !p.whole || !p.believes() || !j.has(m.run.JobRev) { // without a clock that is right it is not known what has come
 		return
 	}
 	l := &looking{p: p, j: j}
 	l.openTicks()
-	spec, _ := l.spec()
-	if spec == nil || spec.Overlaps() != cron.Forbid || j.live == nil {
+	if j.live == nil {
 		return
 	}
 	j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-		over := p.mine[t.name] == nil && j.during(t, spec, m.run.Marker(), nanos(ended))
+		over := p.mine[t.name] == nil && j.during(t, m.run.Marker(), nanos(ended))
 		if over {
 			m.skip(t)
 			p.skipped(t, m.id.String(), p.cfg.Node.Host)
@@ -206,15 +205,15 @@ func (p *Planner) catchUp(j *job, m *own, ended time.Time) {
 // of an earlier start.
 func (p *Planner) settle(j *job, m *own, run *cron.Run, unstarted bool) Settle {
 	s := Settle{Ours: true, Settlement: cron.Settlement{Run: run, Rev: run.Rev}}
-	spec, _ := j.spec()
-	if j.rev == 0 || !j.has(run.JobRev) {
-		spec = nil
-	}
 	a := j.live.act(run.RunID.String())
 	here := a != nil && a.Act != nil && a.Claim == run.Claim && !a.Waits
-	if m != nil {
+	var spec *cron.Job
+	switch {
+	case m != nil:
 		run.Skipped = m.skipped
 		spec, here = m.spec, true
+	case j.has(run.JobRev):
+		spec, _ = j.spec()
 	}
 	for _, r := range j.kills(run.RunID) {
 		s.Requests = append(s.Requests, r.ID)
@@ -234,9 +233,9 @@ func (p *Planner) settle(j *job, m *own, run *cron.Run, unstarted bool) Settle {
 	if m != nil {
 		to = m.skipTo
 	}
-	if is, _ := j.spec(); spec != nil && is != nil && is.Overlaps() == cron.Forbid && !j.many && p.believes() {
+	if j.forbids && !j.many && j.has(run.JobRev) && p.believes() {
 		// What came while it ran is over with it, in whichever attempt, and whoever made that.
-		to = max(to, j.cameIn(j.skipsFrom(is, run.Marker(), false), min(nanos(run.Ended), p.wall())))
+		to = max(to, j.cameIn(j.skipsFrom(run.Marker(), false), min(nanos(run.Ended), p.wall())))
 	}
 	p.finish(j, &s, spec, to)
 	if m != nil && len(p.mine) > few {
@@ -323,9 +322,9 @@ func keptName(id keys.RunID, claim string) string { return id.String() + " " + c
 
 // skipAll says of the open ticks that came while a run was in progress that they are
 // over with it: nobody else does.
-func (l *looking) skipAll(a *act, spec *cron.Job) {
+func (l *looking) skipAll(a *act) {
 	for _, t := range l.j.live.open {
-		if !t.blocked || l.p.mine[t.name] != nil || !l.j.during(t, spec, a.Act, l.p.wall()) {
+		if !t.blocked || l.p.mine[t.name] != nil || !l.j.during(t, a.Act, l.p.wall()) {
 			continue
 		}
 		if !t.said {
@@ -360,8 +359,8 @@ func (l *looking) giveUp(a *act, state cron.State, cause string) {
 		s.Spec = spec
 		to := int64(0)
 		if spec.Overlaps() == cron.Forbid {
-			l.skipAll(a, spec)
-			to = j.cameIn(j.skipsFrom(spec, a.Act, false), p.wall())
+			l.skipAll(a)
+			to = j.cameIn(j.skipsFrom(a.Act, false), p.wall())
 		}
 		p.finish(j, &s, spec, to)
 	}

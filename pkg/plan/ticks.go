@@ -445,7 +445,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 	if spec.Overlaps() == cron.Allow {
 		rivals = nil
 	}
-	if spec.Overlaps() == cron.Forbid && l.skips(t, spec, rivals) {
+	if spec.Overlaps() == cron.Forbid && l.skips(t, rivals) {
 		return false
 	}
 	if !t.missed() && p.wall() > t.late {
@@ -479,9 +479,9 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 
 // skips reports whether a tick is over because of a run in progress that it must not
 // overlap. As long as that is another's, who knows better when it has ended, it is kept.
-func (l *looking) skips(t *tick, spec *cron.Job, rivals []*act) bool {
+func (l *looking) skips(t *tick, rivals []*act) bool {
 	for _, a := range rivals {
-		if !l.j.during(t, spec, a.Act, l.p.wall()) {
+		if !l.j.during(t, a.Act, l.p.wall()) {
 			continue
 		}
 		if m := l.p.mine[a.name]; m != nil && !m.over {
@@ -502,16 +502,16 @@ func (p *Planner) skipped(t *tick, run, host string) {
 // during reports whether t is over with a run that has ended, or not: it came while
 // that was in progress, or was open when the run of an earlier tick was begun. Of the
 // ticks that are open together one is run, unless those that were missed are all to be.
-func (j *job) during(t *tick, spec *cron.Job, a *cron.Act, ended int64) bool {
+func (j *job) during(t *tick, a *cron.Act, ended int64) bool {
 	if !isManual(a.RunID) && a.Place != "" && a.Place != t.id.Place || t.due > ended {
 		return false
 	}
-	return t.due >= j.skipsFrom(spec, a, t.missed())
+	return t.due >= j.skipsFrom(a, t.missed())
 }
 
 // skipsFrom is from when on ticks are over with a run, nanoseconds of UTC.
-func (j *job) skipsFrom(spec *cron.Job, a *cron.Act, missed bool) int64 {
-	if isManual(a.RunID) || missed || spec.Misfires() == cron.MisfireAll {
+func (j *job) skipsFrom(a *cron.Act, missed bool) int64 {
+	if isManual(a.RunID) || missed || j.all {
 		return a.Since().UnixNano()
 	}
 	return min(a.Since().UnixNano(), j.dueAt(a.Tick.Unix())+1)
@@ -523,13 +523,12 @@ func (l *looking) freed() {
 	if j.live == nil || len(j.live.freed) == 0 {
 		return
 	}
-	spec, _ := l.spec()
 	for _, a := range j.live.freed {
-		if spec == nil || spec.Overlaps() != cron.Forbid || j.live.act(a.RunID.String()) != nil { // it goes on with another attempt
+		if !j.forbids || j.live.act(a.RunID.String()) != nil { // it goes on with another attempt
 			continue
 		}
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-			return p.mine[t.name] == nil && j.during(t, spec, a.Act, min(a.at, p.wall()))
+			return p.mine[t.name] == nil && j.during(t, a.Act, min(a.at, p.wall()))
 		})
 	}
 	j.live.freed = nil
