@@ -76,11 +76,12 @@ type claimed struct {
 	at   int64
 }
 
-// freed is a run that is not in progress any more, and when that was, in nanoseconds of
-// UTC.
+// freed is a run that is not in progress any more, and until when it was, as it was
+// seen, and as its record says, in nanoseconds of UTC; 0: that was not told.
 type freed struct {
 	*cron.Act
-	at int64
+	seen  clock.Instant
+	ended int64
 }
 
 // act returns the marker of a run.

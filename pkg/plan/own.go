@@ -173,6 +173,9 @@ func (p *Planner) ended(f Ended) {
 	if m != nil && (m.run == nil || m.run.Claim != run.Claim || m.over) || m == nil && !f.Kept {
 		return
 	}
+	if p.believes() && run.Ended.After(p.now.Wall.Add(maxAhead)) { // by a clock that has been set since
+		run.Ended = p.now.Wall.UTC()
+	}
 	if m != nil {
 		p.catchUp(j, m, run.Ended)
 		m.over = true

@@ -415,7 +415,7 @@ func (p *Planner) remember(j *job, m cron.Memory) {
 	if j.live != nil {
 		for i, f := range j.live.freed {
 			if f.ID() == m.ID {
-				j.live.freed[i].at = min(f.at, j.ended) // not later: that clock may be ahead
+				j.live.freed[i].ended = j.ended
 			}
 		}
 		for _, a := range j.live.acts {

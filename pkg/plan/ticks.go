@@ -527,8 +527,12 @@ func (l *looking) freed() {
 		if !j.forbids || j.live.act(a.RunID.String()) != nil { // it goes on with another attempt
 			continue
 		}
+		ended := p.atUp(a.seen) // and not later: the clock that has written the record may be ahead
+		if a.ended != 0 {
+			ended = min(ended, a.ended)
+		}
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-			return p.mine[t.name] == nil && j.during(t, a.Act, min(a.at, p.wall()))
+			return p.mine[t.name] == nil && j.during(t, a.Act, ended)
 		})
 	}
 	j.live.freed = nil
@@ -614,7 +618,7 @@ func (p *Planner) passed(id keys.RunID, host string) {
 
 // freed notes that a run of j is not in progress any more.
 func (p *Planner) freed(j *job, a *act) {
-	j.live.freed = append(j.live.freed, freed{a.Act, p.wall()})
+	j.live.freed = append(j.live.freed, freed{Act: a.Act, seen: p.now.Up})
 }
 
 // wasClaimed reports whether a run has been seen in progress, of a job of which nobody
