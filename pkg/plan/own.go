@@ -279,6 +279,9 @@ func tryAgain(run *cron.Run, spec *cron.Job) {
 func (p *Planner) finish(j *job, s *Settle, spec *cron.Job, skipTo int64) {
 	run := s.Run
 	mem := j.remembered()
+	if p.believes() && mem.Ended.After(p.now.Wall.Add(maxAhead)) { // by a clock that was ahead
+		mem.Ended = run.Ended
+	}
 	if !j.has(run.JobRev) || run.Ended.Before(mem.Ended) { // what there is is found out; by another's clock, all of that counts
 		mem.Rev = -1
 	}

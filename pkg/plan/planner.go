@@ -42,7 +42,7 @@ const (
 	refusedMost = 2 * time.Second
 	// failedAgain and failedMost are the same for one of which there is no answer.
 	failedAgain = time.Second
-	failedMost  = 30 * time.Second
+	failedMost  = 5 * time.Second
 	// unanswered is how long a claim may be under way for etcd to be thought to be there.
 	unanswered = 2 * time.Second
 	// stepped is how much the clock on the wall and monotonic time may differ between
