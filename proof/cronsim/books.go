@@ -28,7 +28,7 @@ type books struct {
 	active    map[*execution]bool
 	allPaused []span          // of all jobs
 	changes   []time.Duration // when sessions have begun or ended
-	word_     bool            // an operator has said that a restored etcd may be gone on with
+	saidSo    bool            // an operator has said that a restored etcd may be gone on with
 	lostRev   int64           // of the last restore, the revision that was gone back to
 	era       int             // counts restores
 }
@@ -379,8 +379,8 @@ func (b *books) putRun(e keys.Entry, c event) {
 		return
 	}
 	if was != nil && was.Claim == is.Claim && was.State.Final() && is.State != was.State {
-		true_ := r.results[is.Claim]
-		if true_ != nil && was.State == true_.State {
+		truly := r.results[is.Claim]
+		if truly != nil && was.State == truly.State {
 			b.w.fail("result replaced", "%s, attempt %d, ended as %s, and is %s now", r.id, is.Attempt, was.State, is.State)
 		}
 	}
@@ -416,7 +416,7 @@ func (b *books) claimed(r *runBook, is, was *cron.Run) {
 		switch {
 		case c.attempt != is.Attempt, c.claim == is.Claim:
 		case r.unbegun[c.claim]: // it was given back
-		case c.era != b.era && b.word_:
+		case c.era != b.era && b.saidSo:
 		default:
 			b.w.fail("claimed twice", "%s, attempt %d, by %s and by %s", r.id, is.Attempt, c.node, is.Node)
 		}
@@ -561,7 +561,7 @@ func (b *books) claims(s *session, v plan.Claim) {
 // began is told of a command that was started.
 func (b *books) began(x *execution) {
 	r := b.runOf(x.run.RunID)
-	if was, ok := r.starts[x.run.Attempt]; ok && !(was.era != b.era && b.word_) {
+	if was, ok := r.starts[x.run.Attempt]; ok && !(was.era != b.era && b.saidSo) {
 		b.w.fail("started twice", "%s, attempt %d, also at %s", x.name, x.run.Attempt, spell(was.at))
 	}
 	r.starts[x.run.Attempt] = startBook{b.w.now, x.run.Claim, b.era}
@@ -579,8 +579,8 @@ func conflicts(a, o keys.RunID) bool {
 	return alone(a) || alone(o) || a.Place == o.Place
 }
 
-func (b *books) over(x *execution)           { delete(b.active, x) }
-func (b *books) pauses(x *execution, _ bool) {}
+// over is told that all of an execution is dead.
+func (b *books) over(x *execution) { delete(b.active, x) }
 
 // result is told of a result that is in the spool.
 func (b *books) result(x *execution, run *cron.Run) {
@@ -656,7 +656,7 @@ func (j *jobBook) ticksUpTo(t time.Time, n int) []time.Time {
 // restored is told that etcd is taken back to a revision.
 func (b *books) restored(rev int64) {
 	b.era++
-	b.word_ = false
+	b.saidSo = false
 	b.lostRev = rev
 	for x := range b.active {
 		x.exempt = true
@@ -720,7 +720,7 @@ func (b *books) reload() {
 }
 
 // word is told that an operator has said to go on.
-func (b *books) word() { b.word_ = true }
+func (b *books) word() { b.saidSo = true }
 
 // watch notes who is well, and who could run something.
 func (b *books) watch() {

@@ -544,7 +544,6 @@ func (r *runner) pauseRuns() {
 		if !x.dead && x.end != nil && !x.paused {
 			x.paused = true
 			*x.end -= r.w.now
-			r.w.books.pauses(x, true)
 		}
 	}
 }
@@ -561,7 +560,6 @@ func (r *runner) resumeRuns() {
 		}
 		*x.end += r.w.now
 		if !x.dead {
-			r.w.books.pauses(x, false)
 			x.schedule()
 		}
 	}
