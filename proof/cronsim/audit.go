@@ -249,10 +249,18 @@ func (b *books) contradicted(e era, r *runBook) {
 		if (a.what == plan.Missed || a.what == plan.Unplaced) && e.spec.Misfires() != cron.MisfireSkip {
 			continue // and it was made up for
 		}
+		if a.what == plan.Withdrawn && b.pauseEnds(since(r.id.Tick)+e.splay) {
+			continue // by a clock that is wrong it was due before that, and by another after it
+		}
 		if at > a.at+2*slack || at < a.at-slack && b.soundNode(a.by, at, a.at) {
 			b.w.fail("contradicted", "%s:%s", r.id, r)
 		}
 	}
+}
+
+// pauseEnds reports whether a pause of all jobs ended about then.
+func (b *books) pauseEnds(at time.Duration) bool {
+	return slices.ContainsFunc(b.allPaused, func(p span) bool { return (p.to - at).Abs() <= slack })
 }
 
 // soundNode reports whether a runner was well from one time to another.
