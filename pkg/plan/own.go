@@ -98,12 +98,8 @@ func (p *Planner) answered(f Answer) {
 			p.claimAgain(j, m, failedAgain, failedMost)
 		}
 		return
-	case errors.Is(f.Err, cron.ErrPruned) && j.many: // perhaps it has been run, and forgotten
+	case errors.Is(f.Err, cron.ErrPruned): // perhaps it has been run, and that is forgotten
 		p.closed(j, m)
-		return
-	case errors.Is(f.Err, cron.ErrPruned):
-		p.closed(j, m)
-		p.say(Event{Event: Missed, Level: Warning, Job: j.name, Run: name, Tick: m.id.Tick, Count: 1, Reason: f.Err.Error()})
 		return
 	case errors.Is(f.Err, cron.ErrOverlap), errors.Is(f.Err, cron.ErrChanged), errors.Is(f.Err, cron.ErrPaused): // the table tells by what
 	default:

@@ -286,8 +286,8 @@ func (l *looking) open(at int64, place cron.Placement, missed bool) {
 		}
 	}
 	// Somebody has to say what becomes of it, if none of those that may claim it does, and
-	// who has a run that it comes during is to count it.
-	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && (p.first(j) || p.runs(j)) && (!j.many || j.dueAt(at) >= p.wholeAt) {
+	// who has a run that it comes during is to count it: who that is can change.
+	if several := place.All || place.N > 1; !missed && (!several || len(nodes) == 0) && (!j.many || j.dueAt(at) >= p.wholeAt) {
 		add("", -1)
 	}
 }
@@ -328,16 +328,6 @@ func (p *Planner) away() bool {
 
 // first is tells of a tick wherever it was to be run.
 func (p *Planner) first(j *job) bool { return p.tells(j, cron.Placement{N: 1}) }
-
-// runs reports whether this runner has a run of j.
-func (p *Planner) runs(j *job) bool {
-	for _, m := range p.mine {
-		if m.id.Job == j.name && !m.over {
-			return true
-		}
-	}
-	return false
-}
 
 // turn is how long after the others this runner does what any of them may do.
 func (p *Planner) turn(what string) time.Duration {
