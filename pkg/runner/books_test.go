@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -81,7 +82,7 @@ type books struct {
 	lines  []line
 	until  time.Time // when it was all over
 	deeds  []deed
-	events []said
+	spoken map[string][]said // what runners have said, by the run, or by the job
 
 	lives   map[string][]*life // by name, oldest first
 	markers map[string][]*marker
@@ -123,6 +124,15 @@ func read(c *cluster, lines []line) *books {
 		lines = lines[n:]
 	}
 	return b
+}
+
+// hears takes in what the runners have said.
+func (b *books) hears(events []said) {
+	b.spoken = map[string][]said{}
+	for _, e := range events {
+		about := cmp.Or(e.Run, e.Job)
+		b.spoken[about] = append(b.spoken[about], e)
+	}
 }
 
 // wrong notes what breaks a rule.

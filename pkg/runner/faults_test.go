@@ -241,7 +241,8 @@ func TestFaults(t *testing.T) {
 	t.Logf("struck: %d, %v", len(c.strikes), struck)
 	t.Logf("by hand: %d, %v", len(h.deeds), done)
 	b := read(c, c.history(heard))
-	b.deeds, b.events = h.deeds, c.events()
+	b.deeds = h.deeds
+	b.hears(c.events())
 	b.judge()
 	if b, err := os.ReadFile(c.path("overlaps")); err == nil {
 		t.Errorf("these ran beside another: %s", b)

@@ -98,7 +98,7 @@ func (h *hand) work(ctx context.Context) {
 		what  string
 		do    func(name string) (int64, error)
 	}{
-		{24, "edit", h.edit}, {2, "apply", h.apply}, {4, "pause", h.pause}, {9, "resume", h.resume}, {1, "pause --all", h.pauseAll},
+		{24, "edit", h.edit}, {5, "apply", h.apply}, {4, "pause", h.pause}, {9, "resume", h.resume}, {1, "pause --all", h.pauseAll},
 		{3, "rm and add", h.again}, {3, "take", h.take}, {3, "submit", h.submit}, {5, "run --id", h.ask}, {4, "kill", h.kill},
 	}
 	sum := 0
@@ -106,6 +106,9 @@ func (h *hand) work(ctx context.Context) {
 		sum += d.often
 	}
 	for ctx.Err() == nil {
+		if h.rand.IntN(2) == 0 { // when what is due is not claimed yet
+			until(time.Now().Truncate(time.Second).Add(time.Second + h.upTo(15*time.Millisecond) - 3*time.Millisecond))
+		}
 		i, n := 0, h.rand.IntN(sum)
 		for ; n >= deeds[i].often; i++ {
 			n -= deeds[i].often
@@ -113,7 +116,7 @@ func (h *hand) work(ctx context.Context) {
 		h.do(deeds[i].what, h.trials[h.rand.IntN(len(h.trials))].Name, deeds[i].do)
 		select {
 		case <-ctx.Done():
-		case <-time.After(h.upTo(900*time.Millisecond) + 50*time.Millisecond):
+		case <-time.After(h.upTo(600*time.Millisecond) + 50*time.Millisecond):
 		}
 	}
 }

@@ -243,19 +243,16 @@ func (b *books) rivalled(t *tick, patient bool) bool {
 // said reports whether a runner has said such a thing of the tick. many: or of many at
 // once, of which it is one.
 func (b *books) said(what string, t *tick, many bool) bool {
-	return slices.ContainsFunc(b.events, func(e said) bool {
-		switch {
-		case e.Event.Event != what || e.Job != t.Job:
-		case e.Run != "":
-			return e.Run == t.RunID.String()
-		case many && !e.Tick.Before(t.Tick):
-			v, n := t.life.versions[t.first], 0
-			for at := t.Tick; !at.After(e.Tick) && n <= e.Count; at = v.ticks.Next(at) {
-				n++
-			}
-			return n <= e.Count
+	is := func(e said) bool { return e.Event.Event == what }
+	return slices.ContainsFunc(b.spoken[t.RunID.String()], is) || many && slices.ContainsFunc(b.spoken[t.Job], func(e said) bool {
+		if !is(e) || e.Tick.Before(t.Tick) {
+			return false
 		}
-		return false
+		v, n := t.life.versions[t.first], 0
+		for at := t.Tick; !at.After(e.Tick) && n <= e.Count; at = v.ticks.Next(at) {
+			n++
+		}
+		return n <= e.Count
 	})
 }
 

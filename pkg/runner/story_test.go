@@ -26,9 +26,11 @@ func (b *books) story(t *tick) string {
 			add(l.at, l.String())
 		}
 	}
-	for _, e := range b.events {
-		if e.Job == t.Job || e.Job == "" {
-			add(e.Time, e.String())
+	for _, all := range b.spoken {
+		for _, e := range all {
+			if e.Job == t.Job || e.Job == "" {
+				add(e.Time, e.String())
+			}
 		}
 	}
 	for _, d := range b.deeds {
