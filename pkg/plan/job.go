@@ -24,8 +24,6 @@ type job struct {
 	late    int64  // nanoseconds after which a tick is not started any more
 	from    int64  // ticks up to this are not the job's, as it says, nanoseconds of UTC
 	since   int64  // likewise, in seconds, by a clock that is right
-	keepFor int64  // of a submitted job, nanoseconds
-	over    int64  // from when on that counts, nanoseconds of UTC: not in the time of a clock that was ahead
 	moves   uint64 // a hash of what moves its ticks
 	how     uint64 // likewise of where they are run, until when, how late, and what is made up for
 	reading uint32 // that it was last told of in
@@ -36,15 +34,21 @@ type job struct {
 	many    bool // nobody remembers which of its ticks have been run: it may overlap, or has several places
 	memory
 
-	next    int64         // the first tick that has not been opened, seconds of UTC; 0: none
-	told    int64         // up to which tick it has been said that some were missed
-	sent    clock.Instant // when its removal was last sent; 0: not yet
-	wake    int64         // when it is to be looked at, nanoseconds of UTC; 0: not by itself
-	at      int           // its index in the agenda + 1; 0: not there
-	touched bool          // it is to be looked at in this step
-	queued  bool          // it wants a slot
+	next    int64 // the first tick that has not been opened, seconds of UTC; 0: none
+	wake    int64 // when it is to be looked at, nanoseconds of UTC; 0: not by itself
+	at      int32 // its index in the agenda + 1; 0: not there
+	touched bool  // it is to be looked at in this step
+	queued  bool  // it wants a slot
 
-	live *live // nil: nothing goes on
+	live *live    // nil: nothing goes on
+	one  *oneShot // nil: it is no job of one run
+}
+
+// oneShot is what there is to a submitted job: when it is removed.
+type oneShot struct {
+	keepFor int64         // nanoseconds
+	over    int64         // from when on that counts, nanoseconds of UTC
+	sent    clock.Instant // when its removal was last sent; 0: not yet
 }
 
 // memory is what a job is remembered by.
@@ -53,7 +57,6 @@ type memory struct {
 	ok      int64 // when it last ended well, nanoseconds of UTC
 	ended   int64 // when a run of it last ended, likewise
 	began   int64 // when that began, likewise
-	ran     int64 // the tick that it was of, seconds of UTC; 0: it was asked for
 	total   int32 // runs that there have been
 	fails   int32 // since it last ended well
 	lastRev int64 // of what says so
@@ -106,7 +109,9 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.paused = spec.Paused
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
 	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires()))
-	j.keepFor = int64(spec.KeepFor)
+	if spec.KeepFor > 0 {
+		j.one = &oneShot{keepFor: int64(spec.KeepFor)}
+	}
 	place, err := cron.ParsePlacement(spec.On)
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: j.name, Reason: err.Error()})
@@ -130,14 +135,21 @@ func splay(name string, d time.Duration) int64 {
 // cron.Store and the runner hold theirs against etcd's.
 const maxAhead = 10 * time.Second
 
-// setSince finds out up to when ticks are not the job's, and from when on its removal
-// is counted.
+// setSince finds out up to when ticks are not the job's.
 func (p *Planner) setSince(j *job) {
 	j.since = p.now.Wall.Unix() // if who wrote it had a clock that was wrong
 	if j.from < p.wall()+int64(maxAhead) {
 		j.since = j.from / int64(time.Second)
 	}
-	j.over = min(max(j.ended, j.from), p.wall())
+	p.setOver(j)
+}
+
+// setOver finds out from when on the removal of a submitted job is counted: not in the
+// time of a clock that was ahead.
+func (p *Planner) setOver(j *job) {
+	if j.one != nil {
+		j.one.over = min(max(j.ended, j.from), p.wall())
+	}
 }
 
 // keep keeps what is needed to claim and run the job: not what is for people, nor what
@@ -228,14 +240,14 @@ func (h agenda) Less(a, b int) bool {
 // Swap is heap.Interface's.
 func (h agenda) Swap(a, b int) {
 	h[a], h[b] = h[b], h[a]
-	h[a].at, h[b].at = a+1, b+1
+	h[a].at, h[b].at = int32(a+1), int32(b+1)
 }
 
 // Push is heap.Interface's.
 func (h *agenda) Push(x any) {
 	j := x.(*job)
 	*h = append(*h, j)
-	j.at = len(*h)
+	j.at = int32(len(*h))
 }
 
 // Pop is heap.Interface's.
@@ -253,10 +265,10 @@ func (h *agenda) set(j *job, wake int64) {
 	j.wake = wake
 	switch {
 	case wake == 0 && j.at != 0:
-		heap.Remove(h, j.at-1)
+		heap.Remove(h, int(j.at-1))
 	case wake == 0:
 	case j.at != 0:
-		heap.Fix(h, j.at-1)
+		heap.Fix(h, int(j.at-1))
 	default:
 		heap.Push(h, j)
 	}

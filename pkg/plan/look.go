@@ -360,14 +360,14 @@ func (l *looking) replace(a *act, by keys.RunID) {
 // it was not started.
 func (l *looking) retire() {
 	p, j := l.p, l.j
-	if j.rev == 0 || j.keepFor <= 0 || j.live != nil && len(j.live.acts)+len(j.live.reqs) > 0 {
+	if j.rev == 0 || j.one == nil || j.live != nil && len(j.live.acts)+len(j.live.reqs) > 0 {
 		return
 	}
-	if at := j.over + j.keepFor + int64(l.turn()); at > p.wall() {
+	if at := j.one.over + j.one.keepFor + int64(l.turn()); at > p.wall() {
 		l.at(at)
 		return
 	}
-	if l.sends(&j.sent) {
+	if l.sends(&j.one.sent) {
 		p.do(Withdraw{Job: j.name, Rev: j.rev})
 	}
 }

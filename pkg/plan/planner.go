@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"conch/pkg/clock"
@@ -23,7 +24,7 @@ type Config struct {
 	Replay    time.Duration // how often what etcd has not taken is offered to it again
 	SkipClock bool          // a clock that was set is not compared with etcd's
 	// Told is Planner.Told of this runner's planner before, if there was one.
-	Told map[string]time.Time
+	Told map[string]int64
 }
 
 const (
@@ -66,17 +67,20 @@ type Planner struct {
 	unsure  bool // the clock was set, and has not been compared since
 	drained bool
 
-	agenda  agenda          // the jobs by when they are to be looked at
-	changed []*job          // those of which something has changed
-	queue   []*job          // those that want a slot, first come first served
-	mine    map[string]*own // what this runner has claimed, or is claiming, by the run's name
-	kept    map[string]bool // results that etcd does not have yet, by the run's name and its claim
-	met     map[string]bool // the runners that were compared with this one
+	agenda  agenda           // the jobs by when they are to be looked at
+	changed []*job           // those of which something has changed
+	queue   []*job           // those that want a slot, first come first served
+	mine    map[string]*own  // what this runner has claimed, or is claiming, by the run's name
+	kept    map[string]bool  // results that etcd does not have yet, by the run's name and its claim
+	met     map[string]bool  // the runners that were compared with this one
+	told    map[string]int64 // see Told
 }
 
 // New returns a planner that knows of nothing.
 func New(cfg Config) *Planner {
-	return &Planner{cfg: cfg, table: newTable(), mine: map[string]*own{}, kept: map[string]bool{}, met: map[string]bool{}}
+	p := &Planner{cfg: cfg, table: newTable(), mine: map[string]*own{}, kept: map[string]bool{}, met: map[string]bool{}, told: map[string]int64{}}
+	maps.Copy(p.told, cfg.Told)
+	return p
 }
 
 // Step takes facts in, as of now, and returns what is to be done, and how long there
@@ -106,15 +110,10 @@ func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Dur
 	return p.verbs, max(sleep, 0)
 }
 
-// Told returns up to which tick it has been said of each job that some were missed.
-func (p *Planner) Told() map[string]time.Time {
-	told := map[string]time.Time{}
-	for name, j := range p.jobs {
-		if j.told != 0 {
-			told[name] = time.Unix(j.told, 0)
-		}
-	}
-	return told
+// Told returns up to which tick, in seconds of UTC, it has been said of jobs that some
+// were missed.
+func (p *Planner) Told() map[string]int64 {
+	return p.told
 }
 
 // Jobs returns how many jobs there are.

@@ -355,22 +355,15 @@ func (p *Planner) putJob(name string, f Put) {
 	before := *j
 	if before.rev != 0 && before.born != f.Made { // it was removed, and made again
 		p.withdraw(j, f.Rev, func(*tick) bool { return true })
-		before = job{}
+		p.stored--
+		delete(p.told, name)
+		j.memory, before = memory{}, job{}
 	}
 	if before.rev == 0 {
 		p.stored++
 	}
 	*j = job{name: name, rev: f.Rev, born: f.Made, reading: p.reading, live: j.live, at: j.at, wake: j.wake, touched: j.touched, queued: j.queued,
-		memory: j.memory, told: j.told}
-	if before.born != j.born {
-		j.told = 0
-		if !p.whole {
-			j.told = epoch(p.cfg.Told[name])
-		}
-		if before.born != 0 {
-			j.memory = memory{}
-		}
-	}
+		memory: j.memory}
 	spec, sched, err := p.parse(f.Value)
 	if spec != nil { // with a schedule that is of no use it can still be run by hand
 		err = errors.Join(err, j.keep(*spec))
@@ -397,6 +390,7 @@ func (p *Planner) removed(j *job, rev int64) {
 	p.withdraw(j, rev, func(*tick) bool { return true })
 	*j = job{name: j.name, live: j.live, at: j.at, wake: j.wake, touched: j.touched, queued: j.queued}
 	p.stored--
+	delete(p.told, j.name)
 	p.say(Event{Event: "job", Level: Debug, Job: j.name, Reason: "removed"})
 }
 
@@ -408,10 +402,10 @@ func (p *Planner) putLast(name string, m cron.Memory) {
 func (p *Planner) remember(j *job, m cron.Memory) {
 	j.memory = memory{last: epoch(m.Tick), ok: nanos(m.OK), ended: nanos(m.Ended), total: int32(m.Runs), fails: int32(m.Failures), lastRev: m.Rev}
 	j.began = nanos(m.Began)
-	if id, ok := keys.RunOfID(j.name, m.ID); ok && !isManual(id) {
-		j.ran = id.Tick.Unix()
+	if id, ok := keys.RunOfID(j.name, m.ID); ok && j.began == 0 && !isManual(id) && !j.all { // its sentinel does not know
+		j.began = j.dueAt(id.Tick.Unix()) + 1
 	}
-	j.over = min(max(j.ended, j.from), p.wall())
+	p.setOver(j)
 	if j.live != nil {
 		for i, f := range j.live.freed {
 			if f.ID() == m.ID {

@@ -53,23 +53,11 @@ func (p *Planner) reopen(j *job) {
 	j.advance(max(after, j.since))
 	// What came while the latest run was in progress is over with it, though who has
 	// recorded its end may not have known.
-	if from := j.ranFrom(); from != 0 && j.next != 0 && j.dueAt(j.next) <= j.ended && j.ended <= p.wall() {
-		if to := j.cameIn(from, j.ended); to >= j.next {
+	if j.began != 0 && j.forbids && !j.many && j.next != 0 && j.dueAt(j.next) <= j.ended && j.ended <= p.wall() {
+		if to := j.cameIn(j.began, j.ended); to >= j.next {
 			j.advance(to)
 		}
 	}
-}
-
-// ranFrom is from when on ticks are over with the run that ended last, nanoseconds of
-// UTC; 0: none are, or it is not known.
-func (j *job) ranFrom() int64 {
-	switch {
-	case !j.forbids || j.many:
-		return 0
-	case j.ran == 0 || j.all:
-		return j.began
-	}
-	return j.dueAt(j.ran) + 1
 }
 
 // oldest is the first tick that is not too late at an instant.
@@ -96,7 +84,7 @@ func (p *Planner) edited(j *job, before *job) {
 		p.withdraw(j, j.rev, func(t *tick) bool { return spec.Expires != nil && !time.Unix(t.at, 0).Before(*spec.Expires) })
 		p.reopen(j)
 	default: // what is open stays so
-		j.next, j.told = before.next, before.told
+		j.next = before.next
 	}
 }
 
@@ -201,11 +189,11 @@ func (l *looking) misfire(missed []time.Time) {
 		return
 	}
 	last := missed[len(missed)-1]
-	if p.first(j) && last.Unix() > j.told {
+	if p.first(j) && last.Unix() > p.told[j.name] {
 		p.say(Event{Event: Missed, Level: Warning, Job: j.name, Tick: last.UTC(), Count: len(missed),
 			Reason: "too late by more than the job's deadline; misfire is " + string(spec.Misfires())})
 	}
-	j.told = max(j.told, last.Unix())
+	p.told[j.name] = max(p.told[j.name], last.Unix())
 	switch spec.Misfires() {
 	case cron.MisfireSkip:
 		return
@@ -567,7 +555,7 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 		e.Event, e.Level, e.Count, e.Reason = Skipped, Info, 0, "still running: "+rivals[0].name
 	}
 	if tell {
-		j.told = max(j.told, t.at)
+		p.told[j.name] = max(p.told[j.name], t.at)
 		p.say(e)
 	}
 	return false

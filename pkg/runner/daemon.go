@@ -219,9 +219,9 @@ type daemon struct {
 	cfg    Config
 	stats  stats
 	spool  *spool
-	begun  bool                 // a session has begun, at some time
-	told   map[string]time.Time // of ticks that were missed: see plan.Planner.Told
-	unsure atomic.Int32         // trees that could not be proven dead
+	begun  bool             // a session has begun, at some time
+	told   map[string]int64 // of ticks that were missed: see plan.Planner.Told
+	unsure atomic.Int32     // trees that could not be proven dead
 
 	beat   atomic.Int64 // when the loop last went round; 0: there is none
 	saying sync.Mutex

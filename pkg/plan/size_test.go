@@ -1,0 +1,13 @@
+package plan
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// A runner may know a hundred thousand jobs, and of most of them nothing goes on.
+func TestSizeOfAJob(t *testing.T) {
+	if n := unsafe.Sizeof(job{}); n > 208 {
+		t.Errorf("a job takes %d bytes", n)
+	}
+}
