@@ -146,7 +146,7 @@ func (a *alone) answer(ours bool, err error) *cron.Run {
 // end ends a run, and writes what the planner makes of it.
 func (a *alone) end(run *cron.Run, state cron.State) Settle {
 	a.t.Helper()
-	run.State, run.Ended = state, a.now.UTC()
+	run.State, run.Began, run.Ended = state, run.Claimed, a.now.UTC()
 	a.settles = nil
 	a.step(Ended{Run: run})
 	if len(a.settles) != 1 {
