@@ -324,7 +324,7 @@ func (s *Settlement) Answer(r *clientv3.TxnResponse) (again bool, _ error) {
 	switch {
 	case err != nil, string(kvs[0].Value) == s.Run.Encode():
 		return false, err
-	case is.Rev != s.Rev && is.State == Lost && is.Claim == s.Run.Claim && s.Run.State != Lost:
+	case is.Rev != s.Rev && is.Claim == s.Run.Claim && (is.State == Lost && s.Run.State != Lost || is.State == Retrying && s.Run.State.Well()):
 		s.found(is)
 		s.remembered(r)
 		return true, nil
@@ -348,10 +348,11 @@ func (s *Settlement) remembered(r *clientv3.TxnResponse) bool {
 	return moved
 }
 
-// found makes s the end of a run that is not lost after all. One that was to be tried
-// again has been given up by who recorded the loss: that stays.
+// found makes s the end of a run that is not lost after all: that was recorded as its
+// end, or it waits for another attempt. One that was to be tried again has been given up
+// by who recorded the loss: that stays.
 func (s *Settlement) found(lost *Run) {
-	s.Rev, s.Counted = lost.Rev, true
+	s.Rev, s.Counted = lost.Rev, lost.State == Lost
 	if s.Run.State == Retrying {
 		run := *s.Run
 		run.State, run.RetryAt = Failed, time.Time{}

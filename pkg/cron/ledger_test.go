@@ -345,6 +345,25 @@ func TestLostAndFound(t *testing.T) {
 	}
 }
 
+// A run that ended well is not tried again because its runner was thought to be lost.
+func TestRetryingAndFound(t *testing.T) {
+	d := newDesk(t, 1)
+	rev := d.add("job")
+	run := d.must(0, d.wish(0, tickOf("job", 1), rev))
+	lost, end := *run, *run
+	lost.State, lost.Ended, lost.RetryAt = Retrying, time.Now().UTC(), time.Now().Add(time.Hour).UTC()
+	d.end(Settlement{Run: &lost, Rev: run.Rev})
+	end.State, end.Ended = OK, time.Now().UTC()
+	d.end(Settlement{Run: &end, Rev: run.Rev, Memory: &Memory{}})
+	if is, err := d.RunOf(d.ctx, run.RunID); err != nil || is.State != OK {
+		t.Errorf("%+v, %v", is, err)
+	}
+	if l := d.last("job"); l.State != OK || l.Runs != 1 || l.Failures != 0 {
+		t.Errorf("%+v", l)
+	}
+	d.gone(d.Keys.Retry(run.RunID))
+}
+
 // end settles, and fails the test if that is refused.
 func (d *desk) end(s Settlement) {
 	d.t.Helper()

@@ -87,6 +87,16 @@ type freed struct {
 	ended int64
 }
 
+// over reports whether a tick matters no more at an instant.
+func (j *job) over(at, now int64) bool { return j.dueAt(at)+j.late+int64(verdict) < now }
+
+// tidy forgets what is about ticks that are over, and runs that have ended before them.
+func (l *live) tidy(over func(at int64) bool) {
+	l.had = slices.DeleteFunc(l.had, over)
+	l.claimed = slices.DeleteFunc(l.claimed, func(c claimed) bool { return over(c.at) })
+	l.freed = slices.DeleteFunc(l.freed, func(f freed) bool { return over(f.Tick.Unix()) })
+}
+
 // act returns the marker of a run.
 func (l *live) act(name string) *act {
 	if l == nil {
@@ -103,14 +113,14 @@ func (l *live) act(name string) *act {
 // describe takes over what spec says.
 func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.splay = splay(j.name, time.Duration(spec.Splay))
-	j.late = int64(spec.Lateness())
+	j.late = int64(min(spec.Lateness(), longest))
 	j.from = nanos(spec.From())
 	p.setSince(j)
 	j.paused = spec.Paused
 	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
 	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires()))
 	if spec.KeepFor > 0 {
-		j.one = &oneShot{keepFor: int64(spec.KeepFor)}
+		j.one = &oneShot{keepFor: int64(min(time.Duration(spec.KeepFor), longest))}
 	}
 	place, err := cron.ParsePlacement(spec.On)
 	if err != nil {
@@ -320,12 +330,22 @@ func epoch(t time.Time) int64 {
 	return t.Unix()
 }
 
-// nanos is t in nanoseconds; 0 for none.
+// longest is what no length of time of a job's is longer than: with it added to any
+// instant there are nanoseconds left.
+const longest = 50 * 365 * 24 * time.Hour
+
+// forever is when what is put off for longer than that is done.
+var forever = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// nanos is t in nanoseconds, not after forever nor before the first of them; 0 for none.
 func nanos(t time.Time) int64 {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return 0
+	case t.After(forever):
+		t = forever
 	}
-	return t.UnixNano()
+	return max(t.Unix(), 0)*int64(time.Second) + int64(t.Nanosecond())
 }
 
 func fromNanos(n int64) time.Time {

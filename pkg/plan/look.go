@@ -38,9 +38,7 @@ func (p *Planner) look(j *job) {
 	l.requests()
 	l.retire()
 	if j.live != nil { // what this runner has had of ticks that are over matters no more
-		over := func(at int64) bool { return j.dueAt(at)+j.late+int64(verdict) < p.wall() }
-		j.live.had = slices.DeleteFunc(j.live.had, over)
-		j.live.claimed = slices.DeleteFunc(j.live.claimed, func(c claimed) bool { return over(c.at) })
+		j.live.tidy(func(at int64) bool { return j.over(at, p.wall()) })
 		for _, c := range j.live.claimed {
 			l.at(j.dueAt(c.at) + j.late + int64(verdict) + 1)
 		}
@@ -77,11 +75,9 @@ func (l *looking) who(a *act, place cron.Placement) []*cron.Node {
 
 // at has the job looked at again at an instant of the wall clock, in nanoseconds of UTC.
 func (l *looking) at(wall int64) {
-	if wall <= l.p.wall() {
-		panic("wake")
-	}
+	wall = max(wall, l.p.wall()+1) // whatever etcd holds, it comes to an end
 	if l.wake == 0 || wall < l.wake {
-		l.wake = max(wall, 1)
+		l.wake = wall
 	}
 }
 
@@ -140,7 +136,7 @@ func (l *looking) acts() {
 	}
 	for _, a := range l.j.live.acts {
 		switch _, here := l.p.nodes[a.Node]; {
-		case l.p.mine[a.name] != nil:
+		case l.p.mine[a.name] != nil, l.p.kept[keptName(a.RunID, a.Claim)]: // its true end is to be written
 			a.alone = 0
 		case a.Waits:
 			l.waits(a)
@@ -173,9 +169,6 @@ func (l *looking) specOf(a *act) (*cron.Job, cron.Placement) {
 // orphan ends a run of this runner that it does not know of: a claim of which it was
 // told that it had failed. One whose result is kept is written by that.
 func (l *looking) orphan(a *act) {
-	if l.p.kept[keptName(a.RunID, a.Claim)] {
-		return
-	}
 	if l.after(l.sinceAlone(a).Add(2*l.p.cfg.Replay)) && l.sends(&a.sent) {
 		l.giveUp(a, cron.Unknown, "its runner was told that the claim had failed, or could not write its result")
 	}
@@ -224,7 +217,7 @@ func (l *looking) waits(a *act) {
 	// A clock that was ahead may have said when.
 	due := min(nanos(a.RetryAt), l.p.atUp(a.seen.Add(spec.Backoff(a.Attempt))))
 	nodes := l.who(a, place)
-	if end := max(due, l.p.atUp(a.free)) + int64(spec.Lateness()+turn); end > l.p.wall() {
+	if end := max(due, l.p.atUp(a.free)) + l.j.late + int64(turn); end > l.p.wall() {
 		l.at(end)
 	} else {
 		if why := "; its next attempt could not be started within the job's deadline"; l.sends(&a.sent) {

@@ -224,3 +224,30 @@ func TestReplacedBeforeItRuns(t *testing.T) {
 		t.Errorf("%v are claimed, %d skipped", a.wanted(), a.saidOf(Skipped))
 	}
 }
+
+// What is put off for hundreds of years is not done at once, and harms nobody.
+func TestPutOffForLong(t *testing.T) {
+	a := newAlone(t, noon)
+	a.job(`{"name":"j","schedule":"* * * * *","deadline":"876000h","retry":{"n":3},"cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+	a.put(keys.Entry{Kind: "job", Name: "k"}, `{"name":"k","schedule":"@manual","keep-for":"2400000h","deadline":"2400000h","cmd":["true"],"since":"2026-01-01T12:00:00Z"}`)
+	a.put(keys.Entry{Kind: "req", Name: "k", ID: "x"}, `{"action":"run","at":"2026-01-01T12:00:00Z","expires":"2300-01-01T00:00:00Z"}`)
+	a.put(keys.Entry{Kind: "req", Name: "k", ID: "y"}, `{"action":"run","at":"2026-01-01T12:00:00Z","expires":"0001-01-02T00:00:00Z"}`)
+	a.end(a.answer(true, nil), cron.OK)
+	a.pass(time.Minute)
+	run := a.answer(true, nil)
+	if !run.Tick.Equal(noon.Add(time.Minute)) || a.saidOf(Missed) != 0 {
+		t.Errorf("%v is claimed, %d missed", run.Tick, a.saidOf(Missed))
+	}
+	if s := a.end(run, cron.Failed); s.Run.State != cron.Retrying {
+		t.Errorf("%+v", s.Run)
+	}
+	a.pass(5 * time.Second)
+	for _, v := range a.other {
+		if w, is := v.(Withdraw); is && w.Request == "" {
+			t.Errorf("%s is removed", w.Job)
+		}
+	}
+	if len(a.settles) != 0 {
+		t.Errorf("%+v", a.settles)
+	}
+}

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"conch/pkg/clock"
@@ -94,6 +95,7 @@ func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Dur
 		p.take(f)
 	}
 	if !p.whole || p.idle() {
+		p.forgetIdly()
 		return p.verbs, rest
 	}
 	p.lookAtChanged()
@@ -208,6 +210,21 @@ func (p *Planner) lookAtChanged() {
 			p.look(j)
 		}
 	}
+}
+
+// forgetIdly forgets of jobs, while nothing is taken on, what has come and gone: there
+// may be very many of one run.
+func (p *Planner) forgetIdly() {
+	if !p.whole || len(p.changed) < 1000 {
+		return
+	}
+	p.changed = slices.DeleteFunc(p.changed, func(j *job) bool {
+		if j.live != nil {
+			j.live.tidy(func(at int64) bool { return j.over(at, p.wall()) })
+		}
+		p.tidy(j)
+		return p.jobs[j.name] != j
+	})
 }
 
 // full reports whether every slot is taken.

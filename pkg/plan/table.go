@@ -101,6 +101,7 @@ func (p *Planner) tidy(j *job) {
 func (p *Planner) reread() {
 	p.whole = false
 	p.reading++
+	clear(p.schedules) // those of jobs that were edited, too
 	for _, j := range p.jobs {
 		j.memory = memory{}
 	}
@@ -215,6 +216,7 @@ func (p *Planner) deleted(f Deleted) {
 	case "node":
 		if n := p.nodes[e.Name]; n != nil {
 			delete(p.nodes, e.Name)
+			delete(p.met, e.Name)
 			p.sayPeer(n, "is gone")
 			p.touchBusy()
 		}

@@ -167,13 +167,14 @@ func (l *looking) busySince() (is *act, since int64) {
 // skipLate skips for a run the ticks that came during it, and are too late by now: who
 // has the run counts them.
 func (l *looking) skipLate(a *act, oldest int64) {
+	m := l.p.mine[a.name]
+	if m == nil || m.over {
+		l.j.advance(oldest - 1)
+		return
+	}
 	n, last := 0, int64(0)
 	for ; l.j.next != 0 && l.j.next < oldest; l.j.advance(last) {
 		n, last = n+1, l.j.next
-	}
-	m := l.p.mine[a.name]
-	if m == nil || m.over {
-		return
 	}
 	m.skipped += n
 	m.skipTo = max(m.skipTo, last)

@@ -175,6 +175,7 @@ func (s *session) standing() string {
 
 // end waits for what still runs: it is being killed, or ends by itself.
 func (s *session) end(err error) error {
+	s.beat.Store(0) // what runs may take long to end
 	s.drained = true
 	facts := []plan.Fact{plan.Drain{}}
 	if !errors.Is(err, errLost) {

@@ -153,6 +153,9 @@ func (s *session) settleOther(v plan.Settle) {
 				return err
 			}
 			v.Run, v.Rev = run, run.Rev
+			if v.Prune && run.Rev > 0 {
+				v.LowWater = s.lowWater(v)
+			}
 		}
 		err := s.ledger.Settle(v.Settlement)
 		if err == nil {
