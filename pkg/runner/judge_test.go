@@ -197,6 +197,8 @@ func (b *books) fate(t *tick) string {
 	switch {
 	case t.ever(func(v *version) bool { return v.Overlaps() == cron.Forbid }) && b.rivalled(t, all):
 		return "skipped"
+	case t.ever(func(v *version) bool { return v.Overlaps() == cron.Replace }) && b.overtaken(t):
+		return "skipped"
 	case !t.out.IsZero() && (all || !t.out.After(t.until)) && !b.able(t, t.due, t.out, well):
 		return "withdrawn by " + t.by
 	case b.nobody(t, end):
@@ -234,6 +236,17 @@ func (b *books) rivalled(t *tick, patient bool) bool {
 		// a runner has been told that the tick is over.
 		a := t.life.runs[m.ID()]
 		if m.during(from, to) || a != nil && a.Skipped > 0 && m.during(early, to) {
+			return true
+		}
+	}
+	return false
+}
+
+// overtaken reports whether a later tick has replaced it before anybody could begin it.
+func (b *books) overtaken(t *tick) bool {
+	for _, a := range t.life.runs {
+		first := a.attempts[0]
+		if a.Place == t.Place && a.Tick.After(t.Tick) && first.at.Before(t.until) && !b.able(t, t.due, a.Tick.Add(first.job.splay), well) {
 			return true
 		}
 	}
