@@ -242,11 +242,12 @@ func (b *books) rivalled(t *tick, patient bool) bool {
 	return false
 }
 
-// overtaken reports whether a later tick has replaced it before anybody could begin it.
+// overtaken reports whether a later tick was begun in the time in which it could have
+// been: of those that are open together the latest is run.
 func (b *books) overtaken(t *tick) bool {
 	for _, a := range t.life.runs {
 		first := a.attempts[0]
-		if a.Place == t.Place && a.Tick.After(t.Tick) && first.at.Before(t.until) && !b.able(t, t.due, a.Tick.Add(first.job.splay), well) {
+		if a.Place == t.Place && a.Tick.After(t.Tick) && first.at.Before(t.until) {
 			return true
 		}
 	}
