@@ -242,12 +242,13 @@ func (b *books) rivalled(t *tick, patient bool) bool {
 	return false
 }
 
-// overtaken reports whether a later tick was begun in the time in which it could have
-// been: of those that are open together the latest is run.
+// overtaken reports whether a later tick has replaced it before anybody could begin it:
+// nobody was able to, or an earlier run had yet to go.
 func (b *books) overtaken(t *tick) bool {
 	for _, a := range t.life.runs {
 		first := a.attempts[0]
-		if a.Place == t.Place && a.Tick.After(t.Tick) && first.at.Before(t.until) {
+		if a.Place == t.Place && a.Tick.After(t.Tick) && first.at.Before(t.until) &&
+			(b.rivalled(t, false) || !b.able(t, t.due, a.Tick.Add(first.job.splay), well)) {
 			return true
 		}
 	}
