@@ -222,13 +222,9 @@ func (s Store) undo(ctx context.Context, made []part, cause error) error {
 	defer cancel()
 	e := &Undone{Cause: cause}
 	var ops []clientv3.Op
-	was := map[string]string{}
 	for _, p := range made {
 		e.Jobs += len(p.changes)
 		for _, c := range p.changes {
-			if c.Old != nil {
-				was[c.Name] = c.Old.value()
-			}
 			ops = append(ops, s.restore(c, p.rev))
 		}
 	}
@@ -239,7 +235,7 @@ func (s Store) undo(ctx context.Context, made []part, cause error) error {
 			e.Err = err
 			return e
 		}
-		e.Left = append(e.Left, s.left((*pb.TxnResponse)(r), was)...)
+		e.Left = append(e.Left, s.left((*pb.TxnResponse)(r))...)
 		ops = ops[n:]
 	}
 	return e
@@ -269,18 +265,17 @@ func (s Store) restore(c Change, rev int64) clientv3.Op {
 	} else {
 		back = append(back, s.leftovers(c.Name)...)
 	}
-	return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, back, []clientv3.Op{clientv3.OpGet(key)})
+	return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, back, []clientv3.Op{clientv3.OpGet(key, clientv3.WithKeysOnly())})
 }
 
-// left are the jobs whose keys a restore has read, but for those that are as they were:
-// it was sent twice, and this is the second answer.
-func (s Store) left(r *pb.TxnResponse, was map[string]string) (names []string) {
+// left are the jobs whose keys a restore has read.
+func (s Store) left(r *pb.TxnResponse) (names []string) {
 	for _, a := range r.Responses {
 		if inner := a.GetResponseTxn(); inner != nil {
-			names = append(names, s.left(inner, was)...)
+			names = append(names, s.left(inner)...)
 		}
 		for _, kv := range a.GetResponseRange().GetKvs() {
-			if e, ok := s.Keys.Entry(string(kv.Key)); ok && string(kv.Value) != was[e.Name] {
+			if e, ok := s.Keys.Entry(string(kv.Key)); ok {
 				names = append(names, e.Name)
 			}
 		}

@@ -28,8 +28,7 @@ type looking struct {
 
 // look looks at a job.
 func (p *Planner) look(j *job) {
-	l := &p.looking
-	*l = looking{p: p, j: j}
+	l := &looking{p: p, j: j}
 	if j.rev != 0 {
 		l.openTicks()
 	}
