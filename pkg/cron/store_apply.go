@@ -222,9 +222,13 @@ func (s Store) undo(ctx context.Context, made []part, cause error) error {
 	defer cancel()
 	e := &Undone{Cause: cause}
 	var ops []clientv3.Op
+	was := map[string]string{}
 	for _, p := range made {
 		e.Jobs += len(p.changes)
 		for _, c := range p.changes {
+			if c.Old != nil {
+				was[c.Name] = c.Old.value()
+			}
 			ops = append(ops, s.restore(c, p.rev))
 		}
 	}
@@ -235,7 +239,7 @@ func (s Store) undo(ctx context.Context, made []part, cause error) error {
 			e.Err = err
 			return e
 		}
-		e.Left = append(e.Left, s.left((*pb.TxnResponse)(r))...)
+		e.Left = append(e.Left, s.left((*pb.TxnResponse)(r), was)...)
 		ops = ops[n:]
 	}
 	return e
@@ -265,17 +269,18 @@ func (s Store) restore(c Change, rev int64) clientv3.Op {
 	} else {
 		back = append(back, s.leftovers(c.Name)...)
 	}
-	return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, back, []clientv3.Op{clientv3.OpGet(key, clientv3.WithKeysOnly())})
+	return clientv3.OpTxn([]clientv3.Cmp{unchanged(key, rev)}, back, []clientv3.Op{clientv3.OpGet(key)})
 }
 
-// left are the jobs whose keys a restore has read.
-func (s Store) left(r *pb.TxnResponse) (names []string) {
+// left are the jobs whose keys a restore has read, but for those that are as they were:
+// it was sent twice, and this is the second answer.
+func (s Store) left(r *pb.TxnResponse, was map[string]string) (names []string) {
 	for _, a := range r.Responses {
 		if inner := a.GetResponseTxn(); inner != nil {
-			names = append(names, s.left(inner)...)
+			names = append(names, s.left(inner, was)...)
 		}
 		for _, kv := range a.GetResponseRange().GetKvs() {
-			if e, ok := s.Keys.Entry(string(kv.Key)); ok {
+			if e, ok := s.Keys.Entry(string(kv.Key)); ok && string(kv.Value) != was[e.Name] {
 				names = append(names, e.Name)
 			}
 		}

@@ -122,6 +122,38 @@ func (w *shop) must(_ any, err error) {
 	}
 }
 
+// What is put back twice, because the first answer was lost, is put back.
+func TestPutBackTwice(t *testing.T) {
+	w := newShop(t)
+	w.apply(many("old", 3))
+	jobs, _, err := w.Jobs(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []Change
+	rev := int64(0)
+	for i := range jobs {
+		j := job(jobs[i].Name)
+		j.Description = "new"
+		changes = append(changes, Change{Name: j.Name, Job: j, Old: &jobs[i]})
+	}
+	if err := w.Apply(w.ctx, jobs[2].Rev, changes, nil); err != nil {
+		t.Fatal(err)
+	}
+	after, _, err := w.Jobs(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rev = after[0].Rev
+	w.must(w.Put(w.ctx, job("old-0001"), Whatever))
+	for range 2 {
+		var undone *Undone
+		if err := w.undo(w.ctx, []part{{changes: changes, rev: rev}}, &Conflict{}); !errors.As(err, &undone) || !slices.Equal(undone.Left, []string{"old-0001"}) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // 5,000 jobs do not fit into one transaction. One that was edited between two of
 // them: all are put back but that.
 func TestApplyMany(t *testing.T) {

@@ -2,9 +2,9 @@ package plan
 
 import (
 	"container/heap"
-	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"conch/pkg/clock"
@@ -24,9 +24,12 @@ type job struct {
 	late    int64  // nanoseconds after which a tick is not started any more
 	from    int64  // ticks up to this are not the job's, as it says, nanoseconds of UTC
 	since   int64  // likewise, in seconds, by a clock that is right
-	moves   uint64 // a hash of what moves its ticks
-	how     uint64 // likewise of where they are run, until when, how late, and what is made up for
+	moves   uint32 // a hash of what moves its ticks
+	how     uint32 // likewise of where they are run, until when, how late, and what is made up for
 	reading uint32 // that it was last told of in
+	at      int32  // its index in the agenda + 1; 0: not there
+	touched bool   // it is to be looked at in this step
+	queued  bool   // it wants a slot
 	paused  bool
 	forbids bool // its runs must not overlap
 	all     bool // all that were missed are run
@@ -34,11 +37,8 @@ type job struct {
 	many    bool // nobody remembers which of its ticks have been run: it may overlap, or has several places
 	memory
 
-	next    int64 // the first tick that has not been opened, seconds of UTC; 0: none
-	wake    int64 // when it is to be looked at, nanoseconds of UTC; 0: not by itself
-	at      int32 // its index in the agenda + 1; 0: not there
-	touched bool  // it is to be looked at in this step
-	queued  bool  // it wants a slot
+	next int64 // the first tick that has not been opened, seconds of UTC; 0: none
+	wake int64 // when it is to be looked at, nanoseconds of UTC; 0: not by itself
 
 	live *live    // nil: nothing goes on
 	one  *oneShot // nil: it is no job of one run
@@ -117,8 +117,12 @@ func (p *Planner) describe(j *job, spec *cron.Job, sched *schedule.Schedule) {
 	j.from = nanos(spec.From())
 	p.setSince(j)
 	j.paused = spec.Paused
-	j.moves = 1 | schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano))
-	j.how = schedule.Hash(fmt.Sprintln(spec.On, spec.Expires, spec.Lateness(), spec.Misfires()))
+	j.moves = 1 | uint32(schedule.Hash(spec.Moves()+"\x00"+spec.From().UTC().Format(time.RFC3339Nano)))
+	until := ""
+	if spec.Expires != nil {
+		until = spec.Expires.UTC().Format(time.RFC3339Nano)
+	}
+	j.how = uint32(schedule.Hash(strings.Join([]string{spec.On, until, spec.Lateness().String(), string(spec.Misfires())}, "\x00")))
 	if spec.KeepFor > 0 {
 		j.one = &oneShot{keepFor: int64(min(time.Duration(spec.KeepFor), longest))}
 	}
@@ -191,8 +195,11 @@ func (j *job) bounds() *cron.Job {
 			return spec
 		}
 	}
-	return &cron.Job{}
+	return &unbounded
 }
+
+// unbounded is what most jobs are, as far as bounds are asked for.
+var unbounded cron.Job
 
 // where reads what j is, and where it may run.
 func (j *job) where() (*cron.Job, cron.Placement, error) {

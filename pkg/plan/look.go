@@ -28,7 +28,8 @@ type looking struct {
 
 // look looks at a job.
 func (p *Planner) look(j *job) {
-	l := &looking{p: p, j: j}
+	l := &p.looking
+	*l = looking{p: p, j: j}
 	if j.rev != 0 {
 		l.openTicks()
 	}

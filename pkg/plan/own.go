@@ -27,7 +27,7 @@ type own struct {
 	req  *request
 	act  *act // the one that waited for this attempt
 
-	moves, how uint64 // of the job, when it was claimed
+	moves, how uint32 // of the job, when it was claimed
 	skipped    int    // ticks that were skipped for it, ...
 	skipTo     int64  // ... the latest of them
 	killed     map[string]bool

@@ -68,6 +68,7 @@ type Planner struct {
 	unsure  bool // the clock was set, and has not been compared since
 	drained bool
 
+	looking looking          // of look, which is called for each of 100,000 jobs at a start
 	agenda  agenda           // the jobs by when they are to be looked at
 	changed []*job           // those of which something has changed
 	queue   []*job           // those that want a slot, first come first served

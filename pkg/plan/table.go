@@ -123,10 +123,20 @@ func (p *Planner) sync(rev int64) {
 		return
 	}
 	p.whole, p.wholeAt = true, p.wall()
-	for _, j := range p.sorted() {
+	var gone []string
+	for name, j := range p.jobs {
 		if j.reading != p.reading && j.rev != 0 {
-			p.removed(j, rev)
+			gone = append(gone, name)
 		}
+	}
+	slices.Sort(gone)
+	for _, name := range gone {
+		j := p.jobs[name]
+		p.removed(j, rev)
+		p.touch(j)
+	}
+	p.touchBusy()
+	for _, j := range p.changed { // in the order in which they were told of
 		if l := j.live; l != nil {
 			l.acts = slices.DeleteFunc(l.acts, func(a *act) bool { return a.Act == nil })
 			l.reqs = slices.DeleteFunc(l.reqs, func(r *request) bool { return r.Request == nil })
@@ -135,7 +145,6 @@ func (p *Planner) sync(rev int64) {
 			}
 		}
 		p.reopen(j)
-		p.touch(j)
 	}
 }
 
@@ -352,6 +361,9 @@ func (p *Planner) putJob(name string, f Put) {
 	j := p.named(name)
 	j.reading = p.reading
 	if j.rev == f.Rev {
+		if !p.whole {
+			p.touch(j)
+		}
 		return
 	}
 	before := *j
