@@ -114,6 +114,7 @@ func (r *run) lose() {
 	if !r.over() {
 		r.cause = Lost
 	}
+	r.tree.Lose()
 	r.kill()
 }
 

@@ -58,7 +58,7 @@ func (c *Cmd) name() string {
 
 // SentinelName is what a sentinel calls itself. A program that it becomes should
 // have a name that begins with that: whoever kills the tree that it is in, as an
-// outer conch does, leaves it half a second then.
+// outer conch does, leaves it five seconds then, or half a second if it has lost its hold.
 const SentinelName = sentinel.Name
 
 // Epilogue is a program to be run in the place of a dead supervisor. It is run

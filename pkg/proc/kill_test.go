@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"conch/pkg/clock"
+	"conch/pkg/proc/sentinel"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -384,5 +386,38 @@ func TestName(t *testing.T) {
 		if err != nil || strings.Trim(string(text), "\x00\n") != "leasewarden" {
 			t.Errorf("%s: %q, %v", file, text, err)
 		}
+	}
+}
+
+// TestImpostor kills a tree in which a process calls itself a sentinel: it is spared,
+// but not past the deadline, nor for long once what the tree runs under is lost.
+func TestImpostor(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		deadline time.Duration
+		how      func(*Tree)
+	}{
+		{"deadline", 2 * time.Second, (*Tree).Kill},
+		{"deadline, sentinel killed", 2 * time.Second, func(tree *Tree) { syscall.Kill(tree.SentinelPid(), syscall.SIGKILL) }},
+		{"lost", time.Hour, func(tree *Tree) { tree.Lose(); tree.Kill() }},
+		{"lost, sentinel killed", time.Hour, func(tree *Tree) { tree.Lose(); syscall.Kill(tree.SentinelPid(), syscall.SIGKILL) }},
+		{"lost later", time.Hour, func(tree *Tree) { tree.Kill(); tree.Lose() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tree := start(t, "bash -c 'exec -a "+SentinelName+" sleep 1000' & sleep 1000", func(cmd *Cmd) {
+				cmd.Deadline = clock.System{}.Now().Add(c.deadline)
+			})
+			await(t, "the impostor", func() bool {
+				return slices.ContainsFunc(tagged(t.Name()), isSentinel)
+			})
+			c.how(tree)
+			began := time.Now()
+			if r := tree.Result(); !r.Empty {
+				t.Errorf("%+v", r)
+			}
+			if took := time.Since(began); took > sentinel.SpareFor-time.Second {
+				t.Errorf("it was spared for %v", took)
+			}
+		})
 	}
 }

@@ -73,17 +73,17 @@ type orphaned struct {
 
 // empty kills our children, but not living sentinels and not those born before
 // the sentinel was, and whoever is in g, until there are none. It calls say when for
-// a second nobody has ended of so many.
-func (n *nursery) empty(born uint64, g subgroup, say func(left int)) orphaned {
+// a second nobody has ended of so many. Sentinels in the tree are spared while spares
+// says so, of how long this has gone on.
+func (n *nursery) empty(born uint64, g subgroup, spares func(time.Duration) bool, say func(left int)) orphaned {
 	const (
-		spareFor     = 500 * time.Millisecond // for sentinels in the tree, as package sentinel does
-		deepAfter    = 50 * time.Millisecond  // likewise
-		despairAfter = time.Second            // likewise
+		deepAfter    = 50 * time.Millisecond // as package sentinel does
+		despairAfter = time.Second           // likewise
 	)
 	o := orphaned{statuses: make(map[int]syscall.WaitStatus)}
 	quiet, said, began, ended, killed := 0, 0, time.Now(), time.Now(), 0
 	for nap := 100 * time.Microsecond; ; nap = min(2*nap, 50*time.Millisecond) {
-		spare := time.Since(began) < spareFor
+		spare := spares(time.Since(began))
 		if !spare {
 			g.kill()
 		}

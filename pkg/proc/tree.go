@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"conch/pkg/clock"
 	"conch/pkg/proc/sentinel"
@@ -36,6 +37,7 @@ type Tree struct {
 	gone     bool // the sentinel has been reaped: its pid may be another's
 	stay     bool // the sentinel stays until it is dismissed
 	givenUp  bool // see GiveUp
+	lost     bool // see Lose
 
 	askMu sync.Mutex
 	asked map[syscall.Signal]map[identity]int // whom Ask has reached
@@ -140,6 +142,30 @@ func (t *Tree) Spare(yes bool) {
 		spare = 1
 	}
 	atomic.StoreUint32(&t.arena.Spare, spare)
+}
+
+// Lose says that somebody else may soon have what the tree runs under: the sentinels
+// of conches in it are not to be left as long when it is killed, to clear up after
+// those.
+func (t *Tree) Lose() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost = true
+	if !t.gone {
+		atomic.StoreUint32(&t.arena.Lost, 1)
+	}
+}
+
+// spares reports whether sentinels in a tree that this process has killed for so long
+// are to be spared still, as package sentinel does.
+func (t *Tree) spares(since time.Duration) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	limit := time.Duration(sentinel.SpareFor)
+	if t.lost {
+		limit = sentinel.SpareBriefly
+	}
+	return since < limit && t.clock.Now().Before(t.deadline)
 }
 
 // Kill kills everything, now.
@@ -368,7 +394,7 @@ func (t *Tree) conclude() {
 // adopt empties the tree of a sentinel that was killed.
 func (t *Tree) adopt() {
 	t.result.Cause, t.result.Err = SentinelDied, ErrSentinel
-	o := sentinels.empty(t.born, t.group, t.sayUnkilled)
+	o := sentinels.empty(t.born, t.group, t.spares, t.sayUnkilled)
 	t.result.Empty, t.result.Killed, t.result.Leftover = o.denied == 0, o.killed, o.denied
 	select {
 	case <-t.exited:

@@ -80,6 +80,7 @@ type Arena struct {
 	Session  uint32 // the command gets a session of its own
 	WaitTree uint32 // the tree ends when it is empty, not when the command has exited
 	Spare    uint32 // what the command leaves behind is not killed at once; may change at any time
+	Lost     uint32 // sentinels in the tree are spared only briefly; may change at any time
 	PidMax   uint32 // no pid is higher
 
 	CloseRange uint32 // the system call works
@@ -139,6 +140,7 @@ type Arena struct {
 	self       uint32
 	gate       uint32 // 1: the command may go on to its exec
 	killing    uint32
+	late       uint32 // the deadline has passed
 	orphaned   uint32
 	dismissed  uint32
 	backlog    uint32  // there is more to reap

@@ -114,6 +114,7 @@ func orphan(a *Arena) {
 func deadline(a *Arena) {
 	n, _ := sys(unix.SYS_READ, uintptr(a.Timer), uintptr(unsafe.Pointer(&a.buf)), 8, 0)
 	if n == 8 {
+		a.late = 1
 		condemn(a, Deadline)
 	}
 }

@@ -6,21 +6,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spareFor is how long, in nanoseconds, the sentinels of conches in the tree are
-// left to clear up after those, which the first passes kill: longer than a release
-// takes, shorter than the shortest wait for a holder that did not release. What
-// calls itself a sentinel and is none gains no more than that.
-const spareFor = 500e6
+// How long, in nanoseconds, the sentinels of conches in the tree are left to clear
+// up after those, which the first passes kill. What calls itself a sentinel and is
+// none gains no more than that.
+const (
+	SpareFor     = 5_000_000_000 // longer than a release takes on a machine that is busy
+	SpareBriefly = 500_000_000   // if the hold is lost: shorter than the lock-delay of who is next
+)
 
-// spares notes whether sentinels are spared still. At the deadline none is: etcd
-// has not answered for long, and nothing may be left a moment later.
+// spares notes whether sentinels are spared still. Past the deadline none is:
+// nothing may be left a moment later.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
 func spares(a *Arena) {
 	a.spares = 0
-	if a.Listing != 0 && a.Init == 0 && a.Cause != Deadline && monotonic(a)-a.began < spareFor {
+	if a.Listing == 0 || a.Init|a.late != 0 {
+		return
+	}
+	if since := monotonic(a) - a.began; since < SpareBriefly || since < SpareFor && a.Lost == 0 {
 		a.spares = 1
 	}
 }
