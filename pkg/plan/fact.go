@@ -58,11 +58,13 @@ type (
 	// its record, with how it ended: State is final, Skipped is not set. Of one that has
 	// been kept since, because etcd would not have it or by an earlier start of this
 	// runner, Kept is true; those that there are come before the first Whole, if etcd is
-	// to be believed. Unstarted says that the host had too little of something: the
-	// command was not begun.
+	// to be believed. One that was kept for another etcd is Foreign: it has its place in
+	// this one only if that was restored from the other, and knows of the claim. Unstarted
+	// says that the host had too little of something: the command was not begun.
 	Ended struct {
 		Run       *cron.Run
 		Kept      bool
+		Foreign   bool
 		Unstarted bool
 	}
 

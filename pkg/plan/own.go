@@ -161,6 +161,10 @@ func (p *Planner) ended(f Ended) {
 	run := *f.Run
 	name := run.RunID.String()
 	j := p.named(run.Job)
+	if a := j.live.act(name); f.Foreign && (a == nil || a.Claim != run.Claim) {
+		p.tidy(j)
+		return
+	}
 	p.touch(j)
 	if f.Kept {
 		p.kept[keptName(run.RunID, run.Claim)] = true

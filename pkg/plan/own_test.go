@@ -39,6 +39,27 @@ func TestRemembers(t *testing.T) {
 	}
 }
 
+// A result that was kept for another etcd is written where its claim is known, as after
+// a restore, and is nothing anywhere else: a marker that is waited for in vain would
+// keep its job from running for ever.
+func TestKeptForAnother(t *testing.T) {
+	a := newAlone(t, noon.Add(-time.Second))
+	a.job(`{"name":"j","schedule":"* * * * *","cmd":["true"],"since":"2026-01-01T11:59:00Z"}`)
+	run := &cron.Run{RunID: keys.RunID{Job: "j", Tick: noon.Add(-time.Minute)}, Claim: "c", Attempt: 1, State: cron.OK, Ended: noon, Rev: 3}
+	end := Ended{Run: run, Kept: true, Foreign: true}
+	a.step(end)
+	a.put(actEntry(run.RunID, false), cron.Act{Node: "h-0", Claim: "d", Attempt: 1, Claimed: run.Tick})
+	a.step(end)
+	if len(a.settles) != 0 {
+		t.Fatalf("of a claim that nobody knows: %+v", a.settles)
+	}
+	a.put(actEntry(run.RunID, false), cron.Act{Node: "h-0", Claim: "c", Attempt: 1, Claimed: run.Tick})
+	a.step(end)
+	if len(a.settles) != 1 || a.settles[0].Run.State != cron.OK {
+		t.Fatalf("of a claim that is known: %+v", a.settles)
+	}
+}
+
 // A result that is kept is not recorded as unknown: its true end is still to be
 // written, however long etcd refuses it. A claim that was said to have failed, and that
 // etcd has, is.

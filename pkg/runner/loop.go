@@ -46,8 +46,7 @@ func (s *session) loop() error {
 			}
 		case <-timer.C:
 		case <-s.lease.Lost():
-			s.say(Event{Event: "lost", Level: Error, Count: len(s.runs), Reason: s.lease.Loss().Error()})
-			return s.end(errLost)
+			return s.lose()
 		case <-s.more:
 			facts, overdue, hopeless = s.askedToEnd(hopeless)
 		case <-stopping:
@@ -59,11 +58,22 @@ func (s *session) loop() error {
 			s.cancel()
 		case <-s.poked:
 		}
+		if d, _ := s.lease.Deadline(); !(clock.System{}).Now().Before(d) {
+			// This process was stopped, perhaps: the table is no longer what the others go by.
+			<-s.lease.Lost()
+			return s.lose(facts...)
+		}
 		timer.Reset(s.step(facts))
 		if s.drained && len(s.runs) == 0 {
 			return nil
 		}
 	}
+}
+
+// lose ends the session because its lease is lost.
+func (s *session) lose(facts ...plan.Fact) error {
+	s.say(Event{Event: "lost", Level: Error, Count: len(s.runs), Reason: s.lease.Loss().Error()})
+	return s.end(errLost, facts...)
 }
 
 // step tells the planner of facts, and does what it says; it returns how long that has
@@ -173,11 +183,12 @@ func (s *session) standing() string {
 	return why
 }
 
-// end waits for what still runs: it is being killed, or ends by itself.
-func (s *session) end(err error) error {
+// end waits for what still runs: it is being killed, or ends by itself. The planner is
+// told of facts, though nothing is taken on any more.
+func (s *session) end(err error, facts ...plan.Fact) error {
 	s.beat.Store(0) // what runs may take long to end
 	s.drained = true
-	facts := []plan.Fact{plan.Drain{}}
+	facts = slices.Insert(facts, 0, plan.Fact(plan.Drain{}))
 	if !errors.Is(err, errLost) {
 		stop, _ := s.stopAll()
 		facts = append(facts, stop...)

@@ -203,17 +203,17 @@ func (s *session) state() state {
 func (s *session) home() home { return home{s.cluster.Load(), s.cron.Dir} }
 
 // left are the results that are kept and that nobody is at work for. In an etcd that
-// may have forgotten, or that is another, none has its place.
+// may have forgotten none has its place, nor below another prefix.
 func (s *session) left() (facts []plan.Fact) {
 	if s.forgetful() {
 		return nil
 	}
 	for _, e := range s.spool.all() {
 		r := s.runs[e.Run.RunID.String()]
-		if r != nil && r.claim == e.Run.Claim || s.settling[e.name] || e.Home != (home{}) && e.Home != s.home() {
+		if r != nil && r.claim == e.Run.Claim || s.settling[e.name] || e.Home != (home{}) && e.Home.Dir != s.cron.Dir {
 			continue
 		}
-		facts = append(facts, plan.Ended{Run: e.Run, Kept: true, Unstarted: e.Unstarted})
+		facts = append(facts, plan.Ended{Run: e.Run, Kept: true, Foreign: e.Home != (home{}) && e.Home != s.home(), Unstarted: e.Unstarted})
 	}
 	return facts
 }

@@ -59,7 +59,10 @@ func TestWhatIsLeft(t *testing.T) {
 		told(0, "it is on its way")
 		clear(s.settling)
 		s.cluster.Store(6)
-		told(0, "it belongs to another cluster")
+		told(1, "it belongs to another cluster, from which this one may have been restored")
+		if !s.left()[0].(plan.Ended).Foreign || is.Foreign {
+			t.Errorf("spool %q: what is of another cluster is not told from what is of this one", dir)
+		}
 		s.cluster.Store(5)
 		s.cron = keys.Space("/other").Cron()
 		told(0, "it belongs below another prefix")

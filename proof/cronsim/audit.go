@@ -252,10 +252,30 @@ func (b *books) contradicted(e era, r *runBook) {
 		if a.what == plan.Withdrawn && b.pauseEnds(since(r.id.Tick)+e.splay) {
 			continue // by a clock that is wrong it was due before that, and by another after it
 		}
+		if a.what == plan.Skipped && b.jobOf(r.id.Job).loosened(a.at, at) {
+			continue
+		}
 		if at > a.at+2*slack || at < a.at-slack && b.soundNode(a.by, at, a.at) {
 			b.w.fail("contradicted", "%s:%s", r.id, r)
 		}
 	}
+}
+
+// loosened reports whether a job that nobody had to remember each tick of has become one
+// whose runs may overlap, or that runs in several places, within a time: what was skipped
+// before is not known any more.
+func (j *jobBook) loosened(from, to time.Duration) bool {
+	for i := 1; i < len(j.versions); i++ {
+		a, b := j.versions[i-1], j.versions[i]
+		if b.from >= from-slack && b.from <= to && !a.many() && b.many() {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *version) many() bool {
+	return v.place.All || v.place.N > 1 || v.spec.Overlaps() == cron.Allow
 }
 
 // pauseEnds reports whether a pause of all jobs ended about then.

@@ -173,6 +173,15 @@ func (j *jobBook) now() *version {
 	return nil
 }
 
+// bornAt is since when there is the job that there is.
+func (j *jobBook) bornAt() time.Duration {
+	at := forever
+	for i := len(j.versions) - 1; i >= 0 && j.versions[i].born == j.now().born; i-- {
+		at = j.versions[i].from
+	}
+	return at
+}
+
 // watch notes who is well, and who could run something.
 func (b *books) watch() {
 	for _, h := range b.w.hosts {

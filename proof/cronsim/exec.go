@@ -280,14 +280,15 @@ func (s *session) replay() {
 // offer tells the planner of what has been kept for so long.
 func (s *session) offer(age time.Duration) {
 	for _, k := range s.host.disk.results {
-		if k.flying && s.running[k.run.RunID.String()] != nil || k.cluster != s.trust.Cluster && !(s.w.broken != nil && s.w.broken.anyCluster) {
+		if k.flying && s.running[k.run.RunID.String()] != nil {
 			continue
 		}
 		if since := s.host.wall().Sub(k.at); since >= 0 && since < age {
 			continue
 		}
 		run := *k.run
-		s.tell(plan.Ended{Run: &run, Kept: true, Unstarted: k.unstarted})
+		foreign := k.cluster != s.trust.Cluster && !(s.w.broken != nil && s.w.broken.anyCluster)
+		s.tell(plan.Ended{Run: &run, Kept: true, Foreign: foreign, Unstarted: k.unstarted})
 	}
 }
 

@@ -251,6 +251,8 @@ func (b *books) claimed(r *runBook, is, was *cron.Run) {
 		case c.attempt != is.Attempt, c.claim == is.Claim:
 		case r.unbegun[c.claim]: // it was given back
 		case c.era != b.era && b.saidSo:
+		case c.jobRev != is.JobRev && since(r.id.Tick)+v.splay > j.bornAt()-slack: // it was removed and added again: docs/promises.md
+			clear(r.starts)
 		default:
 			b.w.fail("claimed twice", "%s, attempt %d, by %s and by %s", r.id, is.Attempt, c.node, is.Node)
 		}
@@ -267,7 +269,7 @@ func (b *books) claimed(r *runBook, is, was *cron.Run) {
 		}
 	}
 	for _, c := range r.claims {
-		if c.jobRev != is.JobRev && c.jobRev != 0 && is.JobRev != 0 && c.era == b.era {
+		if c.jobRev != is.JobRev && c.jobRev != 0 && is.JobRev != 0 && c.era == b.era && c.attempt != is.Attempt {
 			b.w.fail("another's command", "%s, attempt %d, is of the job of revision %d, and attempt %d was of that of %d", r.id, is.Attempt, is.JobRev, c.attempt, c.jobRev)
 		}
 	}

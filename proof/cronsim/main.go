@@ -175,7 +175,12 @@ func (c *config) many(ctx context.Context, out io.Writer) error {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		first := slices.MinFunc(kinds[kind], func(a, b failed) int { return len(a.script.actions) - len(b.script.actions) })
-		fmt.Fprintf(out, "\n%s: %d times, of which seed %d:\n", kind, len(kinds[kind]), first.script.seed)
+		var seeds []uint64
+		for _, f := range kinds[kind] {
+			seeds = append(seeds, f.script.seed)
+		}
+		slices.Sort(seeds)
+		fmt.Fprintf(out, "\n%s: %d times (seeds %v), of which seed %d:\n", kind, len(seeds), seeds[:min(len(seeds), 20)], first.script.seed)
 		s, f := first.script, first.failure
 		if !c.whole {
 			s, f = shrink(s, f, func(s *script) *failure { return c.world(s).run() }, 20*time.Second)

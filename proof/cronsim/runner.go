@@ -279,6 +279,9 @@ func (s *session) wake() {
 // step makes a step of the planner, and does what it wants.
 func (s *session) step() {
 	s.due = false
+	if s.checkDeadline(); s.over {
+		return
+	}
 	now := s.reading()
 	s.checkStep(now)
 	facts := s.inbox

@@ -41,11 +41,23 @@ func (b *books) began(x *execution) {
 	}
 	r.starts[x.run.Attempt] = startBook{b.w.now, x.run.Claim, b.era}
 	for o := range b.active {
-		if o.run.Job == x.run.Job && !o.paused && !o.exempt && x.spec.Overlaps() != cron.Allow && conflicts(o.run.RunID, x.run.RunID) {
+		if o.run.Job == x.run.Job && !o.paused && !o.exempt && x.spec.Overlaps() != cron.Allow && conflicts(o.run.RunID, x.run.RunID) && !b.tightened(x.run.RunID, o.run.RunID) {
 			b.w.fail("overlap", "%s on %s began while %s ran on %s", x.name, x.host.spec.name, o.name, o.host.spec.name)
 		}
 	}
 	b.active[x] = true
+}
+
+// tightened reports whether two runs of a job were both claimed when its runs might
+// overlap: then they may still.
+func (b *books) tightened(x, o keys.RunID) bool {
+	at := max(b.runOf(x).claims[0].at, b.runOf(o).claims[0].at)
+	for _, v := range b.jobOf(x.Job).versions {
+		if v.meets(at-slack, at) && v.spec.Overlaps() == cron.Allow {
+			return true
+		}
+	}
+	return false
 }
 
 // conflicts reports whether two runs of a job are in the same place.
