@@ -67,7 +67,8 @@ func (s Store) asked(ctx context.Context, job, id string) (keys.RunID, int64, er
 		}
 	}
 	for _, kv := range found(r, 1) {
-		if e, ok := s.Keys.Entry(string(kv.Key)); ok && e.Run.Place == keys.ManualPlace(id) {
+		e, ok := s.Keys.Entry(string(kv.Key))
+		if request, manual := e.Run.Request(); ok && manual && request == id {
 			return e.Run, 0, nil
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -54,6 +56,73 @@ func (s Store) RunOf(ctx context.Context, id keys.RunID) (*Run, error) {
 		return DecodeRun(id, kv.Value, kv.ModRevision)
 	}
 	return nil, fmt.Errorf("%s: %w", id, ErrNoRun)
+}
+
+// Ambiguous means that a text is of several runs of a job.
+type Ambiguous struct {
+	Job, Text string
+	Runs      []keys.RunID
+}
+
+func (e *Ambiguous) Error() string {
+	return fmt.Sprintf("%s: %q is of %d runs", e.Job, e.Text, len(e.Runs))
+}
+
+// Find returns the run of a job that text means: its id, or that of the request for it,
+// or its tick (in seconds, or as RFC 3339 has it), or the beginning of either id, if that
+// is of one run alone. An id of none that is remembered, or was asked for, is itself:
+// who wants that run is told. Errors: ErrNoRun, *Ambiguous.
+func (s Store) Find(ctx context.Context, job, text string) (keys.RunID, error) {
+	r, err := s.txn(ctx, nil, []clientv3.Op{
+		clientv3.OpGet(s.Keys.RequestsOf(job), clientv3.WithPrefix()),
+		clientv3.OpGet(s.Keys.Runs(job), clientv3.WithPrefix(), clientv3.WithKeysOnly()),
+	}, nil)
+	if err != nil {
+		return keys.RunID{}, err
+	}
+	var all []keys.RunID
+	for _, kv := range found(r, 0) {
+		if q, ok := s.request(kv); ok && q.Action == RunNow {
+			all = append(all, q.RunID())
+		}
+	}
+	for _, kv := range found(r, 1) {
+		if e, ok := s.Keys.Entry(string(kv.Key)); ok {
+			all = append(all, e.Run)
+		}
+	}
+	for _, means := range readings(job, text) {
+		runs := slices.DeleteFunc(slices.Clone(all), func(id keys.RunID) bool { return !means(id) })
+		switch len(runs) {
+		case 0:
+		case 1:
+			return runs[0], nil
+		default:
+			return keys.RunID{}, &Ambiguous{job, text, runs}
+		}
+	}
+	if id, ok := keys.RunOfID(job, text); ok {
+		return id, nil
+	}
+	return keys.RunID{}, fmt.Errorf("%s/%s: %w", job, text, ErrNoRun)
+}
+
+// readings are what a text can say of a run, the surest first.
+func readings(job, text string) []func(keys.RunID) bool {
+	whole, isID := keys.RunOfID(job, text)
+	tick, err := time.Parse(time.RFC3339, text)
+	if n, bad := strconv.ParseInt(text, 10, 64); bad == nil {
+		tick, err = time.Unix(n, 0), nil
+	}
+	return []func(keys.RunID) bool{
+		func(id keys.RunID) bool { return isID && id.Is(whole) },
+		func(id keys.RunID) bool { request, manual := id.Request(); return manual && request == text },
+		func(id keys.RunID) bool { return err == nil && id.Tick.Equal(tick) },
+		func(id keys.RunID) bool {
+			request, _ := id.Request()
+			return strings.HasPrefix(id.ID(), text) || strings.HasPrefix(request, text)
+		},
+	}
 }
 
 func (s Store) run(kv *mvccpb.KeyValue) (*Run, bool) {

@@ -234,7 +234,7 @@ func TestChangesAndClaims(t *testing.T) {
 func TestRemoveWhileRunning(t *testing.T) {
 	w := newShop(t)
 	rev := w.add("a")
-	runs := []keys.RunID{{Job: "a", Tick: tick(60)}, {Job: "a", Tick: tick(120), Place: "@db1"}, {Job: "a", Tick: tick(180), Place: "!0000beef"}}
+	runs := []keys.RunID{{Job: "a", Tick: tick(60)}, {Job: "a", Tick: tick(120), Place: "@db1"}, {Job: "a", Tick: tick(180), Place: "+0000beef"}}
 	for _, id := range runs {
 		w.end(w.claim(id), OK)
 	}

@@ -76,11 +76,15 @@ func (c Cron) ActsOf(name, place string) string {
 
 // Act returns the key of the live marker of a run.
 func (c Cron) Act(r RunID) string {
-	if strings.HasPrefix(r.Place, manual) { // it is one with the others of its job
+	if _, manual := r.Request(); manual { // it is one with the others of its job
 		return c.ActsOf(r.Job, "") + r.ID()
 	}
 	return c.ActsOf(r.Job, r.Place) + Tick(r.Tick)
 }
+
+// Lost returns the key of a run whose sentinel has written its end, in the place of a
+// runner that was killed, and of which nobody has told yet.
+func (c Cron) Lost(r RunID) string { return c.Dir + "lost/" + r.Job + "/" + r.ID() }
 
 // Nodes returns the prefix of all runners.
 func (c Cron) Nodes() string { return c.Dir + "node/" }
@@ -114,8 +118,13 @@ func (c Cron) Resumed() string { return c.Dir + "resumed" }
 // Restored returns the key of an operator's word that etcd was restored.
 func (c Cron) Restored() string { return c.Dir + "restored" }
 
-// manual begins the place of a run that somebody asked for.
-const manual = "!"
+// manual begins the place of a run that somebody asked for. It needs no quotes in a
+// shell and no escape in the path of a URL. The one before it did: interactive bash
+// expands a ! inside double quotes. Runs that have it keep their names.
+const (
+	manual    = "+"
+	manualWas = "!"
+)
 
 // RunID names a run: which job, for which instant, and where that is one of
 // several.
@@ -123,8 +132,8 @@ type RunID struct {
 	Job  string
 	Tick time.Time // the scheduled instant, or that of the request
 	// Place is "" for a job that runs in one place, "@" and a node's name or
-	// "#" and a number for one of several, and "!" and the id of the request for
-	// a run that was asked for by hand.
+	// "#" and a number for one of several, and "+" (of an older conch "!") and the
+	// id of the request for a run that was asked for by hand: see Request.
 	Place string
 }
 
@@ -145,7 +154,19 @@ func CheckRequest(s string) error {
 }
 
 // Request returns the id of the request that asked for the run, if one did.
-func (r RunID) Request() (id string, ok bool) { return strings.CutPrefix(r.Place, manual) }
+func (r RunID) Request() (id string, ok bool) {
+	if id, ok = strings.CutPrefix(r.Place, manual); ok {
+		return id, true
+	}
+	return strings.CutPrefix(r.Place, manualWas)
+}
+
+// Is reports whether r and o are one run, whichever mark a run by hand has.
+func (r RunID) Is(o RunID) bool {
+	mine, manual := r.Request()
+	yours, too := o.Request()
+	return r.Job == o.Job && r.Tick.Equal(o.Tick) && (r.Place == o.Place || manual && too && mine == yours)
+}
 
 // ID is r without the job: the last element of the run's key.
 func (r RunID) ID() string { return Tick(r.Tick) + r.Place }
@@ -176,7 +197,7 @@ func RunOfID(job, id string) (RunID, bool) {
 	}
 	tick, ok := ParseTick(id[:tickWidth])
 	place := id[tickWidth:]
-	if !ok || place != "" && !strings.ContainsRune("@#!", rune(place[0])) || strings.Contains(place, "/") {
+	if !ok || place != "" && !strings.ContainsRune("@#"+manual+manualWas, rune(place[0])) || strings.Contains(place, "/") {
 		return RunID{}, false
 	}
 	return RunID{Job: job, Tick: tick, Place: place}, true
@@ -184,10 +205,10 @@ func RunOfID(job, id string) (RunID, bool) {
 
 // Entry says what a key of cron is about.
 type Entry struct {
-	Kind string // "act", "job", "last", "lw", "node", "paused", "req", "restored", "resumed", "run"
+	Kind string // "act", "job", "last", "lost", "lw", "node", "paused", "req", "restored", "resumed", "run"
 	Name string // of the job, or the id of the node
 	ID   string // of a request
-	Run  RunID  // of a run or its live marker
+	Run  RunID  // of a run, its live marker, or that it was lost
 	// Waits: of a marker, that the run waits for its next attempt.
 	Waits bool
 }
@@ -209,7 +230,7 @@ func (c Cron) Entry(key string) (Entry, bool) {
 	case "req":
 		e.ID = id
 		return e, name != "" && id != "" && !strings.Contains(id, "/")
-	case "run":
+	case "lost", "run":
 		e.Run, ok = RunOfID(name, id)
 		return e, ok && name != ""
 	case "act":

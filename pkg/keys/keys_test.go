@@ -43,6 +43,34 @@ func TestCheckRequest(t *testing.T) {
 	}
 }
 
+// A run that was asked for by hand is known by its mark of today and by the one of an
+// older conch; each keeps its own, by which etcd has it.
+func TestManualMarks(t *testing.T) {
+	c := Space(DefaultPrefix).Cron()
+	now, was := "0001767225600"+ManualPlace("x!y"), "0001767225600!x!y"
+	if now != "0001767225600+x!y" {
+		t.Errorf("a run is called %s", now)
+	}
+	var runs []RunID
+	for _, id := range []string{now, was} {
+		r, ok := RunOfID("job", id)
+		request, manual := r.Request()
+		if !ok || !manual || request != "x!y" || r.ID() != id {
+			t.Errorf("%s is read as %s, asked for by %q", id, r, request)
+		}
+		for _, key := range []string{c.Run(r), c.Act(r), c.Retry(r), c.Lost(r)} {
+			if e, ok := c.Entry(key); !ok || e.Run != r || e.Waits != (key == c.Retry(r)) {
+				t.Errorf("%s is of %+v", key, e)
+			}
+		}
+		runs = append(runs, r)
+	}
+	placed, _ := RunOfID("job", "0001767225600@x!y")
+	if !runs[0].Is(runs[1]) || runs[0].Is(placed) || placed.Is(runs[1]) {
+		t.Error("what is one run is taken for two, or the reverse")
+	}
+}
+
 // RecordOf finds the record that Record spells, and none of a candidate of a semaphore.
 func TestRecordOf(t *testing.T) {
 	const s = Space(DefaultPrefix)

@@ -50,7 +50,7 @@ func (r *running) hook(command string) error {
 		Job string `json:"job"`
 		ID  string `json:"id"`
 		*cron.Run
-	}{r.run.Job, r.run.ID(), r.run})
+	}{r.run.Job, r.run.RunID.String(), r.run})
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func OpenSink(target string, out io.Writer, warn func(text string)) (*Sink, erro
 
 // Add queues a run.
 func (s *Sink) Add(run *cron.Run) {
-	r := record{Job: run.Job, ID: run.ID(), Tick: run.Tick, Run: run}
+	r := record{Job: run.Job, ID: run.RunID.String(), Tick: run.Tick, Run: run}
 	if !run.Began.IsZero() {
 		r.Seconds = run.Ended.Sub(run.Began).Seconds()
 	}

@@ -77,6 +77,7 @@ func (s *session) open(ctx context.Context, question func(context.Context, cron.
 func explain(err error) error {
 	var is interface{ ExitStatus() int }
 	var conflict *cron.Conflict
+	var several *cron.Ambiguous
 	switch {
 	case err == nil, errors.As(err, &is):
 		return err
@@ -84,6 +85,8 @@ func explain(err error) error {
 		return cli.Hint(cli.Errorf(cli.Config, "%w", err), "set this machine's clock: ticks that it takes for past could not be claimed")
 	case errors.As(err, &conflict):
 		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "run it again")
+	case errors.As(err, &several):
+		return cli.Hint(cli.Errorf(cli.Failed, "%w", err), "name one: %s", several.Runs[0])
 	case errors.Is(err, cron.ErrNotStarted):
 		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "is a runner up, and has it the labels? %s nodes shows them", name)
 	}

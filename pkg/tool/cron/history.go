@@ -10,7 +10,6 @@ import (
 
 	"conch/pkg/cli"
 	"conch/pkg/cron"
-	"conch/pkg/keys"
 )
 
 var historyTool = cli.Tool{
@@ -93,6 +92,7 @@ var logsTool = cli.Tool{
 	Examples: []cli.Example{
 		{Text: "Of the newest run", Command: "conch-cron logs backup"},
 		{Text: "Of another", Command: "conch-cron logs backup 0001767232800"},
+		{Text: "Of the one that has an id of your own", Command: "conch-cron logs deploy \"$GIT_SHA\""},
 	},
 	Statuses: statuses(),
 	Setup: func(f *cli.Flags) cli.Run {
@@ -110,22 +110,15 @@ func (o *logsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) 
 		return cli.Usagef("the NAME of a job is needed, and perhaps one of its runs")
 	}
 	what := strings.Join(args.Words, "/")
-	job, _, isRun := strings.Cut(what, "/")
-	if len(args.Words) == 2 && strings.HasPrefix(args.Words[1], job+"/") { // as history shows it
+	if len(args.Words) == 2 && strings.HasPrefix(args.Words[1], args.Words[0]+"/") { // as history shows it
 		what = args.Words[1]
 	}
-	if err := keys.CheckName(job); err != nil {
-		return &cli.Exit{Status: cli.Usage, Err: err}
-	}
-	var id keys.RunID
-	if isRun {
-		var err error
-		if id, err = keys.ParseRunID(what); err != nil {
-			return &cli.Exit{Status: cli.Usage, Err: err}
-		}
+	job, text, err := splitRun(what)
+	if err != nil {
+		return err
 	}
 	return o.ask(ctx, func(ctx context.Context, s cron.Store) error {
-		r, err := theRun(ctx, s, job, id)
+		r, err := theRun(ctx, s, job, text)
 		if err != nil {
 			return err
 		}
@@ -133,9 +126,13 @@ func (o *logsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) 
 	})
 }
 
-// theRun is the run with the id or, without one, the job's newest.
-func theRun(ctx context.Context, s cron.Store, job string, id keys.RunID) (*cron.Run, error) {
-	if id.Job != "" {
+// theRun is the run that text means or, without one, the job's newest.
+func theRun(ctx context.Context, s cron.Store, job, text string) (*cron.Run, error) {
+	if text != "" {
+		id, err := s.Find(ctx, job, text)
+		if err != nil {
+			return nil, err
+		}
 		return s.RunOf(ctx, id)
 	}
 	runs, err := s.History(ctx, job, 1)

@@ -25,7 +25,7 @@ var runTool = cli.Tool{
 		o := &runOptions{}
 		f.Group("The run")
 		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status"})
-		f.String(&o.id, cli.Row{Name: "id", Arg: "ID", Env: cli.NoEnv, Help: "of runs with the same ID only the first is one, as long as it is remembered; see --keep of add"})
+		f.String(&o.id, cli.Row{Name: "id", Arg: "ID", Env: cli.NoEnv, Help: "of runs with the same ID only the first is one, as long as it is remembered, see --keep of add; JOB/ID is that run then"})
 		f.Duration(&o.within, cli.Row{Name: "within", Env: cli.NoEnv, Help: "not to be started later than that from now; the job's --deadline without"})
 		o.connection(f)
 		f.Complete(o.firstJobName)
@@ -118,6 +118,7 @@ var waitTool = cli.Tool{
 	Examples: []cli.Example{
 		{Text: "Of what submit has printed", Command: "id=$(conch-cron submit -- ./migrate) && conch-cron wait \"$id\""},
 		{Text: "Of one run of a job", Command: "conch-cron wait backup/0001767232800"},
+		{Text: "Of the one that has an id of your own", Command: "conch-cron wait \"deploy/$GIT_SHA\""},
 	},
 	Statuses: waitStatuses(),
 	Setup: func(f *cli.Flags) cli.Run {
@@ -178,26 +179,37 @@ func (o *idOptions) with(ctx context.Context, args cli.Args, do func(context.Con
 	if err != nil {
 		return err
 	}
-	job, _, isRun := strings.Cut(what, "/")
-	if err := keys.CheckName(job); err != nil {
-		return &cli.Exit{Status: cli.Usage, Err: err}
-	}
-	var id keys.RunID
-	if isRun {
-		if id, err = keys.ParseRunID(what); err != nil {
-			return &cli.Exit{Status: cli.Usage, Err: err}
-		}
+	job, text, err := splitRun(what)
+	if err != nil {
+		return err
 	}
 	return o.open(ctx, func(ctx context.Context, s cron.Store) error {
-		if !isRun {
-			first, cancel := context.WithTimeout(ctx, o.DialTimeout)
-			defer cancel()
-			if id, err = current(first, s, job); err != nil {
-				return err
-			}
+		first, cancel := context.WithTimeout(ctx, o.DialTimeout)
+		defer cancel()
+		var id keys.RunID
+		if text == "" {
+			id, err = current(first, s, job)
+		} else {
+			id, err = s.Find(first, job, text)
+		}
+		if err != nil {
+			return err
 		}
 		return do(ctx, s, id)
 	})
+}
+
+// splitRun reads JOB, or JOB/RUN. What RUN is the store finds out: see cron.Store.Find.
+func splitRun(what string) (job, run string, _ error) {
+	job, run, isRun := strings.Cut(what, "/")
+	err := keys.CheckName(job)
+	if err == nil && isRun && keys.CheckName(run) != nil {
+		err = fmt.Errorf("%q is not a run: one is called JOB/ID, as history shows it", what)
+	}
+	if err != nil {
+		return "", "", &cli.Exit{Status: cli.Usage, Err: err}
+	}
+	return job, run, nil
 }
 
 // bounded does one thing within --dial-timeout.

@@ -39,17 +39,20 @@ func (o *showOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) 
 	if err != nil {
 		return err
 	}
-	if strings.Contains(what, "/") {
-		id, err := keys.ParseRunID(what)
-		if err != nil {
-			return &cli.Exit{Status: cli.Usage, Err: err}
+	job, text, err := splitRun(what)
+	if err != nil {
+		return err
+	}
+	return o.ask(ctx, func(ctx context.Context, s cron.Store) error {
+		if text == "" {
+			return o.showJob(ctx, stdio, s, job)
 		}
-		return o.ask(ctx, func(ctx context.Context, s cron.Store) error { return o.showRun(ctx, stdio, s, id) })
-	}
-	if err := keys.CheckName(what); err != nil {
-		return &cli.Exit{Status: cli.Usage, Err: err}
-	}
-	return o.ask(ctx, func(ctx context.Context, s cron.Store) error { return o.showJob(ctx, stdio, s, what) })
+		id, err := s.Find(ctx, job, text)
+		if err != nil {
+			return err
+		}
+		return o.showRun(ctx, stdio, s, id)
+	})
 }
 
 func (o *showOptions) showRun(ctx context.Context, stdio *cli.Stdio, s cron.Store, id keys.RunID) error {

@@ -57,7 +57,7 @@ var sections = []cli.Section{
 		"= @at 2026-03-29T02:30:00Z: once\n" +
 		"= @manual: never; see run\n\n" +
 		"If the day of the month or the weekday begins with a star, a day must match both, else either is enough. `conch-cron check` says what a schedule means, and what becomes of it when the clocks change. One that is never due is refused."},
-	{Title: "RUNS", Body: "A run is called JOB/RUN, as `history` and `runs` print it: the scheduled instant in seconds since 1970; then, of a job that runs in several places, @ and the host's name or # and a number; of one asked for by hand ! and the request's id.\n\n" +
+	{Title: "RUNS", Body: "A run is called JOB/RUN, as `history` and `runs` print it: the scheduled instant in seconds since 1970; then, of a job that runs in several places, @ and the host's name or # and a number; of one asked for by hand + and the request's id. This is its name everywhere: in lists and `--json`, in logs, events and reports, and for its command, which finds it in CONCH_RUN. Where RUN is to be given, the id of the request will do (`run --id`), or the tick, as a number or as 2026-01-01T00:00:00Z, or the beginning of either id, if that is of one run alone. A run of an older conch has a ! for the +, and keeps that; either is understood.\n\n" +
 		"= waiting: asked for, and not claimed yet\n" +
 		"= running: claimed\n" +
 		"= retrying: it did not end well, and is to be started again\n" +

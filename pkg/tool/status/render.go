@@ -163,7 +163,7 @@ func (v *view) jobs() {
 			if a.Waits {
 				what = "will be tried again at " + v.at(a.RetryAt)
 			}
-			lines = append(lines, fmt.Sprintf("%s %s on %s, claimed %s", a.ID(), what, a.Host, v.at(a.Claimed)))
+			lines = append(lines, fmt.Sprintf("%s %s on %s, claimed %s", a.RunID, what, a.Host, v.at(a.Claimed)))
 		}
 		return lines
 	}))
