@@ -36,9 +36,7 @@ func (j *Job) Check(now time.Time) error {
 	if j.Via != "" {
 		c.checkVia()
 	}
-	if _, err := ParsePlacement(j.On); err != nil {
-		c.refuse("on", "%w", err)
-	}
+	c.checkOn()
 	c.checkHow()
 	c.checkText()
 	if _, err := j.Encode(); err != nil {
@@ -170,6 +168,17 @@ func (c *checker) checkVia() {
 	}
 	if c.User != "" {
 		c.refuse("user", "not together with via: name the remote user there, ssh://%s@HOST", c.User)
+	}
+}
+
+// checkOn refuses more than ParsePlacement does: a job that is stored goes on.
+func (c *checker) checkOn() {
+	p, err := ParsePlacement(c.On)
+	if literal := p.checkLiterals(c.On); literal != nil {
+		err = literal
+	}
+	if err != nil {
+		c.refuse("on", "%w", err)
 	}
 }
 

@@ -85,6 +85,49 @@ func (p *Placement) label(key, value string) error {
 	return nil
 }
 
+// ParseLabels reads the labels of a runner, KEY=VALUE each.
+func ParseLabels(words []string) (map[string]string, error) {
+	var p Placement
+	for _, word := range words {
+		key, value, isLabel := strings.Cut(word, "=")
+		switch {
+		case !isLabel:
+			return nil, fmt.Errorf("%+q has no value: a label is KEY=VALUE, such as role=db", word)
+		case strings.ContainsFunc(word, unicode.IsSpace):
+			return nil, fmt.Errorf("%+q contains a blank, and no job could ask for it", word)
+		}
+		if err := p.label(key, value); err != nil {
+			return nil, err
+		}
+	}
+	return p.Labels, nil
+}
+
+// checkLiterals refuses what looks like more than a label, and would be taken as it
+// stands: no runner is called that.
+func (p Placement) checkLiterals(text string) error {
+	for _, word := range strings.Fields(text) {
+		switch key, value, isLabel := strings.Cut(word, "="); {
+		case isLabel && strings.HasPrefix(value, "="):
+			return fmt.Errorf("%+q: one = is enough: did you mean %+q?", word, key+value)
+		case strings.Contains(word, ",") && isPlacement(strings.ReplaceAll(word, ",", " ")):
+			return fmt.Errorf("%+q: blanks stand between labels: did you mean %+q?", word, strings.ReplaceAll(word, ",", " "))
+		case strings.Contains(word, "!"):
+			return fmt.Errorf("%+q: runners cannot be left out with !: give those that are meant a label, and ask for that", word)
+		case strings.ContainsAny(word, ",|"):
+			return fmt.Errorf("%+q: there is no choice with , or |: give the runners that are meant a label in common, and ask for that", word)
+		case strings.Contains(word, "*"):
+			return fmt.Errorf("%+q: * is not a pattern here: give the runners that are meant a label in common, and ask for that", word)
+		}
+	}
+	return nil
+}
+
+func isPlacement(text string) bool {
+	p, err := ParsePlacement(text)
+	return err == nil && p.checkLiterals(text) == nil
+}
+
 // misplaced says why a word that is no label cannot stand after the first.
 func misplaced(text, word string) error {
 	words := strings.Fields(text)

@@ -54,6 +54,54 @@ func TestParsePlacementRefuses(t *testing.T) {
 	}
 }
 
+// What looks like an operator is refused at the door, and read where it is stored.
+func TestPlacementLiterals(t *testing.T) {
+	const common = ": give the runners that are meant a label in common, and ask for that"
+	for _, c := range []struct{ text, want string }{
+		{"role=db,web", `"role=db,web": there is no choice with , or |` + common},
+		{"role=db|role=web", `"role=db|role=web": there is no choice with , or |` + common},
+		{"web|db", `"web|db": there is no choice with , or |` + common},
+		{"role=db,zone=a", `"role=db,zone=a": blanks stand between labels: did you mean "role=db zone=a"?`},
+		{"all,role=db", `"all,role=db": blanks stand between labels: did you mean "all role=db"?`},
+		{"role!=db", `"role!=db": runners cannot be left out with !: give those that are meant a label, and ask for that`},
+		{"role=!db", `"role=!db": runners cannot be left out with !: give those that are meant a label, and ask for that`},
+		{"any !gpu", `"!gpu": runners cannot be left out with !: give those that are meant a label, and ask for that`},
+		{"role==db", `"role==db": one = is enough: did you mean "role=db"?`},
+		{"host=web*", `"host=web*": * is not a pattern here` + common},
+	} {
+		j := goodJob()
+		j.On = c.text
+		if err := j.Check(noon); err == nil || err.Error() != "job backup: on: "+c.want {
+			t.Errorf("got\n\t%v, not\n\tjob backup: on: %s", err, c.want)
+		}
+	}
+	for _, text := range []string{"role=db,web", "role=!db", "host=web*"} {
+		if _, err := ParsePlacement(text); err != nil {
+			t.Errorf("a job that is stored cannot be read: %v", err)
+		}
+	}
+}
+
+func TestParseLabels(t *testing.T) {
+	got, err := ParseLabels([]string{"role=db", "zone=a=b"})
+	if want := map[string]string{"role": "db", "zone": "a=b"}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for word, want := range map[string]string{
+		"foo":      `"foo" has no value: a label is KEY=VALUE, such as role=db`,
+		"all":      `"all" has no value: a label is KEY=VALUE, such as role=db`,
+		"role=":    `"role=" is not a label such as role=db`,
+		"role=a b": `"role=a b" contains a blank, and no job could ask for it`,
+	} {
+		if got, err := ParseLabels([]string{word}); err == nil || err.Error() != want || got != nil {
+			t.Errorf("got %v, %v, not %s", got, err, want)
+		}
+	}
+	if _, err := ParseLabels([]string{"a=1", "a=2"}); err == nil {
+		t.Error("a label was given twice")
+	}
+}
+
 func TestPlacementMatches(t *testing.T) {
 	runner := map[string]string{"role": "db", "zone": "a"}
 	for text, want := range map[string]bool{

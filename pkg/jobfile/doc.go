@@ -9,7 +9,7 @@
 // each of them a job, a list of jobs, or a mapping with the list as its jobs.
 // Text is taken as it is written: `no`, 0777, 2026-01-01 and 1e3 are not turned
 // into something else where text belongs, nor is on, which is the name of a
-// field. What only anchors are kept in may lie beside jobs, under a name that
+// field; Write puts that in quotes, for readers of YAML 1.1. What only anchors are kept in may lie beside jobs, under a name that
 // begins with x-.
 //
 // A crontab is not of conch, so it is read as cron reads it, and what conch does

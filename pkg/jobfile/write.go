@@ -65,7 +65,7 @@ func writeYAML(b *bytes.Buffer, jobs []cron.Job) error {
 
 func writeMapping(b *bytes.Buffer, n *node, indent string) {
 	for i, key := range n.keys {
-		writeName(b, name(key.text), indent)
+		writeName(b, word(key.text), indent)
 		switch item := n.items[i]; {
 		case item.kind == mapping:
 			b.WriteByte('\n')
@@ -108,15 +108,6 @@ func writeList(b *bytes.Buffer, n *node, indent string) {
 	for _, w := range words {
 		b.WriteString(indent + "- " + w + "\n")
 	}
-}
-
-// name writes the name of a field. Two of a job's are words of YAML 1.1, which
-// look odd in quotes, and which Read takes for names without them.
-func name(s string) string {
-	if s == "on" || s == "n" {
-		return s
-	}
-	return word(s)
 }
 
 // word writes text as YAML, in quotes unless nobody can take it for anything

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,10 +41,10 @@ cmd: [/usr/bin/backup, --all, a b, "", "no", "<&>"]
 env:
   A: "on"
   B: "1"
-on: all role=db
+"on": all role=db
 deadline: 1m30s
 retry:
-  n: 3
+  "n": 3
 keep: 5
 ---
 name: weekly
@@ -57,6 +58,27 @@ script: |
 `
 	if got := write(t, "yaml", twoJobs); got != want {
 		t.Errorf("got\n%s\nnot\n%s", got, want)
+	}
+}
+
+// A reader of YAML 1.1 takes more words without quotes than ours for truth values,
+// numbers and dates; neither names nor values may be such.
+func TestWriteYAMLForOthers(t *testing.T) {
+	odd := regexp.MustCompile(`^(~|(?i:null|y|n|yes|no|on|off|true|false)|<<|=|[-+]?[0-9][0-9_,:]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?|[-+]?0[xXbo][0-9a-fA-F_]+|[-+]?\.(?i:inf|nan)|[-+]?\.[0-9_]+|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*)$`)
+	words := []string{"on", "n", "y", "Yes", "no", "OFF", "null", "~", "<<", "=", "1:30", "1_000", "0b1", "0x1F", ".5", ".inf", "2026-01-01", "1,000", "012"}
+	env := map[string]string{}
+	for _, w := range words {
+		env[w] = w
+	}
+	jobs := []cron.Job{{Name: "n", Schedule: "@daily", Cmd: words, Env: env, On: "2", Retry: &cron.Retry{N: 1}, Owners: words}}
+	for line := range strings.Lines(write(t, "yaml", jobs)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		value = strings.Trim(strings.TrimSpace(value), "[]")
+		for _, w := range append(strings.Split(value, ", "), name) {
+			if odd.MatchString(w) && w != "1" {
+				t.Errorf("%s: %q is without quotes", strings.TrimSpace(line), w)
+			}
+		}
 	}
 }
 

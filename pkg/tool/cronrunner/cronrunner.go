@@ -177,18 +177,18 @@ func (o *options) config(stdio *cli.Stdio) (runner.Config, error) {
 	if len(host) > 180 || strings.ContainsAny(host, "~") {
 		return runner.Config{}, cli.Usagef("--host %q: at most 180 bytes, and no ~", host)
 	}
-	p, err := cron.ParsePlacement("any " + strings.Join(o.labels, " "))
+	labels, err := cron.ParseLabels(o.labels)
 	if err != nil {
 		return runner.Config{}, cli.Usagef("--label: %w", err)
 	}
-	if h, ok := p.Labels["host"]; ok && h != host {
+	if h, ok := labels["host"]; ok && h != host {
 		return runner.Config{}, cli.Usagef("--label host=%s: the label host is that of --host, %s", h, host)
 	}
 	spool, err := o.spoolDir(stdio)
 	if err != nil {
 		return runner.Config{}, err
 	}
-	return runner.Config{Space: o.Space, Host: host, Labels: p.Labels, Slots: o.slots, Placement: o.placement, TTL: o.ttl, KillAfter: o.killAfter,
+	return runner.Config{Space: o.Space, Host: host, Labels: labels, Slots: o.slots, Placement: o.placement, TTL: o.ttl, KillAfter: o.killAfter,
 		Hedge: o.hedge, Drain: o.drain, Spool: spool, Version: version(), Env: stdio.Env, SkipClock: o.clock == "trust"}, nil
 }
 
