@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -91,6 +92,9 @@ func (t Tool) help() string {
 			listed(&b, r.usage(), plain(r.Help)+r.origin())
 		}
 	}
+	if f.timed() {
+		b.WriteString("\n" + plain(timed) + "\n")
+	}
 	if len(t.Statuses) > 0 {
 		b.WriteString("\nExit status:\n")
 	}
@@ -98,6 +102,13 @@ func (t Tool) help() string {
 		listed(&b, s.Code, plain(s.Meaning))
 	}
 	return b.String()
+}
+
+// timed is what all flags that take a DURATION have in common.
+const timed = "A DURATION is 10s, 1h30m or 2d; 0 is none, and refused where one must be."
+
+func (f *Flags) timed() bool {
+	return slices.ContainsFunc(f.rows, func(r *Row) bool { return r.Arg == "DURATION" && !r.Hidden })
 }
 
 // usage is "-w, --wait DURATION".

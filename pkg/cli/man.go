@@ -123,6 +123,9 @@ func cmRest(usage string) string {
 func (t Tool) manOptions() string {
 	f, _ := t.flags()
 	var b strings.Builder
+	if f.timed() {
+		b.WriteString(mdocText(timed))
+	}
 	for _, g := range f.groups() {
 		rows := slices.DeleteFunc(slices.Clone(g.rows), func(r *Row) bool { return r.EnvOnly })
 		if len(rows) > 0 {

@@ -189,7 +189,7 @@ func (c *checker) checkHow() {
 	for _, d := range []struct {
 		field string
 		is    Duration
-	}{{"deadline", c.Deadline}, {"run-ttl", c.RunTTL}, {"keep-for", c.KeepFor}} {
+	}{{"deadline", c.Deadline}, {"run-ttl", *or(c.RunTTL, new(Duration))}, {"keep-for", c.KeepFor}} {
 		if d.is != 0 && time.Duration(d.is) < time.Second {
 			c.refuse(d.field, "%s is less than 1s", d.is)
 		}

@@ -83,7 +83,7 @@ func TestCheckRefuses(t *testing.T) {
 		{func(j *Job) { j.Output = "failures" }, `job backup: output: "failures" is not none, failure or always: did you mean "failure"?`},
 		{func(j *Job) { j.Deadline = second - 1 }, `job backup: deadline: 999.999999ms is less than 1s`},
 		{func(j *Job) { j.Deadline = -second }, `job backup: deadline: -1s is less than 1s`},
-		{func(j *Job) { j.RunTTL = second / 2 }, `job backup: run-ttl: 500ms is less than 1s`},
+		{func(j *Job) { half := Duration(second / 2); j.RunTTL = &half }, `job backup: run-ttl: 500ms is less than 1s`},
 		{func(j *Job) { j.KeepFor = 1 }, `job backup: keep-for: 1ns is less than 1s`},
 		{func(j *Job) { j.Splay = -second }, `job backup: splay: -1s is less than 0s`},
 		{func(j *Job) { j.Splay = 24 * 3600 * second }, `job backup: splay: 24h0m0s is not less than 24h0m0s`},
@@ -141,15 +141,32 @@ func TestCheckPasses(t *testing.T) {
 		func(j *Job) { j.Via, j.Cwd, j.Env = "ssh://me@h:22", "/srv", map[string]string{"A": "b"} },
 		func(j *Job) { j.Overlap, j.Misfire, j.Output = Replace, MisfireAll, OutputAlways },
 		func(j *Job) {
-			j.Deadline, j.RunTTL, j.Splay = Duration(time.Second), Duration(time.Second), Duration(maxSplay-1)
+			least := Duration(time.Second)
+			j.Deadline, j.RunTTL, j.Splay = least, &least, Duration(maxSplay-1)
 		},
 		func(j *Job) { j.Retry, j.Keep = &Retry{N: 100, Backoff: Duration(time.Hour)}, 1000 },
 		func(j *Job) { j.Retry = &Retry{} },
+		func(j *Job) { j.RunTTL = new(Duration) },
 	} {
 		j := goodJob()
 		change(j)
 		if err := j.Check(noon); err != nil {
 			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+func TestMaxRun(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		`{"name":"a"}`: 10 * time.Minute, `{"name":"a","run-ttl":"0s"}`: 0, `{"name":"a","run-ttl":"2h"}`: 2 * time.Hour,
+	} {
+		j, err := DecodeJob([]byte(text))
+		if err != nil || j.MaxRun() != want {
+			t.Errorf("%s: %v, %v", text, j.MaxRun(), err)
+		}
+		again, _ := j.Encode()
+		if j, err := DecodeJob([]byte(again)); err != nil || j.MaxRun() != want {
+			t.Errorf("%s: %v, %v", again, j.MaxRun(), err)
 		}
 	}
 }

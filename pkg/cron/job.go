@@ -124,7 +124,9 @@ type Job struct {
 	Overlap  Overlap  `json:"overlap,omitempty"`  // forbid
 	Misfire  Misfire  `json:"misfire,omitempty"`  // skip
 	Deadline Duration `json:"deadline,omitempty"` // 1m: a tick is not started later than this
-	RunTTL   Duration `json:"run-ttl,omitempty"`  // 10m: TERM then, and KILL after the runner's --kill-after
+	// RunTTL is after how long a run gets TERM, and KILL after the runner's
+	// --kill-after: nil is 10m, 0 never.
+	RunTTL *Duration `json:"run-ttl,omitempty"`
 	Retry    *Retry   `json:"retry,omitempty"`    // none
 	Keep     int      `json:"keep,omitempty"`     // 20 runs
 	Output   Output   `json:"output,omitempty"`   // none
@@ -164,8 +166,13 @@ func (j *Job) Misfires() Misfire { return or(j.Misfire, MisfireSkip) }
 // Lateness returns Deadline or its default.
 func (j *Job) Lateness() time.Duration { return time.Duration(or(j.Deadline, DefaultDeadline)) }
 
-// MaxRun returns RunTTL or its default.
-func (j *Job) MaxRun() time.Duration { return time.Duration(or(j.RunTTL, DefaultRunTTL)) }
+// MaxRun returns RunTTL or its default; 0: a run may last for ever.
+func (j *Job) MaxRun() time.Duration {
+	if j.RunTTL != nil {
+		return time.Duration(*j.RunTTL)
+	}
+	return time.Duration(DefaultRunTTL)
+}
 
 // Keeps returns Keep or its default.
 func (j *Job) Keeps() int { return or(j.Keep, DefaultKeep) }

@@ -127,8 +127,9 @@ func fieldName(f reflect.StructField) string {
 	return name
 }
 
-// never0 names the fields whose 0 is not less than their 1, but the default.
-var never0 = map[string]string{"deadline": "1s", "run-ttl": "1s", "keep": "1"}
+// never0 names the fields whose 0 would be taken for their default, and the least that
+// they can be.
+var never0 = map[string]string{"deadline": "1s", "keep": "1", "keep-for": "1s", "backoff": "1ms"}
 
 // value puts a node into a field.
 func (d decoder) value(n *node, field string, v reflect.Value) {

@@ -30,7 +30,7 @@ var twoJobs = []cron.Job{
 		Env: map[string]string{"B": "1", "A": "on"}, On: "all role=db", Deadline: cron.Duration(90 * time.Second),
 		Retry: &cron.Retry{N: 3}, Keep: 5, Paused: true, Updated: noon,
 	},
-	{Name: "weekly", Schedule: "@weekly", Script: "set -e\n\techo \"hi\"\n\nexit 0\n", Starts: &noon},
+	{Name: "weekly", Schedule: "@weekly", RunTTL: new(cron.Duration), Script: "set -e\n\techo \"hi\"\n\nexit 0\n", Starts: &noon},
 }
 
 func TestWriteYAML(t *testing.T) {
@@ -55,6 +55,7 @@ script: |
   	echo "hi"
 
   exit 0
+run-ttl: "0s"
 `
 	if got := write(t, "yaml", twoJobs); got != want {
 		t.Errorf("got\n%s\nnot\n%s", got, want)
@@ -70,7 +71,7 @@ func TestWriteYAMLForOthers(t *testing.T) {
 	for _, w := range words {
 		env[w] = w
 	}
-	jobs := []cron.Job{{Name: "n", Schedule: "@daily", Cmd: words, Env: env, On: "2", Retry: &cron.Retry{N: 1}, Owners: words}}
+	jobs := []cron.Job{{Name: "n", Schedule: "@daily", Cmd: words, Env: env, On: "2", RunTTL: new(cron.Duration), Retry: &cron.Retry{N: 1}, Owners: words}}
 	for line := range strings.Lines(write(t, "yaml", jobs)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.Trim(strings.TrimSpace(value), "[]")
@@ -88,7 +89,8 @@ func TestWriteJSON(t *testing.T) {
     "name": "weekly",
     "schedule": "@weekly",
     "starts": "2026-03-01T12:00:00Z",
-    "script": "set -e\n\techo \"hi\"\n\nexit 0\n"
+    "script": "set -e\n\techo \"hi\"\n\nexit 0\n",
+    "run-ttl": "0s"
   }
 ]
 `

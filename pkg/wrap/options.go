@@ -105,7 +105,7 @@ func (o *Options) command(f *cli.Flags) {
 	f.String(&o.Shell, cli.Row{Name: "command", Short: "c", Arg: "SHELL", Env: cli.NoEnv, Help: "run this by /bin/sh -c; words that follow become its arguments"})
 	f.Duration(&o.KillAfter, cli.Row{Name: "kill-after", Short: "k", Default: "5s", Help: "SIGKILL this long after the request to end"})
 	f.Signal(&o.StopSignal, cli.Row{Name: "signal", Short: "s", Default: "TERM", Help: "the request to end, when the hold is being lost or --max-run is over"})
-	f.Duration(&o.MaxRun, cli.Row{Name: "max-run", Help: "stop the command after this; status 124"})
+	f.Duration(&o.MaxRun, cli.Row{Name: "max-run", Help: "stop the command after this, with status 124; 0: never"})
 	f.Bool(&o.Restart, cli.Row{Name: "restart", Help: "when the command has ended, or the hold was lost, queue again; ends by a signal only"})
 	f.Bool(&o.WaitTree, cli.Row{Name: "wait-tree", Help: "the command has ended when all that it started has, for commands that turn into daemons"})
 	f.Bool(&o.Contain, cli.Row{Name: "contain", Help: "run the command in a pid namespace: nothing survives, even if both of conch's processes are killed at once"})

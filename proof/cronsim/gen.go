@@ -267,6 +267,8 @@ func (g *generator) where() string {
 	return []string{"", "", "", "any role=db", "all", "all role=db", "2", "3"}[g.IntN(8)]
 }
 
+var halfMinute = cron.Duration(30 * time.Second)
+
 // job draws a job.
 func (g *generator) job(name string) *cron.Job {
 	g.made++
@@ -279,7 +281,7 @@ func (g *generator) job(name string) *cron.Job {
 		Overlap:  []cron.Overlap{"", "", cron.Forbid, cron.Allow, cron.Replace}[g.IntN(5)],
 		Misfire:  []cron.Misfire{"", "", cron.MisfireSkip, cron.MisfireOnce, cron.MisfireAll}[g.IntN(5)],
 		Deadline: []cron.Duration{0, 0, cron.Duration(10 * time.Second), cron.Duration(5 * time.Minute), cron.Duration(time.Hour)}[g.IntN(5)],
-		RunTTL:   []cron.Duration{0, 0, cron.Duration(30 * time.Second)}[g.IntN(3)],
+		RunTTL:   []*cron.Duration{nil, nil, &halfMinute}[g.IntN(3)],
 		Keep:     []int{0, 0, 1, 3, 10}[g.IntN(5)],
 	}
 	switch g.IntN(200) {

@@ -19,7 +19,7 @@ var addTool = cli.Tool{
 		"NAME SCHEDULE [FLAGS] -c 'SCRIPT'",
 	},
 	Examples: []cli.Example{
-		{Text: "Each night at two, in Rome, on one host", Command: "conch-cron add backup '0 2 * * *' --tz Europe/Rome -- restic backup /data"},
+		{Text: "Each night at two, in Rome, on one host, for no more than six hours", Command: "conch-cron add backup '0 2 * * *' --tz Europe/Rome --run-ttl 6h -- restic backup /data"},
 		{Text: "Every 90 minutes, on each database, with the end of the output if it fails", Command: "conch-cron add vacuum --schedule '@every 90m' --on 'all role=db' --output failure -- vacuumdb -a"},
 		{Text: "Once an hour, each job at a minute of its own", Command: "conch-cron add rotate 'H * * * *' -c 'cd /var/log && ./rotate'"},
 		{Text: "Try again up to three times, and tell somebody", Command: `conch-cron add sync @daily --retry 3 --on-failure 'mail -s "$CONCH_JOB failed" ops' -- ./sync`},

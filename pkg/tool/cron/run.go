@@ -26,7 +26,7 @@ var runTool = cli.Tool{
 		f.Group("The run")
 		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status"})
 		f.String(&o.id, cli.Row{Name: "id", Arg: "ID", Env: cli.NoEnv, Help: "of runs with the same ID only the first is one, as long as it is remembered, see --keep of add; JOB/ID is that run then"})
-		f.Duration(&o.within, cli.Row{Name: "within", Env: cli.NoEnv, Help: "not to be started later than that from now; the job's --deadline without"})
+		f.Func(span(&o.within), cli.Row{Name: "within", Arg: "DURATION", Env: cli.NoEnv, Help: "not to be started later than that from now; the job's --deadline without"})
 		o.connection(f)
 		f.Complete(o.firstJobName)
 		return o.run

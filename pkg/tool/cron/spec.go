@@ -1,6 +1,7 @@
 package cron
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -54,10 +55,10 @@ func (s *spec) what(f *cli.Flags) {
 	f.String(&s.job.On, cli.Row{Name: "on", Arg: "WHERE", Env: cli.NoEnv, Help: "any runner, all or a number of them, and labels that they must have: 'any', 'all role=db', '2 zone=a'"})
 	f.Func(word(&s.job.Overlap), cli.Row{Name: "overlap", Arg: "forbid|allow|replace", Values: []string{"forbid", "allow", "replace"}, Env: cli.NoEnv,
 		Help: "what happens to a tick while an earlier run goes on: it is skipped, both run, or the earlier one is killed; what is asked for by hand waits, or runs too"})
-	f.Duration((*time.Duration)(&s.job.Deadline), cli.Row{Name: "deadline", Env: cli.NoEnv, Help: "not to be started later than that after its time; 1m without"})
-	f.Duration((*time.Duration)(&s.job.RunTTL), cli.Row{Name: "run-ttl", Env: cli.NoEnv, Help: "how long a run may last; 10m without"})
+	f.Func(span((*time.Duration)(&s.job.Deadline)), cli.Row{Name: "deadline", Arg: "DURATION", Env: cli.NoEnv, Help: "not to be started later than that after its time; 1m without"})
+	f.Func(s.limit, cli.Row{Name: "run-ttl", Arg: "DURATION", Env: cli.NoEnv, Help: "how long a run may last; 10m without, and 0 is for ever"})
 	f.Int(&s.retries, cli.Row{Name: "retry", Min: 0, Max: cron.MaxRetries, Env: cli.NoEnv, Help: "start a run again that did not end well, so often: its command may have its effect more than once"})
-	f.Duration(&s.backoff, cli.Row{Name: "backoff", Env: cli.NoEnv, Help: "after how long, doubled each time; 10s without"})
+	f.Func(span(&s.backoff), cli.Row{Name: "backoff", Arg: "DURATION", Env: cli.NoEnv, Help: "after how long, doubled each time; 10s without"})
 	f.Int(&s.job.Keep, cli.Row{Name: "keep", Min: 1, Max: cron.MaxKeep, Env: cli.NoEnv, Help: "how many runs to remember; 20 without"})
 	f.Func(word(&s.job.Output), cli.Row{Name: "output", Arg: "none|failure|always", Values: []string{"none", "failure", "always"}, Env: cli.NoEnv,
 		Help: "keep the end of the output, 4 KiB, of runs that did not end well, or of all"})
@@ -85,6 +86,24 @@ func moment(p **time.Time) func(string) error {
 	return func(text string) error {
 		t, err := instant(text)
 		*p = &t
+		return err
+	}
+}
+
+// limit sets how long a run may last.
+func (s *spec) limit(text string) error {
+	s.job.RunTTL = new(cron.Duration)
+	return s.job.RunTTL.UnmarshalText([]byte(text))
+}
+
+// span sets a length of time of which 0 would be taken for the default.
+func span(p *time.Duration) func(string) error {
+	return func(text string) error {
+		d, err := cli.ParseDuration(text)
+		if err == nil && d == 0 {
+			err = fmt.Errorf("%s is too short; left out, it is the default", text)
+		}
+		*p = d
 		return err
 	}
 }

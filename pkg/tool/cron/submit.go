@@ -28,7 +28,7 @@ var submitTool = cli.Tool{
 		f.Group("The run")
 		f.String(&o.job.Name, cli.Row{Name: "name", Arg: "NAME", Env: cli.NoEnv, Help: "its ID; one that sorts by time without"})
 		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status"})
-		f.Duration((*time.Duration)(&o.job.KeepFor), cli.Row{Name: "keep-for", Default: "24h", Env: cli.NoEnv, Help: "forget it that long after its end"})
+		f.Func(span((*time.Duration)(&o.job.KeepFor)), cli.Row{Name: "keep-for", Arg: "DURATION", Default: "24h", Env: cli.NoEnv, Help: "forget it that long after its end"})
 		o.what(f)
 		o.connection(f)
 		return o.run

@@ -7,7 +7,7 @@ import (
 )
 
 var examples = []cli.Example{
-	{Text: "Each night at two, in Rome, on one host", Command: "conch-cron add backup '0 2 * * *' --tz Europe/Rome -- restic backup /data"},
+	{Text: "Each night at two, in Rome, on one host, for no more than six hours", Command: "conch-cron add backup '0 2 * * *' --tz Europe/Rome --run-ttl 6h -- restic backup /data"},
 	{Text: "What is there, and how did it end?", Command: "conch-cron ls --last"},
 	{Text: "Keep the jobs in files", Command: "conch-cron apply -f jobs/ --prune --dry-run"},
 	{Text: "Now, and wait for it", Command: "conch-cron run backup --wait"},
@@ -74,7 +74,7 @@ var sections = []cli.Section{
 		"= unreadable: it was written by something else, or by a newer conch\n\n" +
 		"While a run is in progress, or was asked for, the state is that of the run."},
 	{Title: "FILES OF JOBS", Body: "`apply` reads JSON, YAML and crontabs. A job has the fields that `export` prints, which are the flags of `add` by their long names, but for name, cmd (a list), owners, user (`--run-as`) and retry (n and backoff).\n\n" +
-		"    - name: backup\n      schedule: 0 2 * * *\n      tz: Europe/Rome\n      cmd: [restic, backup, /data]\n      retry: {n: 3, backoff: 1m}\n\n" +
+		"    - name: backup\n      schedule: 0 2 * * *\n      tz: Europe/Rome\n      cmd: [restic, backup, /data]\n      run-ttl: 6h\n      retry: {n: 3, backoff: 1m}\n\n" +
 		"The files say all that a job is: one that was paused by hand goes on if its file does not say paused. About 3,000 jobs are changed in one transaction. More go into several, each guarded by the one before; if somebody edits a job in between, what was changed is put back.\n\n" +
 		"Jobs that were submitted are neither exported nor pruned."},
 	{Title: "WHAT IS NOT PROMISED", Body: "That a command has its effect exactly once; nobody can promise that."},
