@@ -14,7 +14,7 @@ import (
 // State is where a run stands.
 type State string
 
-// The states. All but Running and Retrying are final.
+// The states. All but Running, Retrying and Adrift are final.
 const (
 	Running  State = "running"  // claimed: it is being started, or runs
 	Retrying State = "retrying" // an attempt has ended, and another is due at RetryAt
@@ -24,10 +24,23 @@ const (
 	Killed   State = "killed"   // somebody asked for it, or a later run replaced it
 	Lost     State = "lost"     // its runner died, or lost its lease
 	Unknown  State = "unknown"  // it was claimed, and too late to start when that became known
+
+	// Adrift is a run that is in progress, and whose runner is gone: it will be known
+	// as lost, or by its true end. No record says so; it follows from which runners
+	// there are.
+	Adrift State = "?"
 )
 
 // Final reports whether a run in this state is over.
-func (s State) Final() bool { return s != Running && s != Retrying }
+func (s State) Final() bool { return s != Running && s != Retrying && s != Adrift }
+
+// with is s, as who shows it sees it: alive says whether its runner is there.
+func (s State) with(alive bool) State {
+	if s == Running && !alive {
+		return Adrift
+	}
+	return s
+}
 
 // Well reports whether a run that is over is one that nobody needs to look at.
 func (s State) Well() bool { return s == OK }
@@ -150,6 +163,14 @@ type Act struct {
 
 // Since returns when the run was first claimed: it has been in progress from then on.
 func (a *Act) Since() time.Time { return or(a.First, a.Claimed) }
+
+// State is where the run stands; alive says which runners there are.
+func (a *Act) State(alive func(node string) bool) State {
+	if a.Waits {
+		return Retrying
+	}
+	return Running.with(alive(a.Node))
+}
 
 // Last is how the latest run of a job has ended.
 type Last struct {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -102,7 +104,14 @@ type Table struct {
 	Lasts    map[string]Last // by the name of the job
 	Acts     []Act           // by job
 	Requests []Request       // by job
+	Nodes    []Node          // the runners, by id
 	Paused   *Pause
+}
+
+// Alive reports whether there is a runner of that id.
+func (t *Table) Alive(node string) bool {
+	_, ok := slices.BinarySearchFunc(t.Nodes, node, func(n Node, id string) int { return strings.Compare(n.ID, id) })
+	return ok
 }
 
 // Table reads all jobs and what is known of their runs, page by page.
@@ -123,6 +132,7 @@ func (s Store) fill(ctx context.Context, t *Table) error {
 	r.scan(s.Keys.Lasts(), t.addLast(s.Keys))
 	r.scan(s.Keys.Acts(), func(kv *mvccpb.KeyValue) { t.Acts = add(t.Acts, kv, s.act) })
 	r.scan(s.Keys.Requests(), func(kv *mvccpb.KeyValue) { t.Requests = add(t.Requests, kv, s.request) })
+	r.scan(s.Keys.Nodes(), func(kv *mvccpb.KeyValue) { t.Nodes = add(t.Nodes, kv, s.node) })
 	r.scan(s.Keys.Paused(), t.addPaused(s.Keys))
 	t.Rev = r.rev
 	return r.err
@@ -135,6 +145,7 @@ func (s Store) TableOf(ctx context.Context, name string) (*Table, error) {
 		clientv3.OpGet(s.Keys.Last(name)),
 		clientv3.OpGet(s.Keys.ActsOf(name, ""), clientv3.WithPrefix()),
 		clientv3.OpGet(s.Keys.RequestsOf(name), clientv3.WithPrefix()),
+		clientv3.OpGet(s.Keys.Nodes(), clientv3.WithPrefix()),
 		clientv3.OpGet(s.Keys.Paused()),
 	}, nil)
 	if err != nil {
@@ -146,6 +157,7 @@ func (s Store) TableOf(ctx context.Context, name string) (*Table, error) {
 		t.addLast(s.Keys),
 		func(kv *mvccpb.KeyValue) { t.Acts = add(t.Acts, kv, s.act) },
 		func(kv *mvccpb.KeyValue) { t.Requests = add(t.Requests, kv, s.request) },
+		func(kv *mvccpb.KeyValue) { t.Nodes = add(t.Nodes, kv, s.node) },
 		t.addPaused(s.Keys),
 	} {
 		for _, kv := range found(r, i) {
@@ -346,10 +358,11 @@ func (s Store) act(kv *mvccpb.KeyValue) (Act, bool) {
 }
 
 func (s Store) node(kv *mvccpb.KeyValue) (Node, bool) {
+	e, ok := s.Keys.Entry(string(kv.Key))
 	var n Node
 	err := json.Unmarshal(kv.Value, &n)
-	n.Rev, n.Lease = kv.CreateRevision, kv.Lease
-	return n, err == nil
+	n.ID, n.Rev, n.Lease = e.Name, kv.CreateRevision, kv.Lease
+	return n, ok && err == nil
 }
 
 func (s Store) request(kv *mvccpb.KeyValue) (Request, bool) {

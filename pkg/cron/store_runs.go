@@ -20,21 +20,22 @@ import (
 const oneInstant = 100
 
 // History returns the latest runs of a job, newest first, at most limit of them;
-// 0: all. A job that does not exist has none.
+// 0: all. One whose runner is gone is Adrift. A job that does not exist has none.
 func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, error) {
 	read := 0
 	if limit > 0 {
 		read = limit + oneInstant
 	}
-	r, err := s.get(ctx, s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(read)),
-		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))
+	r, alive, err := s.withNodes(ctx, clientv3.OpGet(s.Keys.Runs(name), clientv3.WithPrefix(), clientv3.WithLimit(int64(read)),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend)))
 	if err != nil {
 		return nil, err
 	}
 	var runs []*Run
 	claimed := map[*Run]int64{}
-	for _, kv := range r.Kvs {
+	for _, kv := range r {
 		if run, ok := s.run(kv); ok {
+			run.State = run.State.with(alive[run.Node])
 			runs = append(runs, run)
 			claimed[run] = kv.CreateRevision
 		}
@@ -48,14 +49,33 @@ func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, err
 
 // RunOf reads the record of a run. Errors: ErrNoRun.
 func (s Store) RunOf(ctx context.Context, id keys.RunID) (*Run, error) {
-	r, err := s.get(ctx, s.Keys.Run(id))
+	r, alive, err := s.withNodes(ctx, clientv3.OpGet(s.Keys.Run(id)))
 	if err != nil {
 		return nil, err
 	}
-	for _, kv := range r.Kvs {
-		return DecodeRun(id, kv.Value, kv.ModRevision)
+	for _, kv := range r {
+		run, err := DecodeRun(id, kv.Value, kv.ModRevision)
+		if err == nil {
+			run.State = run.State.with(alive[run.Node])
+		}
+		return run, err
 	}
 	return nil, fmt.Errorf("%s: %w", id, ErrNoRun)
+}
+
+// withNodes reads something, and at the same revision which runners there are.
+func (s Store) withNodes(ctx context.Context, get clientv3.Op) ([]*mvccpb.KeyValue, map[string]bool, error) {
+	r, err := s.txn(ctx, nil, []clientv3.Op{get, clientv3.OpGet(s.Keys.Nodes(), clientv3.WithPrefix(), clientv3.WithKeysOnly())}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	alive := map[string]bool{}
+	for _, kv := range found(r, 1) {
+		if e, ok := s.Keys.Entry(string(kv.Key)); ok {
+			alive[e.Name] = true
+		}
+	}
+	return found(r, 0), alive, nil
 }
 
 // Ambiguous means that a text is of several runs of a job.

@@ -88,7 +88,7 @@ type lastJSON struct {
 
 type runJSON struct {
 	ID      string     `json:"id"`
-	State   cron.State `json:"state"` // running, retrying
+	State   cron.State `json:"state"` // running, retrying, or ?: its runner is gone
 	Tick    time.Time  `json:"tick"`
 	Attempt int        `json:"attempt"`
 	Runner  string     `json:"runner"`
@@ -157,8 +157,8 @@ func (s *Semaphore) json() semaphoreJSON {
 	return j
 }
 
-func (j *Job) json(now time.Time, runs []*cron.Act) jobJSON {
-	return jobJSON{j.Name, j.Schedule, cmp.Or(j.TZ, "UTC"), cmp.Or(j.On, "any"), j.Paused, moment(j.Next(now)), j.Last.json(j.Name), each(runs, run), j.Bad}
+func (s *Snapshot) job(j *Job, now time.Time, runs []*cron.Act) jobJSON {
+	return jobJSON{j.Name, j.Schedule, cmp.Or(j.TZ, "UTC"), cmp.Or(j.On, "any"), j.Paused, moment(j.Next(now)), j.Last.json(j.Name), each(runs, s.run), j.Bad}
 }
 
 func (l *Last) json(job string) *lastJSON {
@@ -173,12 +173,8 @@ func (l *Last) json(job string) *lastJSON {
 	return j
 }
 
-func run(a *cron.Act) runJSON {
-	r := runJSON{a.RunID.String(), cron.Running, a.Tick, a.Attempt, a.Node, a.Host, a.Claimed, moment(a.RetryAt), a.By}
-	if a.Waits {
-		r.State = cron.Retrying
-	}
-	return r
+func (s *Snapshot) run(a *cron.Act) runJSON {
+	return runJSON{a.RunID.String(), s.State(a), a.Tick, a.Attempt, a.Node, a.Host, a.Claimed, moment(a.RetryAt), a.By}
 }
 
 func (r *Runner) json() runnerJSON {
@@ -218,7 +214,7 @@ func (s *Snapshot) WriteJSON(w io.Writer, now time.Time, only ...string) error {
 	section("semaphores", func() { list(&out, s.Semaphores, (*Semaphore).json) })
 	section("jobs", func() {
 		runs := s.runs()
-		list(&out, s.Jobs, func(j *Job) jobJSON { return j.json(now, runs(j.Name)) })
+		list(&out, s.Jobs, func(j *Job) jobJSON { return s.job(j, now, runs(j.Name)) })
 	})
 	section("runners", func() { list(&out, s.Runners, (*Runner).json) })
 	out.text("}\n")

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"conch/pkg/cron"
 	"conch/pkg/hold"
 )
 
@@ -95,7 +96,15 @@ func (s *Snapshot) jobs(m *Metrics, now time.Time) {
 	all("job_suspended", "Whether the job is paused.", func(j *Job) { m.Flag(j.Paused, "job", j.Name) })
 	all("next_run_timestamp_seconds", "The next tick of the job.", func(j *Job) { m.Time(j.Next(now), "job", j.Name) })
 	runs := s.runs()
-	all("running", "How many runs of the job are in progress.", func(j *Job) { m.Sample(float64(len(runs(j.Name))), "job", j.Name) })
+	all("running", "How many runs of the job are in progress; not those whose runner is gone.", func(j *Job) {
+		n := 0
+		for _, a := range runs(j.Name) {
+			if s.State(a) != cron.Adrift {
+				n++
+			}
+		}
+		m.Sample(float64(n), "job", j.Name)
+	})
 	last("last_run_timestamp_seconds", "When the latest run ended, by its runner's clock.", func(j *Job, l *Last) { m.Time(l.Ended, "job", j.Name) })
 	last("last_success_timestamp_seconds", "When a run last ended well.", func(j *Job, l *Last) { m.Time(l.OK, "job", j.Name) })
 	last("last_exit_code", "The exit status that stands for how the latest run ended.", func(j *Job, l *Last) { m.Sample(float64(l.Exit()), "job", j.Name) })

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,15 @@ type Snapshot struct {
 	Cluster uint64    // of the etcd cluster
 	At      time.Time // when etcd was last heard of
 	Stale   string    // why it may be out of date, or ""
+}
+
+// State is where a run in progress stands.
+func (s *Snapshot) State(a *cron.Act) cron.State { return a.State(s.alive) }
+
+// alive reports whether there is a runner of that id.
+func (s *Snapshot) alive(runner string) bool {
+	_, ok := slices.BinarySearchFunc(s.Runners, runner, func(r *Runner, id string) int { return strings.Compare(r.ID, id) })
+	return ok
 }
 
 // Office is an office in use.

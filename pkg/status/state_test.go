@@ -292,11 +292,16 @@ func TestWriteJSON(t *testing.T) {
 	tick := time.Unix(60, 0).UTC()
 	s.set(c.Job("j"), job("j", "@hourly"))
 	s.set(c.Last("j"), marshal(cron.Last{ID: "0000000000060", State: cron.TimedOut, Began: tick, Ended: tick.Add(1500 * time.Millisecond), Tick: tick, Runs: 2, Failures: 1}))
+	s.set(c.Node("n"), marshal(cron.Node{ID: "n"}))
 	s.set(c.Act(keys.RunID{Job: "j", Tick: tick}), marshal(cron.Act{Node: "n", Host: "h", Attempt: 2, Claimed: tick}))
 	want := head + `,"jobs":[{"name":"j","schedule":"@hourly","tz":"UTC","on":"any","paused":false,"next":"1970-01-01T01:00:00Z",` +
 		`"last":{"id":"j/0000000000060","state":"timeout","tick":"1970-01-01T00:01:00Z","began":"1970-01-01T00:01:00Z","ended":"1970-01-01T00:01:01.5Z","duration":1.5,"exit":null,"status":124,"host":"","ok":null,"runs":2,"failures":1},` +
 		`"running":[{"id":"j/0000000000060","state":"running","tick":"1970-01-01T00:01:00Z","attempt":2,"runner":"n","host":"h","claimed":"1970-01-01T00:01:00Z"}]}]}` + "\n"
 	if got := write("jobs"); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	s.drop(c.Node("n")) // it is gone, and nobody has said of its run that it is lost
+	if got, want := write("jobs"), strings.Replace(want, `"state":"running"`, `"state":"?"`, 1); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

@@ -153,6 +153,9 @@ func printTail(ctx context.Context, stdio *cli.Stdio, s cron.Store, r *cron.Run)
 		_, err := io.WriteString(stdio.Out, r.Tail)
 		return err
 	}
+	if r.State == cron.Adrift {
+		return cli.Errorf(cli.Failed, "%s has no result, and its runner is gone", r.RunID)
+	}
 	if !r.State.Final() {
 		return cli.Errorf(cli.Failed, "%s is %s: its output is kept when it is over", r.RunID, r.State)
 	}

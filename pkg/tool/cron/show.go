@@ -71,10 +71,7 @@ func (o *showOptions) showJob(ctx context.Context, stdio *cli.Stdio, s cron.Stor
 	if err != nil {
 		return err
 	}
-	v, err := viewOf(ctx, s, t)
-	if err != nil {
-		return err
-	}
+	v := viewOf(t)
 	if o.json {
 		return stdio.JSON(v.job(&t.Jobs[0]))
 	}
@@ -148,7 +145,7 @@ func (v *view) pairs(j *cron.Stored) []pair {
 // livePhrase is what a run does now.
 func livePhrase(l *liveJSON) string {
 	text := l.State
-	if l.State == claimed {
+	if l.State == string(cron.Adrift) {
 		text = "? (claimed, no result, and its runner is gone)"
 	}
 	if l.Host != "" {

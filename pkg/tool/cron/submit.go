@@ -99,7 +99,7 @@ type runsOptions struct {
 
 // runStates are all that a run can be, as runs shows it.
 var runStates = []string{
-	waiting, string(cron.Running), string(cron.Retrying), claimed, string(cron.OK), string(cron.Failed),
+	waiting, string(cron.Running), string(cron.Retrying), string(cron.Adrift), string(cron.OK), string(cron.Failed),
 	string(cron.TimedOut), string(cron.Killed), string(cron.Lost), string(cron.Unknown),
 }
 

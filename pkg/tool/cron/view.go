@@ -134,15 +134,13 @@ const (
 	over       = "over" // it is not due any more
 	unreadable = "unreadable"
 	waiting    = "waiting" // a run was asked for
-	claimed    = "?"       // claimed, without a result, and its runner is gone
 )
 
 // view is all there is, put together by job.
 type view struct {
 	*cron.Table
-	now   time.Time
-	alive map[string]bool
-	live  map[string][]*liveJSON
+	now  time.Time
+	live map[string][]*liveJSON
 }
 
 // look reads everything but the history, in a number of reads that does not
@@ -152,19 +150,12 @@ func look(ctx context.Context, s cron.Store) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewOf(ctx, s, t)
+	return viewOf(t), nil
 }
 
-// viewOf adds to a table which runners there are.
-func viewOf(ctx context.Context, s cron.Store, t *cron.Table) (*view, error) {
-	nodes, err := s.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	v := &view{Table: t, now: time.Now(), alive: map[string]bool{}, live: map[string][]*liveJSON{}}
-	for _, n := range nodes {
-		v.alive[n.ID] = true
-	}
+// viewOf adds to a table what goes on, by job.
+func viewOf(t *cron.Table) *view {
+	v := &view{Table: t, now: time.Now(), live: map[string][]*liveJSON{}}
 	for _, a := range t.Acts {
 		v.live[a.Job] = append(v.live[a.Job], v.act(a))
 	}
@@ -173,18 +164,11 @@ func viewOf(ctx context.Context, s cron.Store, t *cron.Table) (*view, error) {
 			v.live[r.Job] = append(v.live[r.Job], &liveJSON{ID: r.RunID().String(), State: waiting, By: r.By, Since: at(r.At)})
 		}
 	}
-	return v, nil
+	return v
 }
 
 func (v *view) act(a cron.Act) *liveJSON {
-	l := &liveJSON{ID: a.String(), State: string(cron.Running), Attempt: a.Attempt, Node: a.Node, Host: a.Host, By: a.By, Since: at(a.Claimed)}
-	switch {
-	case a.Waits:
-		l.State, l.RetryAt = string(cron.Retrying), at(a.RetryAt)
-	case !v.alive[a.Node]:
-		l.State = claimed
-	}
-	return l
+	return &liveJSON{ID: a.String(), State: string(a.State(v.Alive)), Attempt: a.Attempt, Node: a.Node, Host: a.Host, By: a.By, Since: at(a.Claimed), RetryAt: at(a.RetryAt)}
 }
 
 // state says where a job stands, and when it is due next.

@@ -160,8 +160,11 @@ func (v *view) jobs() {
 	}, v.more(func(i int) (lines []string) {
 		for _, a := range runs(v.Jobs[i].Name) {
 			what := "runs"
-			if a.Waits {
+			switch v.State(a) {
+			case cron.Retrying:
 				what = "will be tried again at " + v.at(a.RetryAt)
+			case cron.Adrift:
+				what = "has no result, and its runner is gone; it was"
 			}
 			lines = append(lines, fmt.Sprintf("%s %s on %s, claimed %s", a.RunID, what, a.Host, v.at(a.Claimed)))
 		}
@@ -209,9 +212,12 @@ func (v *view) last(l *status.Last) string {
 func (v *view) running(runs []*cron.Act) string {
 	var hosts []string
 	for _, a := range runs {
-		if a.Waits {
+		switch v.State(a) {
+		case cron.Retrying:
 			hosts = append(hosts, "(retries)")
-		} else {
+		case cron.Adrift:
+			hosts = append(hosts, "?")
+		default:
 			hosts = append(hosts, a.Host)
 		}
 	}

@@ -69,7 +69,7 @@ func TestWidth(t *testing.T) {
 		Semaphores: []*status.Semaphore{{Name: "encode-videos", Max: 12, Holders: []*hold.Candidate{held, held}, Waiters: []*hold.Candidate{held}}},
 		Jobs: []*status.Job{{Name: id.Job, Spec: &status.Spec{Schedule: "*/15 2-4 * * *"},
 			Last: &status.Last{Last: cron.Last{State: cron.TimedOut, Ended: now.Add(-50 * time.Hour), Failures: 12}}}},
-		Running: []*cron.Act{{RunID: id, Host: "worker-12"}},
+		Running: []*cron.Act{{RunID: id, Host: "worker-12", Node: "worker-12-a1b2"}},
 		Runners: []*status.Runner{{Node: &cron.Node{ID: "worker-12-a1b2", Slots: 16, Started: now.Add(-76 * time.Hour), Labels: map[string]string{"role": "db", "zone": "eu-1"}}, Running: 1}},
 	}
 	text := screen(t, s)
