@@ -129,7 +129,7 @@ type Job struct {
 	RunTTL *Duration `json:"run-ttl,omitempty"`
 	Retry    *Retry   `json:"retry,omitempty"`    // none
 	Keep     int      `json:"keep,omitempty"`     // 20 runs
-	Output   Output   `json:"output,omitempty"`   // none
+	Output   Output   `json:"output,omitempty"`   // failure
 
 	// What to run, with sh -c and the run's environment, when a run has ended.
 	OnFailure  string `json:"on-failure,omitempty"`  // not well, and is not tried again
@@ -178,7 +178,7 @@ func (j *Job) MaxRun() time.Duration {
 func (j *Job) Keeps() int { return or(j.Keep, DefaultKeep) }
 
 // Outputs returns Output or its default.
-func (j *Job) Outputs() Output { return or(j.Output, OutputNone) }
+func (j *Job) Outputs() Output { return or(j.Output, OutputFailure) }
 
 // Retries returns how often a run is tried again.
 func (j *Job) Retries() int {

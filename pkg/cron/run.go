@@ -73,6 +73,8 @@ type Run struct {
 	Skipped int     `json:"skipped,omitempty"` // ticks of the job that came while it ran, and were skipped for it
 	Trace   string  `json:"trace,omitempty"`   // TRACEPARENT
 	Tail    string  `json:"tail,omitempty"`    // of its output
+	Bytes   int64   `json:"bytes,omitempty"`   // how much output there was
+	Log     string  `json:"log,omitempty"`     // where Host keeps all of it: see LogFile
 
 	Rev int64 `json:"-"` // of the record
 }

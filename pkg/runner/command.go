@@ -48,7 +48,7 @@ func (r *running) command() (proc.Cmd, *output, error) {
 	if c.Epilogue, err = r.epilogue(); err != nil {
 		return proc.Cmd{}, nil, err
 	}
-	out, err := newOutput(stdin, r.passOn)
+	out, err := newOutput(stdin, r.passOn, r.archive.log(r.run, r.spec.Keeps()))
 	if err != nil {
 		return proc.Cmd{}, nil, err
 	}
@@ -111,7 +111,7 @@ func isDir(path string) bool {
 
 // private are the beginnings of variables that are the runner's own: its flags,
 // among them passwords, and what its service manager tells it.
-var private = []string{"CONCH_", "ETCDCTL_", "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "JOURNAL_STREAM=", "INVOCATION_ID=", "CREDENTIALS_DIRECTORY=", "STATE_DIRECTORY=", "TRACEPARENT="}
+var private = []string{"CONCH_", "ETCDCTL_", "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "JOURNAL_STREAM=", "INVOCATION_ID=", "CREDENTIALS_DIRECTORY=", "STATE_DIRECTORY=", "LOGS_DIRECTORY=", "TRACEPARENT="}
 
 // environ is the command's environment: the runner's without what is private,
 // then the user's, the job's, and what it may know of the run.

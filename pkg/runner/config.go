@@ -33,6 +33,13 @@ type Config struct {
 	Spool     string        // directory for results that etcd does not have yet; "": none
 	Version   string
 
+	// The whole output of runs is kept below LogDir, if that is not empty: in all no
+	// more than LogSize bytes, for LogAge, and of each job about as many runs as it is
+	// to remember. The oldest goes first, and the disk is not filled.
+	LogDir  string
+	LogSize int64
+	LogAge  time.Duration
+
 	Env       []string        // what commands inherit
 	Report    func(*cron.Run) // called with each run that has ended, in any order; nil: nobody
 	Said      func(Event)     // called with each step, in order; nil: nobody

@@ -14,6 +14,7 @@ import (
 	"conch/pkg/cron"
 	"conch/pkg/etcd"
 	"conch/pkg/guard"
+	"conch/pkg/keys"
 	"conch/pkg/lease"
 	"conch/pkg/plan"
 	"conch/pkg/proc"
@@ -90,6 +91,7 @@ func New(cfg Config) (*Runner, error) {
 	d := &daemon{cfg: cfg, poked: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 8)}
 	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
 	var err error
+	d.archive = newArchive(&d.cfg, d.unlogged)
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
 		return nil, err
 	}
@@ -216,12 +218,13 @@ func asks(s hear.Signal) bool {
 
 // daemon is what outlives a session.
 type daemon struct {
-	cfg    Config
-	stats  stats
-	spool  *spool
-	begun  bool             // a session has begun, at some time
-	told   map[string]int64 // of ticks that were missed: see plan.Planner.Told
-	unsure atomic.Int32     // trees that could not be proven dead
+	cfg     Config
+	stats   stats
+	spool   *spool
+	begun   bool // a session has begun, at some time
+	archive *archive
+	told    map[string]int64 // of ticks that were missed: see plan.Planner.Told
+	unsure  atomic.Int32     // trees that could not be proven dead
 
 	beat   atomic.Int64 // when the loop last went round; 0: there is none
 	saying sync.Mutex
@@ -250,6 +253,12 @@ func (d *daemon) say(e Event) {
 	}
 	e.Time = d.now().UTC()
 	d.cfg.Said(e)
+}
+
+// unlogged says that a run's output, and for the same cause perhaps that of others, is
+// not kept whole.
+func (d *daemon) unlogged(run keys.RunID, err error) {
+	d.say(Event{Event: "unlogged", Level: Warning, Job: run.Job, Run: run.String(), Tick: run.Tick, Reason: "its output is not kept whole: " + err.Error()})
 }
 
 // Describe says in a line how the runner is.

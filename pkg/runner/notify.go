@@ -58,7 +58,7 @@ func (r *running) hook(command string) error {
 	if err != nil {
 		return err
 	}
-	out, err := newOutput(string(record)+"\n", r.passOn)
+	out, err := newOutput(string(record)+"\n", r.passOn, nil)
 	if err != nil {
 		return err
 	}

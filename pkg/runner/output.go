@@ -25,15 +25,18 @@ type output struct {
 	r, w  *os.File
 	in    *os.File
 	line  func([]byte)
+	log   *log // nil: it is not kept
 	done  chan struct{}
 	beats sync.WaitGroup
 
 	mu   sync.Mutex
 	tail []byte
+	all  int64 // bytes that there were
 }
 
-// newOutput makes the pipe; stdin is what the command reads.
-func newOutput(stdin string, line func([]byte)) (*output, error) {
+// newOutput makes the pipe; stdin is what the command reads, and log, if that is not
+// nil, gets all that it writes.
+func newOutput(stdin string, line func([]byte), log *log) (*output, error) {
 	in, err := input(stdin)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,7 @@ func newOutput(stdin string, line func([]byte)) (*output, error) {
 		return nil, err
 	}
 	blocking(w)
-	o := &output{r: r, w: w, in: in, line: line, done: make(chan struct{})}
+	o := &output{r: r, w: w, in: in, line: line, log: log, done: make(chan struct{})}
 	go o.read()
 	return o, nil
 }
@@ -97,11 +100,11 @@ func (o *output) close(unstarted bool) {
 	o.beats.Wait()
 }
 
-// kept is the end of the output.
-func (o *output) kept() string {
+// kept is the end of the output, and how much of it there was.
+func (o *output) kept() (tail string, all int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return string(bytes.ToValidUTF8(o.tail, []byte("\uFFFD")))
+	return string(bytes.ToValidUTF8(o.tail, []byte("\uFFFD"))), o.all
 }
 
 func (o *output) read() {
@@ -111,6 +114,7 @@ func (o *output) read() {
 	for {
 		m, err := o.r.Read(buf[n:])
 		o.keep(buf[n : n+m])
+		o.log.write(buf[n : n+m])
 		n = o.pass(buf[:n+m])
 		if err != nil {
 			if n > 0 {
@@ -143,6 +147,7 @@ func (o *output) keep(b []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tail = append(o.tail, b...)
+	o.all += int64(len(b))
 	if over := len(o.tail) - cron.MaxTail; over > 0 {
 		o.tail = append(o.tail[:0], o.tail[over:]...)
 	}

@@ -20,7 +20,7 @@ import (
 // written is what comes of text that a command writes.
 func written(t *testing.T, text string) (lines []string, tail string) {
 	t.Helper()
-	o, err := newOutput("", func(b []byte) { lines = append(lines, string(b)) })
+	o, err := newOutput("", func(b []byte) { lines = append(lines, string(b)) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,8 @@ func written(t *testing.T, text string) (lines []string, tail string) {
 		t.Fatal(err)
 	}
 	o.close(true)
-	return lines, o.kept()
+	tail, _ = o.kept()
+	return lines, tail
 }
 
 func TestOutput(t *testing.T) {

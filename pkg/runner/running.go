@@ -65,7 +65,8 @@ func (r *running) execute() {
 		Started: func(t *proc.Tree) { r.started(t, out) }, Said: r.said}
 	r.outcome, err = g.Run(r.lease, cmd)
 	out.close(err != nil)
-	r.run.Tail = out.kept()
+	r.run.Tail, r.run.Bytes = out.kept()
+	out.log.close()
 	r.cfg.Seam(Exited)
 	r.finish(err)
 }

@@ -56,7 +56,10 @@ func (s *session) sayAll(e Event) {
 // claim asks the ledger for a run.
 func (s *session) claim(v plan.Claim) {
 	run := *v.Claim.Run
-	run.Claim, run.Trace = newID(), newTrace()
+	run.Claim, run.Trace, run.Log = newID(), newTrace(), ""
+	if v.Spec.Outputs() != cron.OutputNone {
+		run.Log = s.cfg.LogDir
+	}
 	v.Claim.Run = &run
 	s.runs[run.RunID.String()] = &running{session: s, claim: run.Claim, run: &run, spec: v.Spec, due: v.Due, signals: newSignals(), telling: newSignals()}
 	s.wg.Go(func() {

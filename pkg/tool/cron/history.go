@@ -88,22 +88,28 @@ func printHistory(stdio *cli.Stdio, runs []*cron.Run) error {
 var logsTool = cli.Tool{
 	Name:  "logs",
 	Brief: "print what was kept of a run's output",
-	Usage: []string{"NAME [RUN]", "JOB/RUN"},
+	Usage: []string{"NAME [RUN] [--whole]", "JOB/RUN [--whole]"},
 	Examples: []cli.Example{
 		{Text: "Of the newest run", Command: "conch-cron logs backup"},
 		{Text: "Of another", Command: "conch-cron logs backup 0001767232800"},
 		{Text: "Of the one that has an id of your own", Command: "conch-cron logs deploy \"$GIT_SHA\""},
+		{Text: "All that it has written, on the host that it ran on", Command: "conch-cron logs backup --whole"},
 	},
 	Statuses: statuses(),
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &logsOptions{}
+		f.Group("What is printed")
+		f.Bool(&o.whole, cli.Row{Name: "whole", Env: cli.NoEnv, Help: "all of it, which is kept on the run's host: there it is read, as the runner's user, and anywhere else it is said which host that is. Without: the end of it, 4 KiB, which --output keeps in etcd"})
 		o.connection(f)
 		f.Complete(o.firstJobName)
 		return o.run
 	},
 }
 
-type logsOptions struct{ session }
+type logsOptions struct {
+	session
+	whole bool
+}
 
 func (o *logsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
 	if len(args.Words) == 0 || len(args.Words) > 2 || len(args.Command) > 0 {
@@ -121,6 +127,9 @@ func (o *logsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) 
 		r, err := theRun(ctx, s, job, text)
 		if err != nil {
 			return err
+		}
+		if o.whole {
+			return printWhole(ctx, stdio, s, r)
 		}
 		return printTail(ctx, stdio, s, r)
 	})
@@ -166,6 +175,9 @@ func printTail(ctx context.Context, stdio *cli.Stdio, s cron.Store, r *cron.Run)
 	if j.Outputs() == cron.OutputAlways || j.Outputs() == cron.OutputFailure && !r.State.Well() {
 		return nil // it has printed nothing
 	}
-	return cli.Hint(cli.Errorf(cli.Failed, "%s: nothing is kept of the output of a run that is %s: the job has output = %s", r.RunID, r.State, j.Outputs()),
-		"--output failure or --output always, with add")
+	err = cli.Errorf(cli.Failed, "%s: nothing is kept in etcd of the output of a run that is %s: the job has output = %s", r.RunID, r.State, j.Outputs())
+	if r.Log != "" && r.Bytes > 0 {
+		return cli.Hint(err, "on %s: %s logs %s --whole; --output always, with add, keeps the end of it in etcd", r.Host, name, quote(r.String()))
+	}
+	return cli.Hint(err, "--output failure or --output always, with add")
 }

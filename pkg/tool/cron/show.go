@@ -187,5 +187,8 @@ func pairsOf(r *cron.Run) []pair {
 	if r.Skipped > 0 {
 		list = append(list, pair{"skipped", fmt.Sprint(r.Skipped)})
 	}
+	if r.Bytes > 0 {
+		list = append(list, pair{"output", fmt.Sprintf("%d bytes", r.Bytes)}, pair{"log", r.LogFile()})
+	}
 	return append(list, pair{"trace", r.Trace})
 }

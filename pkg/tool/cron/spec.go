@@ -61,7 +61,7 @@ func (s *spec) what(f *cli.Flags) {
 	f.Func(span(&s.backoff), cli.Row{Name: "backoff", Arg: "DURATION", Env: cli.NoEnv, Help: "after how long, doubled each time; 10s without"})
 	f.Int(&s.job.Keep, cli.Row{Name: "keep", Min: 1, Max: cron.MaxKeep, Env: cli.NoEnv, Help: "how many runs to remember; 20 without"})
 	f.Func(word(&s.job.Output), cli.Row{Name: "output", Arg: "none|failure|always", Values: []string{"none", "failure", "always"}, Env: cli.NoEnv,
-		Help: "keep the end of the output, 4 KiB, of runs that did not end well, or of all"})
+		Help: "keep the end of the output in etcd, 4 KiB, of runs that did not end well, or of all; failure without. All of it is kept where it was made, but with none: see logs --whole"})
 	f.String(&s.job.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, when a run did not end well, and is not tried again"})
 	f.String(&s.job.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well, and the one before had not"})
 	f.String(&s.job.OnSuccess, cli.Row{Name: "on-success", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well"})

@@ -105,6 +105,8 @@ type runJSON struct {
 	Skipped int        `json:"skipped"`
 	Trace   string     `json:"trace"`
 	Tail    string     `json:"tail"`
+	Bytes   int64      `json:"bytes"` // of output
+	Log     string     `json:"log"`   // the file on its host with all of that
 	Rev     int64      `json:"rev"`
 }
 
@@ -231,7 +233,7 @@ func run(r *cron.Run) *runJSON {
 	out := &runJSON{
 		ID: r.String(), Job: r.Job, Tick: r.Tick, Place: r.Place, State: r.State, Attempt: r.Attempt, Node: r.Node, Host: r.Host, By: r.By,
 		Claimed: at(r.Claimed), Began: at(r.Began), Ended: at(r.Ended), RetryAt: at(r.RetryAt), Exit: r.Exit, Signal: r.Signal, Cause: r.Cause,
-		User: r.User, System: r.System, Skipped: r.Skipped, Trace: r.Trace, Tail: r.Tail, Rev: r.Rev,
+		User: r.User, System: r.System, Skipped: r.Skipped, Trace: r.Trace, Tail: r.Tail, Bytes: r.Bytes, Log: r.LogFile(), Rev: r.Rev,
 	}
 	if r.State.Final() {
 		status := r.Status()

@@ -72,6 +72,9 @@ type options struct {
 	hedge      time.Duration
 	drain      time.Duration
 	spool      string
+	logDir     string
+	logSize    int
+	logAge     time.Duration
 	report     string
 	statusAddr string
 	logFormat  string
@@ -96,6 +99,11 @@ func setup(f *cli.Flags) cli.Run {
 	f.String(&o.spool, cli.Row{Name: "spool", Arg: "DIR", Alias: []string{"STATE_DIRECTORY"},
 		Help: "where results wait that etcd does not have yet; /var/lib/conch/cronrunner for root, else ~/.local/state/conch/cronrunner; one for each runner; none: in memory alone"})
 	f.Enum(&o.clock, cli.Row{Name: "clock", Values: []string{"check", "trust"}, Default: "check", Help: "compare the clock with etcd's, and stand by while it is wrong by more than 5s; or trust it"})
+	f.Group("Output")
+	f.String(&o.logDir, cli.Row{Name: "log-dir", Arg: "DIR", Alias: []string{"LOGS_DIRECTORY"},
+		Help: "where all that each run writes is kept, for conch-cron logs --whole, unless its job has output = none; logs in the directory of --spool, unless set; none: nowhere"})
+	f.Int(&o.logSize, cli.Row{Name: "log-size", Arg: "MIB", Default: "1024", Min: 1, Max: 1 << 40, Help: "how much all of that may take: the oldest is removed first, and in any case what the disk has no room for; one run may have a quarter"})
+	f.Duration(&o.logAge, cli.Row{Name: "log-age", Default: "30d", Help: "for how long it is kept, and of each job for about as many runs as it is to remember"})
 	f.Group("Reports")
 	f.Bool(&o.quiet, cli.Row{Name: "quiet", Short: "q", Help: "say only what is wrong"})
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "say also whose turn each run is, who has claimed it, which jobs and runners come and go"})
@@ -188,7 +196,11 @@ func (o *options) config(stdio *cli.Stdio) (runner.Config, error) {
 	if err != nil {
 		return runner.Config{}, err
 	}
-	return runner.Config{Space: o.Space, Host: host, Labels: labels, Slots: o.slots, Placement: o.placement, TTL: o.ttl, KillAfter: o.killAfter,
+	logs, err := o.logsDir(spool)
+	if err != nil {
+		return runner.Config{}, err
+	}
+	return runner.Config{LogDir: logs, LogSize: int64(o.logSize) << 20, LogAge: o.logAge, Space: o.Space, Host: host, Labels: labels, Slots: o.slots, Placement: o.placement, TTL: o.ttl, KillAfter: o.killAfter,
 		Hedge: o.hedge, Drain: o.drain, Spool: spool, Version: version(), Env: stdio.Env, SkipClock: o.clock == "trust"}, nil
 }
 
@@ -214,6 +226,25 @@ func (o *options) spoolDir(stdio *cli.Stdio) (string, error) {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", cli.Hint(cli.Errorf(cli.Config, "--spool: %w", err), "name a directory that this user can write to, or --spool none: then a result that etcd does not get is lost with the runner")
+	}
+	return dir, nil
+}
+
+// logsDir is where the whole output of runs is kept.
+func (o *options) logsDir(spool string) (string, error) {
+	dir, _, _ := strings.Cut(o.logDir, ":") // as with the spool
+	switch {
+	case dir == "none", dir == "" && spool == "":
+		return "", nil
+	case dir == "":
+		dir = filepath.Join(spool, "logs")
+	}
+	dir, err := filepath.Abs(dir) // others are told of it
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", cli.Hint(cli.Errorf(cli.Config, "--log-dir: %w", err), "name a directory that this user can write to, or --log-dir none: then no output is kept here")
 	}
 	return dir, nil
 }
