@@ -304,6 +304,9 @@ func (s *script) server(args []string) error {
 	case "resume":
 		return eachErr(members, (*etcdtest.Server).Resume)
 	case "leader":
+		if len(args) > 1 {
+			return s.lead(members[0])
+		}
 		return s.leader()
 	default:
 		return fmt.Errorf("no server %s", args[0])
@@ -426,6 +429,33 @@ func (s *script) leader() error {
 		defer c.Close()
 		if st, err := c.Status(ctx, m.Endpoint()); err == nil && st.Leader == st.Header.MemberId {
 			return s.print(i + 1)
+		}
+	}
+	return errors.New("no member leads")
+}
+
+// lead makes a member the leader.
+func (s *script) lead(member *etcdtest.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	id := uint64(0)
+	for _, m := range append([]*etcdtest.Server{member}, s.own...) {
+		c, err := s.client(m)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		st, err := c.Status(ctx, m.Endpoint())
+		switch {
+		case err != nil:
+			return err
+		case m == member && st.Leader == st.Header.MemberId:
+			return nil
+		case m == member:
+			id = st.Header.MemberId
+		case st.Leader == st.Header.MemberId:
+			_, err := c.MoveLeader(ctx, id)
+			return err
 		}
 	}
 	return errors.New("no member leads")

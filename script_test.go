@@ -74,7 +74,8 @@ import (
 //	                             on a server of the script's own, no lease at all
 //	server start [3] [tls] [auth] [jwt]   a server or cluster of the script's own, from here on;
 //	                             with jwt the tokens of users are good for 4 seconds
-//	server kill|stop|start|pause|resume|leader [N]   of it, or of its Nth member
+//	server kill|stop|start|pause|resume [N]   of it, or of its Nth member
+//	server leader [N]            print which member leads; or have the Nth lead
 //	server proxy                 a grpc-proxy in front of the server is PROXY
 //	server other                 another cluster, of one; a road to it, after those of the members,
 //	                             is OTHER

@@ -146,11 +146,22 @@ func (l *Listener) read(r *os.File) {
 	}
 }
 
-// unblock unblocks what is heard on this thread, and returns what was blocked. Of a
-// signal that the kernel has for the process and no thread has taken yet, the handler
-// has run when this returns.
-func unblock() (old Set) {
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_UNBLOCK, uintptr(unsafe.Pointer(&heard)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+// unblock unblocks what is heard on this thread, and returns what was blocked.
+func unblock() Set { return mask(unix.SIG_UNBLOCK, heard) }
+
+// take runs on this thread the handlers of signals that the kernel has for the process
+// and that no thread has taken yet. It looks for such a one when a mask changes.
+func take() {
+	runtime.LockOSThread()
+	old := mask(unix.SIG_BLOCK, heard)
+	unblock()
+	mask(unix.SIG_SETMASK, old)
+	runtime.UnlockOSThread()
+}
+
+// mask changes what this thread blocks, and returns what that was.
+func mask(how uintptr, set Set) (old Set) {
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, how, uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	return old
 }
 
@@ -169,10 +180,7 @@ const taken = 20 * time.Millisecond
 
 func (l *Listener) markLater(mark int32) {
 	time.AfterFunc(taken, func() {
-		runtime.LockOSThread()
-		old := unblock()
-		syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
-		runtime.UnlockOSThread()
+		take()
 		rec := record{value: mark}
 		if _, err := unix.Write(int(pipe), (*[unsafe.Sizeof(rec)]byte)(unsafe.Pointer(&rec))[:]); err != nil {
 			l.markLater(mark) // so many signals are waiting that there is no room

@@ -39,8 +39,36 @@ func act(name string) int {
 	case "crash":
 		Default()
 		crash(nil)
+	case "starved":
+		return starved()
 	}
 	return 1
+}
+
+// starved starves the thread that the kernel prefers for a signal, and reports by its
+// status whether each came before the mark.
+func starved() int {
+	l, err := Listen(All())
+	if err == nil {
+		err = unix.SchedSetAttr(os.Getpid(), &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	done := make(chan int)
+	go func() { // not on that thread
+		for range 20 {
+			_ = syscall.Kill(os.Getpid(), unix.SIGINT)
+			mark := l.Mark()
+			if first, second := <-l.C, <-l.C; first.Sig != unix.SIGINT || !second.Marked(mark) {
+				fmt.Printf("%+v, %+v\n", first, second)
+				done <- 1
+			}
+		}
+		done <- 0
+	}()
+	return <-done
 }
 
 //go:noinline
@@ -132,6 +160,23 @@ func TestMark(t *testing.T) {
 	t.Logf("%d of %d came late", late, rounds)
 	if late > may {
 		t.Errorf("%d of %d came late", late, rounds)
+	}
+}
+
+// A signal that the kernel means for a thread which gets no processor comes before the
+// mark all the same.
+func TestMarkStarved(t *testing.T) {
+	for range 2 * runtime.NumCPU() {
+		busy := exec.Command("sh", "-c", "while :; do :; done")
+		if err := busy.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = busy.Process.Kill(); _ = busy.Wait() }()
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), actVar+"=starved")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
