@@ -22,6 +22,9 @@ const restored = ", as after a restore from a backup: ticks that have run could 
 // Why says why nothing is to be taken on; empty: etcd is to be believed.
 func (t *Trust) Why() string { return t.why }
 
+// Other reports whether that is because etcd is another cluster.
+func (t *Trust) Other() bool { return t.why != "" && t.offered != t.Cluster }
+
 // Heard notes a revision that etcd has answered with.
 func (t *Trust) Heard(rev int64, cluster uint64) {
 	if t.why == "" && (t.Cluster == 0 || t.Cluster == cluster) {

@@ -41,7 +41,7 @@ var latenessBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 type stats struct {
 	jobs, running, claims, skipped, missed atomic.Int64
-	ready                                  atomic.Bool
+	ready, draining                        atomic.Bool
 
 	mu       sync.Mutex
 	results  map[cron.State]int64
@@ -105,12 +105,26 @@ func (r *Runner) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := Stats{Jobs: s.jobs.Load(), Running: s.running.Load(), Claims: s.claims.Load(), Skipped: s.skipped.Load(), Missed: s.missed.Load(),
-		Results: map[cron.State]int64{}, Ready: s.ready.Load() && r.d.standby() == "",
+		Results: map[cron.State]int64{}, Ready: r.Why() == "",
 		Lateness: Histogram{Bounds: latenessBounds, Counts: append([]int64(nil), s.lateness...), Sum: s.sum}}
 	for k, v := range s.results {
 		all.Results[k] = v
 	}
 	return all
+}
+
+// Why says why nothing is taken on at present; empty: the runner is ready.
+func (r *Runner) Why() string {
+	why := r.d.standby()
+	switch {
+	case r.d.stats.draining.Load():
+		return "it was asked to end"
+	case why != "":
+		return "standing by: " + why
+	case !r.d.stats.ready.Load():
+		return "not all jobs have been read yet"
+	}
+	return ""
 }
 
 // stuckAfter is how long the loop may take to go round.
@@ -263,8 +277,8 @@ func (d *daemon) unlogged(run keys.RunID, err error) {
 
 // Describe says in a line how the runner is.
 func (r *Runner) Describe() string {
-	if why := r.d.standby(); why != "" {
-		return "standing by: " + why
+	if why := r.Why(); why != "" {
+		return why
 	}
 	s := r.Stats()
 	return fmt.Sprintf("%d jobs, %d of %d slots taken, %d runs so far", s.Jobs, s.Running, r.d.cfg.Slots, s.Claims)

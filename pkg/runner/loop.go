@@ -122,7 +122,7 @@ func (s *session) note(f plan.Fact) {
 // isReady is called once the table has been read, and when what was kept may have been
 // written.
 func (s *session) isReady() {
-	if !s.stats.ready.Swap(true) {
+	if s.planned == "" && !s.stats.ready.Swap(true) {
 		s.say(Event{Event: "ready", Level: Notice, Count: s.planner.Jobs()})
 	}
 	if before := s.earlier; before.Lease != 0 && len(s.settling) == 0 {
@@ -219,6 +219,7 @@ func (s *session) askedToEnd(before <-chan time.Time) (facts []plan.Fact, overdu
 	s.drained = true
 	s.say(Event{Event: "draining", Level: Notice, Count: len(s.runs)})
 	s.node.Draining = true
+	s.stats.draining.Store(true)
 	s.tellNode()
 	return []plan.Fact{plan.Drain{}}, time.After(s.cfg.Drain), before
 }

@@ -67,15 +67,15 @@ func openSpool(dir string) (*spool, error) {
 		return s, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--spool: %w", err)
 	}
 	var err error
 	if s.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--spool: %w", err)
 	}
 	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		s.lock.Close()
-		return nil, fmt.Errorf("spool %s: another runner uses it: each has one of its own", dir)
+		return nil, fmt.Errorf("--spool %s: another runner uses it: each needs one of its own", dir)
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, stateFile)); err == nil {
 		_ = json.Unmarshal(b, &s.state) // one that is torn says nothing

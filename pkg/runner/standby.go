@@ -17,6 +17,8 @@ func (d *daemon) standby() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
+	case d.trust.Other() && d.spool.dir != "":
+		return fmt.Sprintf("%s; where this runner has gone over to another cluster, it needs another --spool, for %s is of cluster %x", d.trust.Why(), d.spool.dir, d.trust.Cluster)
 	case d.trust.Why() != "":
 		return d.trust.Why()
 	case d.skew == "" && (clock.System{}).Now().Before(d.lack.until):

@@ -12,14 +12,15 @@ import (
 //
 //	/elect /sema /cron            as the reference does: JSON
 //	/livez /healthz /health       200 while this process answers
-//	/readyz /ready                200 if k is in step, else 503 with the reason
+//	/readyz /ready                200 if k is in step, and why has nothing to say, else 503 with the reason
 //	/metrics                      for Prometheus; extra, if not nil, appends to it
 //	/cluster/status               how much there is, and whether k is in step;
 //	/failover/status              the same, since etcd does the failing over
 //
-// Where k is not in step, the first three are 503.
-func Handler(k *Keeper, extra func(w io.Writer)) http.Handler {
-	h := handler{k, extra}
+// Where k is not in step, the first three are 503. why, if not nil, says why whoever
+// serves it is not ready itself, or "".
+func Handler(k *Keeper, extra func(w io.Writer), why func() string) http.Handler {
+	h := handler{k, extra, why}
 	mux := http.NewServeMux()
 	get := func(path string, f http.HandlerFunc) { mux.HandleFunc("GET "+path, f) }
 	get("/elect", h.list((*Snapshot).writeElect))
@@ -40,6 +41,7 @@ func Handler(k *Keeper, extra func(w io.Writer)) http.Handler {
 type handler struct {
 	*Keeper
 	extra func(w io.Writer)
+	why   func() string
 }
 
 func as(w http.ResponseWriter, contentType string) {
@@ -60,7 +62,11 @@ func unavailable(w http.ResponseWriter, why string) {
 }
 
 func (h handler) ready(w http.ResponseWriter, r *http.Request) {
-	if why := h.reason(); why != "" {
+	why := h.reason()
+	if why == "" && h.why != nil {
+		why = h.why()
+	}
+	if why != "" {
 		unavailable(w, why)
 		return
 	}

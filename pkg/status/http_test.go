@@ -31,7 +31,7 @@ func TestHandler(t *testing.T) {
 	s.set(space.Office("vacant").Candidate(9), holder("next", hold.Waiting))
 	s.set(space.Pool("p").Cap(), "2")
 	s.set(space.Pool("p").Candidate(7), marshal(hold.Holder{Host: "web", PID: 3, Started: time.Unix(0, 0).UTC(), Cmd: "run me", State: hold.Held}))
-	web := httptest.NewServer(Handler(s.kept(), func(w io.Writer) { fmt.Fprint(w, "extra 1\n") }))
+	web := httptest.NewServer(Handler(s.kept(), func(w io.Writer) { fmt.Fprint(w, "extra 1\n") }, nil))
 	defer web.Close()
 	ask := func(method, path string) (*http.Response, string) {
 		t.Helper()
@@ -89,7 +89,7 @@ func TestHandler(t *testing.T) {
 	}
 
 	// Before anything was read, nothing is told.
-	empty := httptest.NewServer(Handler(NewKeeper(space), nil))
+	empty := httptest.NewServer(Handler(NewKeeper(space), nil, nil))
 	defer empty.Close()
 	web = empty
 	for path, want := range map[string]int{"/elect": 503, "/readyz": 503, "/livez": 200} {

@@ -166,7 +166,7 @@ func TestReadsDoNotGrow(t *testing.T) {
 	admin := etcdtest.Client(t, srv)
 	k := keep(t, connect(t, srv.Endpoint()), space)
 	eventually(t, 20*time.Second, "ready", k.Ready)
-	web := httptest.NewServer(Handler(k, nil))
+	web := httptest.NewServer(Handler(k, nil, nil))
 	defer web.Close()
 	ranges, watches := etcdtest.Requests(t, srv, "Range"), etcdtest.Requests(t, srv, "Watch")
 	began := time.Now()
@@ -215,7 +215,7 @@ func TestStale(t *testing.T) {
 	road := etcdtest.Road(t, srv)
 	s := keys.Space("/test/stale")
 	k := keep(t, connect(t, "http://"+road.Addr()), s)
-	h := Handler(k, nil)
+	h := Handler(k, nil, nil)
 	get := func(path string) int {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -267,7 +267,7 @@ func TestManyJobs(t *testing.T) {
 	}
 	k.now, k.heard, k.rev = s.state, time.Now(), s.rev
 	snap := k.Snapshot()
-	h := Handler(k, nil)
+	h := Handler(k, nil, nil)
 	for path, most := range map[string]time.Duration{"/cron": 20 * time.Second, "/metrics": 20 * time.Second, "/elect": 20 * time.Second} {
 		began := time.Now()
 		var w counter

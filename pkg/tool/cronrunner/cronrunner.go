@@ -109,7 +109,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "say also whose turn each run is, who has claimed it, which jobs and runners come and go"})
 	f.Enum(&o.logFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of the lines on standard error, errors among them, and of the runs' output"})
 	f.String(&o.report, cli.Row{Name: "report", Mask: maskQuery, Arg: "FILE|-|URL", Help: "a line of JSON for each run that has ended: appended to a file, to standard output, or posted; a URL that ends in /_bulk gets the form of Elasticsearch"})
-	f.String(&o.statusAddr, cli.Row{Name: "status-addr", Arg: "ADDRESS", Help: "answer HTTP, read-only, as conch-status serve does: /cron /elect /sema /livez /readyz /metrics"})
+	f.String(&o.statusAddr, cli.Row{Name: "status-addr", Arg: "ADDRESS", Help: "answer HTTP, read-only, as conch-status serve does: /cron /elect /sema /livez /readyz /metrics; /readyz is 503 while the runner takes nothing on, too"})
 	o.Settings = connect.Flags(f)
 	return o.run
 }

@@ -30,7 +30,7 @@ func (o *options) serveStatus(ctx context.Context, c *etcd.Client, r *runner.Run
 		}
 	})
 	wg.Go(func() {
-		if err := status.Serve(ctx, l, status.Handler(k, writeMetrics(r))); err != nil {
+		if err := status.Serve(ctx, l, status.Handler(k, writeMetrics(r), r.Why)); err != nil {
 			log.warn("--status-addr: " + err.Error())
 		}
 	})
@@ -59,7 +59,7 @@ func notifyManager(ctx context.Context, r *runner.Runner) {
 		if dog > 0 && r.Alive() {
 			message += daemon.SdNotifyWatchdog + "\n"
 		}
-		if ready && time.Since(said) > statusEvery {
+		if time.Since(said) > statusEvery {
 			said = time.Now()
 			message += "STATUS=" + r.Describe() + "\n"
 		}

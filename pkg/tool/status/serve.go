@@ -25,7 +25,7 @@ func (o *options) serve(ctx context.Context, stdio *cli.Stdio) error {
 		k := status.NewKeeper(o.Space)
 		return both(ctx,
 			func(ctx context.Context) error { return k.Run(ctx, c) },
-			func(ctx context.Context) error { return status.Serve(ctx, l, status.Handler(k, nil)) })
+			func(ctx context.Context) error { return status.Serve(ctx, l, status.Handler(k, nil, nil)) })
 	})
 }
 
