@@ -200,6 +200,10 @@ type Settlement struct {
 	Requests []string
 	// Wait is for how long it may be kept back, to go with others.
 	Wait time.Duration
+	// Untold: who writes this tells nobody of it. A Loss is left for a runner that does.
+	Untold bool
+
+	lost bool // the record was of a loss
 }
 
 // maxMet is how many requests go with the end of a run: there may be hundreds, and
@@ -246,19 +250,6 @@ func (s *Settlement) settle(commit func() (*clientv3.TxnResponse, error)) error 
 	}
 }
 
-// Abandon rewrites the record of a run, which is of revision rev, and its marker
-// so that it names no runner: whoever is there records it as lost. That it has
-// been replaced meanwhile is no error.
-func Abandon(ctx context.Context, c *etcd.Client, k keys.Cron, run *Run, rev int64) error {
-	a := run.Marker()
-	a.Node = ""
-	_, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
-		return m.KV().Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(k.Run(run.RunID)), "=", rev)).
-			Then(clientv3.OpPut(k.Run(run.RunID), run.Encode()), clientv3.OpPut(k.Act(run.RunID), encode(a))).Commit()
-	})
-	return err
-}
-
 // Op is the transaction of s.
 func (s *Settlement) Op(k keys.Cron) clientv3.Op {
 	id := s.Run.RunID
@@ -302,6 +293,12 @@ func (s *Settlement) Op(k keys.Cron) clientv3.Op {
 		[]clientv3.Cmp{ours},
 		keep,
 		[]clientv3.Op{clientv3.OpDelete(run), clientv3.OpDelete(k.Retry(id))})}, met...)
+	switch {
+	case s.Untold:
+		then = append(then, clientv3.OpPut(k.Lost(id), encode(Loss{Run: s.Run})))
+	case s.lost: // who has not told of that tells of this
+		then = append(then, clientv3.OpDelete(k.Lost(id)))
+	}
 	gone := append([]clientv3.Op{clientv3.OpDelete(act), clientv3.OpDelete(k.Retry(id))}, met...)
 	return clientv3.OpTxn(is, then, append(otherwise,
 		clientv3.OpTxn([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(run), "=", 0)}, gone, nil)))
@@ -352,7 +349,7 @@ func (s *Settlement) remembered(r *clientv3.TxnResponse) bool {
 // end, or it waits for another attempt. One that was to be tried again has been given up
 // by who recorded the loss: that stays.
 func (s *Settlement) found(lost *Run) {
-	s.Rev, s.Counted = lost.Rev, lost.State == Lost
+	s.Rev, s.Counted, s.lost = lost.Rev, lost.State == Lost, true
 	if s.Run.State == Retrying {
 		run := *s.Run
 		run.State, run.RetryAt = Failed, time.Time{}

@@ -9,14 +9,14 @@
 // # Facts
 //
 // The table under cron/ as it is at a revision, change by change: jobs, what is
-// remembered of them, the markers of runs in progress, runners, requests. The answers
+// remembered of them, the markers of runs in progress, losses, runners, requests. The answers
 // to claims, the ends of runs, what became of a settlement. Whether the runner stands
 // by, or is to end. A reading of the clock on the wall, with what monotonic time says
 // of it. Nothing else.
 //
 // # Verbs
 //
-// Claim, Start, GiveUp, Stop, Settle, Withdraw, Ask and Say. Who carries them out
+// Claim, Start, GiveUp, Stop, Settle, Tell, Withdraw, Ask and Say. Who carries them out
 // tells what came of it as a fact. One that was never told of is a verb that failed
 // without a word: it is decided again, after a while.
 //

@@ -66,6 +66,7 @@ type memory struct {
 type live struct {
 	acts    []*act     // in progress, in the order in which they were told of
 	reqs    []*request // asked for
+	losses  []*loss    // runs of whose end people are to be told
 	open    []*tick    // due, and not over, by their instants
 	was     []*tick    // those before they were derived anew
 	had     []int64    // ticks of which this runner has had one of N places

@@ -37,6 +37,7 @@ func (p *Planner) look(j *job) {
 	l.ticks()
 	l.acts()
 	l.requests()
+	l.losses()
 	l.retire()
 	if j.live != nil { // what this runner has had of ticks that are over matters no more
 		j.live.tidy(func(at int64) bool { return j.over(at, p.wall()) })
@@ -255,6 +256,24 @@ func (l *looking) requests() {
 		} else {
 			l.runRequest(r)
 		}
+	}
+}
+
+// losses tells of runs whose ends their sentinels have written. One that another runner
+// has taken is its, while that is there.
+func (l *looking) losses() {
+	if l.j.live == nil {
+		return
+	}
+	for _, x := range l.j.live.losses {
+		if _, taken := l.p.nodes[x.Teller]; taken || !l.after(x.seen.Add(l.turn())) || !l.sends(&x.sent) {
+			continue
+		}
+		var spec *cron.Job
+		if l.j.has(x.Run.JobRev) {
+			spec, _ = l.spec()
+		}
+		l.p.do(Tell{Loss: *x.Loss, Spec: spec})
 	}
 }
 

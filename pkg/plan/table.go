@@ -66,6 +66,14 @@ type request struct {
 	refused int // claims of it, in a row
 }
 
+// loss is a run of whose end people are to be told.
+type loss struct {
+	*cron.Loss
+	name string
+	seen clock.Instant // when it was told of
+	sent clock.Instant // when it was last to be told of; 0: not yet
+}
+
 // named returns what is known of a name, which may be no job.
 func (t *table) named(name string) *job {
 	j := t.jobs[name]
@@ -87,7 +95,7 @@ func (t *table) lives(j *job) *live {
 
 // tidy forgets what is not needed any more.
 func (p *Planner) tidy(j *job) {
-	if l := j.live; l != nil && len(l.acts) == 0 && len(l.reqs) == 0 && len(l.open) == 0 && len(l.had) == 0 && len(l.claimed) == 0 {
+	if l := j.live; l != nil && len(l.acts) == 0 && len(l.reqs) == 0 && len(l.losses) == 0 && len(l.open) == 0 && len(l.had) == 0 && len(l.claimed) == 0 {
 		j.live = nil
 		delete(p.busy, j.name)
 	}
@@ -112,6 +120,9 @@ func (p *Planner) reread() {
 		}
 		for _, r := range j.live.reqs {
 			r.Request = nil
+		}
+		for _, x := range j.live.losses {
+			x.Loss = nil
 		}
 	}
 }
@@ -140,6 +151,7 @@ func (p *Planner) sync(rev int64) {
 		if l := j.live; l != nil {
 			l.acts = slices.DeleteFunc(l.acts, func(a *act) bool { return a.Act == nil })
 			l.reqs = slices.DeleteFunc(l.reqs, func(r *request) bool { return r.Request == nil })
+			l.losses = slices.DeleteFunc(l.losses, func(x *loss) bool { return x.Loss == nil })
 			for _, a := range l.acts {
 				j.claimed(a)
 			}
@@ -175,6 +187,11 @@ func (p *Planner) put(f Put) {
 		var a *cron.Act
 		if a, err = cron.DecodeAct(e.Run, e.Waits, f.Value, f.Rev); err == nil {
 			p.putAct(a)
+		}
+	case "lost":
+		var x *cron.Loss
+		if x, err = cron.DecodeLoss(e.Run, f.Value, f.Made, f.Rev); err == nil {
+			p.putLoss(x)
 		}
 	case "node":
 		n := &cron.Node{}
@@ -222,6 +239,11 @@ func (p *Planner) deleted(f Deleted) {
 		}
 	case "act":
 		p.dropAct(e)
+	case "lost":
+		if j := p.jobs[e.Name]; j != nil && j.live != nil {
+			j.live.losses = slices.DeleteFunc(j.live.losses, func(x *loss) bool { return x.name == e.Run.String() })
+			p.touch(j)
+		}
 	case "node":
 		if n := p.nodes[e.Name]; n != nil {
 			delete(p.nodes, e.Name)
@@ -315,6 +337,24 @@ func (p *Planner) putRequest(q *cron.Request) {
 	}
 	l.reqs = append(l.reqs, &request{Request: q, id: q.ID, seen: p.now.Up})
 	p.killMine(q)
+}
+
+// putLoss notes that people are to be told of the end of a run.
+func (p *Planner) putLoss(x *cron.Loss) {
+	j := p.named(x.Run.Job)
+	l := p.lives(j)
+	p.touch(j)
+	name := x.Run.RunID.String()
+	i := slices.IndexFunc(l.losses, func(is *loss) bool { return is.name == name })
+	if i < 0 {
+		l.losses = append(l.losses, &loss{Loss: x, name: name, seen: p.now.Up})
+		return
+	}
+	is := l.losses[i]
+	if is.Loss == nil || is.Rev != x.Rev {
+		is.sent = 0
+	}
+	is.Loss = x
 }
 
 // putNode notes a runner.

@@ -56,6 +56,13 @@ type (
 		Spec    *cron.Job // of whose end somebody is to be told; nil: of nobody's
 	}
 
+	// Tell: take a Loss, and if nobody else has, tell people of the end of that run as of
+	// one of ours, and forget it. A Loss that is being told of is not taken again.
+	Tell struct {
+		Loss cron.Loss
+		Spec *cron.Job // nil: there is none any more, and no command of it
+	}
+
 	// Withdraw: delete a request, if the key is still the one that was made at Rev; or
 	// with no Request the job, if its mod-revision is Rev, and all that is known of it.
 	Withdraw struct {
@@ -80,6 +87,7 @@ func (Start) verb()    {}
 func (GiveUp) verb()   {}
 func (Stop) verb()     {}
 func (Settle) verb()   {}
+func (Tell) verb()     {}
 func (Withdraw) verb() {}
 func (Ask) verb()      {}
 func (Say) verb()      {}

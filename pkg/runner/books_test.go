@@ -98,6 +98,7 @@ type books struct {
 	last   map[string]*cron.Last
 	lw     map[string]string
 	wish   map[string]*wish
+	losses map[string]bool // of which nobody has told yet
 	takes  map[string]*presence // takes things on
 	node   map[string]*presence
 	paused *span
@@ -114,7 +115,7 @@ func (e entries) deleted(key string) bool { l, ok := e[key]; return ok && l.valu
 func read(c *cluster, lines []line) *books {
 	b := &books{cluster: c, lines: lines, until: time.Now(), lives: map[string][]*life{}, markers: map[string][]*marker{},
 		job: map[string]*life{}, run: map[string]*account{}, act: map[string]*marker{}, last: map[string]*cron.Last{}, lw: map[string]string{},
-		wish: map[string]*wish{}, takes: map[string]*presence{}, node: map[string]*presence{}, wrongs: map[string][]string{}}
+		wish: map[string]*wish{}, losses: map[string]bool{}, takes: map[string]*presence{}, node: map[string]*presence{}, wrongs: map[string][]string{}}
 	for len(lines) > 0 {
 		n := 1
 		for n < len(lines) && lines[n].rev == lines[0].rev {
@@ -147,7 +148,7 @@ func (b *books) revision(lines []line) {
 	for _, l := range lines {
 		all[l.key] = l
 	}
-	for _, kind := range []string{"run", "act", "last", "req", "lw", "node", "paused", "job"} {
+	for _, kind := range []string{"run", "act", "last", "lost", "req", "lw", "node", "paused", "job"} {
 		for _, l := range lines {
 			if l.Kind != kind {
 				continue
@@ -159,6 +160,10 @@ func (b *books) revision(lines []line) {
 				b.takeAct(l)
 			case "last":
 				b.takeLast(all, l)
+			case "lost":
+				if delete(b.losses, l.Run.String()); l.value != nil {
+					b.losses[l.Run.String()] = true
+				}
 			case "req":
 				b.takeRequest(all, l)
 			case "lw":
@@ -239,6 +244,9 @@ func (b *books) left() {
 	}
 	for id := range b.wish {
 		b.wrong(rule, "the request %s", id)
+	}
+	for name := range b.losses {
+		b.wrong(rule, "the loss of %s, of which nobody has told", name)
 	}
 	for name, a := range b.run {
 		if b.job[a.Job] != a.life || !a.State.Final() {

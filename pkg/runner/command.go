@@ -208,7 +208,7 @@ func (r *running) tick() time.Time {
 // the run's tree is empty.
 func (r *running) epilogue() (*proc.Epilogue, error) {
 	run := *r.run
-	spec := &cron.Job{Name: r.spec.Name, Retry: r.spec.Retry, OnFailure: r.spec.OnFailure}
+	spec := &cron.Job{Name: r.spec.Name, Retry: r.spec.Retry}
 	b, err := json.Marshal(lastWill{r.cfg.Etcd.Config(), r.cron, run.ID(), spec, &run, run.Rev, r.tick()})
 	if err != nil {
 		return nil, err

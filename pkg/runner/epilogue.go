@@ -14,7 +14,8 @@ import (
 
 // Epilogue records a run as lost whose runner was killed, at once and not when
 // its lease has ended: the sentinel of the run's tree has become this process,
-// so the tree is empty. will is what EpilogueVar says.
+// so the tree is empty. Who is to be told of that a runner that is there tells, or the
+// next one. will is what EpilogueVar says.
 func Epilogue(ctx context.Context, will string) error {
 	var w lastWill
 	if err := json.Unmarshal([]byte(will), &w); err != nil {
@@ -36,10 +37,7 @@ func Epilogue(ctx context.Context, will string) error {
 	run.RunID, run.Ended = id, time.Now().UTC()
 	run.State, run.Cause = cron.Lost, "its runner was killed; so was the command"
 	run.TryAgain(w.Job)
-	if run.State.Final() && w.Job.OnFailure != "" {
-		return abandon(ctx, c, w.Keys, run, w.Rev)
-	}
-	s := cron.Settlement{Run: run, Rev: w.Rev}
+	s := cron.Settlement{Run: run, Rev: w.Rev, Untold: true}
 	if run.State.Final() {
 		s.Memory, s.Over = &cron.Memory{Rev: -1}, w.Over // what there is is found out
 	}
@@ -47,11 +45,4 @@ func Epilogue(ctx context.Context, will string) error {
 		return err
 	}
 	return nil
-}
-
-// abandon leaves a run of which somebody is to be told to the other runners: its
-// marker names none any more.
-func abandon(ctx context.Context, c *etcd.Client, k keys.Cron, run *cron.Run, rev int64) error {
-	run.State, run.Ended = cron.Running, time.Time{}
-	return cron.Abandon(ctx, c, k, run, rev)
 }

@@ -42,6 +42,7 @@ type session struct {
 	deaf    chan struct{}    // closed when nobody hears that any more
 	wg      sync.WaitGroup   // of runs, and of what asks etcd for the planner
 	cluster atomic.Uint64
+	telling sync.Map // losses that are being told of, or were, by the names that their results had in the spool
 
 	// Of the loop alone:
 	planner  *plan.Planner

@@ -31,6 +31,8 @@ func (s *session) do(v plan.Verb) {
 		} else {
 			s.settleOther(v)
 		}
+	case plan.Tell:
+		s.tellOf(v)
 	case plan.Withdraw:
 		s.withdraw(v)
 	case plan.Ask:
@@ -192,6 +194,47 @@ func (s *session) recordOf(ctx context.Context, v plan.Settle) (*cron.Run, error
 	return run, nil
 }
 
+// tellOf tells people of a run of another runner's whose end its sentinel has written:
+// once, unless this runner is killed meanwhile.
+func (s *session) tellOf(v plan.Tell) {
+	run := v.Loss.Run
+	name := entryName(run.RunID, run.Claim)
+	if _, told := s.telling.LoadOrStore(name, true); told {
+		return
+	}
+	s.wg.Go(func() {
+		r, err := s.commit(s.ctx, v.Loss.Take(s.cron, s.node.ID))
+		if err != nil || !v.Loss.Taken(r, s.node.ID) {
+			s.telling.Delete(name)
+			s.unwritten(err)
+			return
+		}
+		(&running{session: s, run: run, spec: v.Spec, due: run.Tick}).written(plan.Settle{Spec: v.Spec})
+		_, err = s.commit(s.ctx, v.Loss.Forget(s.cron, s.node.ID))
+		s.unwritten(err)
+		if err != nil && s.ctx.Err() != nil { // else somebody would tell of it again
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), lastChance)
+			defer cancel()
+			_, _ = s.commit(ctx, v.Loss.Forget(s.cron, s.node.ID))
+		}
+	})
+}
+
+// unwritten says that etcd would not have something, unless the session is over.
+func (s *session) unwritten(err error) {
+	if err != nil && s.ctx.Err() == nil && !errors.Is(err, cron.ErrSuperseded) {
+		s.say(Event{Event: "unwritten", Level: Warning, Reason: err.Error()})
+	}
+}
+
+// commit commits the transaction that an operation is.
+func (s *session) commit(ctx context.Context, op clientv3.Op) (*clientv3.TxnResponse, error) {
+	return etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
+		is, then, otherwise := op.Txn()
+		return m.KV().Txn(ctx).If(is...).Then(then...).Else(otherwise...).Commit()
+	})
+}
+
 // withdraw removes a request, or a submitted job whose time is over.
 func (s *session) withdraw(v plan.Withdraw) {
 	s.ask(func(ctx context.Context) error {
@@ -234,8 +277,6 @@ func (s *session) ask(f func(ctx context.Context) error) {
 	s.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 		defer cancel()
-		if err := f(ctx); err != nil && s.ctx.Err() == nil && !errors.Is(err, cron.ErrSuperseded) {
-			s.say(Event{Event: "unwritten", Level: Warning, Reason: err.Error()})
-		}
+		s.unwritten(f(ctx))
 	})
 }

@@ -418,6 +418,10 @@ func (b *books) leftovers(names []string) {
 			}
 		case "req":
 			b.requested(j, e, exists)
+		case "lost":
+			if since := b.w.now - j.losses[e.Run.String()]; since > 2*time.Minute {
+				b.w.fail("left over", "the loss of %s, of which nobody has told for %v", e.Run, since)
+			}
 		}
 	}
 	for _, name := range names {

@@ -64,7 +64,8 @@ type jobBook struct {
 	base     int                      // and so many before a restore
 	splays   map[time.Duration]bool
 	requests map[string]*requestBook
-	closed   time.Duration // ticks that were due before have been gone through
+	losses   map[string]time.Duration // of which nobody has told yet, by run: since when
+	closed   time.Duration            // ticks that were due before have been gone through
 }
 
 type goneAt struct {
@@ -99,8 +100,9 @@ type runBook struct {
 	lacked   map[string]bool          // claims of which nothing could be started, for what the host lacks
 	unbegun  map[string]bool          // claims of which nothing could be started
 	accounts []account
-	wanted   int  // how often a runner has tried to claim it
-	killed   bool // somebody has asked for its end
+	told     map[string]tellBook // by claim
+	wanted   int                 // how often a runner has tried to claim it
+	killed   bool                // somebody has asked for its end
 }
 
 type claimBook struct {
@@ -110,6 +112,12 @@ type claimBook struct {
 	node    string
 	era     int
 	jobRev  int64
+}
+
+// tellBook is who has told of the end of a run that its sentinel has written.
+type tellBook struct {
+	node string
+	era  int
 }
 
 type startBook struct {
@@ -138,7 +146,7 @@ func newBooks(w *world) *books {
 func (b *books) jobOf(name string) *jobBook {
 	j := b.job[name]
 	if j == nil {
-		j = &jobBook{name: name, live: map[string]*marker{}, ends: map[string]time.Duration{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}}
+		j = &jobBook{name: name, live: map[string]*marker{}, ends: map[string]time.Duration{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}, losses: map[string]time.Duration{}}
 		b.job[name] = j
 	}
 	return j
@@ -148,7 +156,7 @@ func (b *books) runOf(id keys.RunID) *runBook {
 	name := id.String()
 	r := b.run[name]
 	if r == nil {
-		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, ends: map[string]time.Duration{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, lacked: map[string]bool{}, unbegun: map[string]bool{}}
+		r = &runBook{id: id, starts: map[int]startBook{}, results: map[string]*cron.Run{}, ends: map[string]time.Duration{}, taken: map[string]int{}, lost: map[string]bool{}, waited: map[string]bool{}, lacked: map[string]bool{}, unbegun: map[string]bool{}, told: map[string]tellBook{}}
 		b.run[name] = r
 	}
 	return r

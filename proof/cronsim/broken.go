@@ -485,6 +485,19 @@ at 00:04:50 host1 lacks 30s
 		noGivingBack: true,
 	},
 	{
+		name: "nobody tells of a run whose end its sentinel has written", kinds: "left over",
+		script: scripted(`length 00:20:00
+host host1 slots=4
+host host2 slots=4
+at 00:00:10 hand add a {"schedule":"*/5 * * * *","cmd":["sim","v1","takes=100s"]}
+at 00:05:30 host1 kill epilogue
+at 00:05:40 host2 kill epilogue
+at 00:06:00 host1 start
+at 00:06:10 host2 start
+`),
+		verbs: without(func(_ *session, v plan.Verb) bool { _, tells := v.(plan.Tell); return tells }),
+	},
+	{
 		name: "retries go on when they were taken out of the job", kinds: "retried too often",
 		script: scripted(`length 00:20:00
 host host1 slots=4
@@ -498,7 +511,7 @@ at 00:05:30 hand edit a {"schedule":"*/5 * * * *","cmd":["sim","v1","takes=1s","
 // allKinds are all failures that can be known.
 var allKinds = strings.Split("claims while draining,claims while standing by,a lie,another's command,claim,claimed twice,contradicted,failed for its host,history grows,job removed,job written,last,last.tick in the future,"+
 	"last.tick went back,left over,made up for a pause,misplaced,no such run,no tick,not the last,overlap,ran while paused,request not met,request withdrawn,result lost,"+
-	"result replaced,result thrown away,retried too often,retried while paused,retry not made,runs,runs went back,started twice,too early,unaccounted,unmarked,vanished", ",")
+	"result replaced,result thrown away,retried too often,retried while paused,retry not made,runs,runs went back,started twice,told twice,too early,unaccounted,unmarked,vanished", ",")
 
 // find looks for a seed that shows what is broken. Other promises count as known to be
 // broken.

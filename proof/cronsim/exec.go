@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -34,6 +33,8 @@ func (s *session) do(v plan.Verb) {
 		} else {
 			s.settleOther(v)
 		}
+	case plan.Tell:
+		s.tellOf(v)
 	case plan.Withdraw:
 		s.withdraw(v)
 	case plan.Ask:
@@ -236,6 +237,29 @@ func (s *session) settleOther(v plan.Settle) {
 	})
 }
 
+// tellOf tells of the end of a run that its sentinel has written.
+func (s *session) tellOf(v plan.Tell) {
+	run := v.Loss.Run
+	name := run.RunID.String() + " " + run.Claim
+	if s.telling[name] {
+		return
+	}
+	s.telling[name] = true
+	commit := func(op clientv3.Op) func() (any, error) {
+		return func() (any, error) { return s.client().txn(op.Txn()) }
+	}
+	s.call(commit(v.Loss.Take(s.w.keys, s.node.ID)), func(r any, err error) {
+		if err != nil || !v.Loss.Taken(r.(*clientv3.TxnResponse), s.node.ID) {
+			delete(s.telling, name)
+			return
+		}
+		s.w.books.toldOf(s, run)
+		s.after(s.host.between(time.Millisecond, 5*time.Second), func() { // a command of the job's is told
+			s.call(commit(v.Loss.Forget(s.w.keys, s.node.ID)), func(any, error) {})
+		})
+	})
+}
+
 // withdraw deletes a request, or a job.
 func (s *session) withdraw(v plan.Withdraw) {
 	if v.Request == "" {
@@ -304,37 +328,22 @@ func (r *runner) epilogue(x *execution) {
 		}
 		c := client{h.w}
 		h.w.author = h.spec.name
-		if run.State.Final() && x.spec.OnFailure != "" {
-			run.State, run.Ended, run.Cause = cron.Running, time.Time{}, ""
-			act := cron.Act{Host: run.Host, Claim: run.Claim, Attempt: run.Attempt, Claimed: run.Claimed, By: run.By, JobRev: run.JobRev}
-			_, _ = c.txn([]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(h.w.keys.Run(run.RunID)), "=", x.run.Rev)},
-				[]clientv3.Op{clientv3.OpPut(h.w.keys.Run(run.RunID), run.Encode()), clientv3.OpPut(h.w.keys.Act(run.RunID), encodeAct(act))}, nil)
-		} else {
-			st := cron.Settlement{Run: &run, Rev: x.run.Rev}
-			if run.State.Final() {
-				st.Memory = &cron.Memory{Rev: -1}
-				if _, manual := run.Request(); !manual {
-					st.Over = run.Tick
-				}
+		st := cron.Settlement{Run: &run, Rev: x.run.Rev, Untold: true}
+		if run.State.Final() {
+			st.Memory = &cron.Memory{Rev: -1}
+			if _, manual := run.Request(); !manual {
+				st.Over = run.Tick
 			}
-			for again := true; again; {
-				resp, err := c.txn(nil, []clientv3.Op{st.Op(h.w.keys)}, nil)
-				if err != nil {
-					break
-				}
-				again, _ = st.Answer((*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn()))
+		}
+		for again := true; again; {
+			resp, err := c.txn(nil, []clientv3.Op{st.Op(h.w.keys)}, nil)
+			if err != nil {
+				break
 			}
+			again, _ = st.Answer((*clientv3.TxnResponse)(resp.Responses[0].GetResponseTxn()))
 		}
 		h.w.committed()
 	})
-}
-
-func encodeAct(a cron.Act) string {
-	b, err := json.Marshal(a)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
 }
 
 // withAll is the transaction of a settlement with which all requests go.

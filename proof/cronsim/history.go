@@ -44,6 +44,8 @@ func (b *books) commit(changes []event) {
 			touched[e.Name] = true
 		case "req":
 			b.putRequest(e, c)
+		case "lost":
+			b.putLoss(e, c)
 		case "paused":
 			b.putPaused(c)
 		case "node":
@@ -179,6 +181,15 @@ func (b *books) putRequest(e keys.Entry, c event) {
 	j.requests[e.ID] = q
 	if id, ok := keys.RunOfID(e.Name, q.Run); ok && q.Action == cron.Kill {
 		b.runOf(id).killed = true
+	}
+}
+
+func (b *books) putLoss(e keys.Entry, c event) {
+	losses := b.jobOf(e.Name).losses
+	if _, ok := losses[e.Run.String()]; c.deleted {
+		delete(losses, e.Run.String())
+	} else if !ok {
+		losses[e.Run.String()] = b.w.now
 	}
 }
 
@@ -400,6 +411,7 @@ func (b *books) reload() {
 			q.to = min(q.to, b.w.now)
 		}
 		j.finals, j.base, j.hasLast, j.last = map[string]bool{}, 0, false, cron.Last{}
+		clear(j.losses)
 	}
 	for _, r := range b.run {
 		r.record = nil
@@ -421,6 +433,8 @@ func (b *books) reload() {
 			b.jobOf(e.Name).base = b.jobOf(e.Name).last.Runs
 		case e.Kind == "req":
 			b.putRequest(e, c)
+		case e.Kind == "lost":
+			b.putLoss(e, c)
 		case e.Kind == "paused":
 			b.putPaused(c)
 		case e.Kind == "run":

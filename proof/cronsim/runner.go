@@ -88,6 +88,7 @@ type session struct {
 	claims  *batcher
 	results *batcher
 	claimed map[string]claimed // by run
+	telling map[string]bool    // losses that it has taken, or takes
 	pending int                // claims that are not answered
 	notes   map[string]any     // of a broken planner
 	zeroes  int                // steps in a row that wanted another at once
@@ -101,7 +102,7 @@ type claimed struct {
 
 // open begins a session, as soon as etcd can be reached.
 func (r *runner) open() {
-	s := &session{runner: r, claimed: map[string]claimed{}}
+	s := &session{runner: r, claimed: map[string]claimed{}, telling: map[string]bool{}}
 	r.session = s
 	r.skew = notChecked
 	s.node = cron.Node{ID: r.host.spec.name + "-" + r.host.newID(8), Host: r.host.spec.name, PID: 100 + r.host.lives, Labels: map[string]string{"host": r.host.spec.name},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"conch/pkg/cron"
 	"conch/pkg/keys"
 	"conch/pkg/plan"
@@ -96,6 +98,21 @@ func (b *books) settled(run *cron.Run, err error) {
 	if err == nil {
 		b.runOf(run.RunID).taken[run.Claim] = b.era
 	}
+}
+
+// toldOf is told that a runner tells of a run that was lost.
+func (b *books) toldOf(s *session, run *cron.Run) {
+	r := b.runOf(run.RunID)
+	if was, ok := r.told[run.Claim]; ok && was.era == b.era && b.exists(b.w.keys.Node(was.node)) {
+		b.w.fail("told twice", "of %s, attempt %d, by %s and by %s", run.RunID, run.Attempt, was.node, s.node.ID)
+	}
+	r.told[run.Claim] = tellBook{s.node.ID, b.era}
+}
+
+// exists reports whether etcd has a key.
+func (b *books) exists(key string) bool {
+	r, err := b.w.db.Do(clientv3.OpGet(key))
+	return err == nil && len(r.Get().Kvs) > 0
 }
 
 // said is told what a runner tells people.
