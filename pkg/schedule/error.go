@@ -56,10 +56,15 @@ func checkText(expr string, o Options) error {
 
 func printable(r rune) bool { return r >= ' ' && r <= '~' || r == '\t' }
 
-// blanked is r, or a blank, for what a word processor may have made of one.
+// blanked is r, or what a word processor may have made r of.
 func blanked(r rune) rune {
-	if printable(r) {
+	switch {
+	case printable(r):
 		return r
+	case strings.ContainsRune("\u2010\u2011\u2012\u2013\u2014\u2212", r):
+		return '-'
+	case strings.ContainsRune("\u2217\uff0a", r):
+		return '*'
 	}
 	return ' '
 }
@@ -103,6 +108,9 @@ func (f *fault) in(items []string, i int) *fault {
 	return f.each(func(text string) string {
 		list := slices.Clone(items)
 		list[i] = text
+		if slices.Contains(items, text) {
+			list[i] = ""
+		}
 		return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), ",")
 	})
 }
@@ -122,6 +130,9 @@ func (f *fault) within(words []string, i int, u unit) *fault {
 // for what is a schedule.
 func (f *fault) hint(o Options) string {
 	var good []string
+	if o.Name == "" {
+		o.Name = "any" // H is one whatever the job is called
+	}
 	for _, text := range f.instead {
 		if s, bad := parse(text, o); bad == nil && s != nil {
 			good = append(good, strconv.Quote(text))

@@ -154,6 +154,9 @@ func (u *unit) readRange(base string, stepped bool, job string) (run, *fault) {
 		return run{first: a, count: 1}, nil
 	}
 	b, f := u.value(to)
+	if n, _ := number(to); f != nil && n == u.max+1 && u.index <= hour {
+		f.instead = []string{strconv.Itoa(u.max)}
+	}
 	if f != nil {
 		return run{}, f.behind(from + "-")
 	}
@@ -182,6 +185,21 @@ func (u *unit) readHash(text, job string) (run, *fault) {
 	}
 	r.hashed = true
 	return r, nil
+}
+
+// hashed is a range with a ~, of which some crons take any value, as an H.
+func (u *unit) hashed(text string) string {
+	from, to, _ := strings.Cut(text, "~")
+	if from == "" && to == "" {
+		return "H"
+	}
+	if from == "" {
+		from = strconv.Itoa(u.min)
+	}
+	if to == "" {
+		to = strconv.Itoa(u.max)
+	}
+	return "H(" + from + "-" + to + ")"
 }
 
 // value reads a number or a name. It leaves 7 for Sunday as it is, so that 5-7

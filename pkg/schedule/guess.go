@@ -14,7 +14,11 @@ const shape = "five (minute, hour, day of the month, month, day of the week), or
 // phrased has the fault of an expression ask for what is meant, if that is
 // English.
 func phrased(expr string, f *fault) *fault {
-	if meant := guess(expr); meant != nil {
+	meant := guess(expr)
+	if bare := strings.Trim(expr, "\"'`"); meant == nil && bare != expr {
+		meant = []string{bare}
+	}
+	if meant != nil {
 		f.instead, f.advice, f.english = meant, "", true
 	}
 	return f
@@ -26,7 +30,10 @@ func guess(phrase string) []string {
 	if _, _, ok := readTime(phrase, time.UTC); ok {
 		return []string{"@at " + phrase}
 	}
-	words := strings.Fields(strings.ToLower(strings.NewReplacer(",", " ", "@", " ", " am", "am", " pm", "pm").Replace(phrase)))
+	if meant := foreign(phrase); meant != nil {
+		return meant
+	}
+	words := strings.Fields(strings.ToLower(strings.NewReplacer(",", " ", "@", " ", "_", " ", " am", "am", " pm", "pm").Replace(phrase)))
 	for len(words) > 0 && strings.Contains(" every each once on a an run ", " "+words[0]+" ") {
 		words = words[1:]
 	}
@@ -42,8 +49,8 @@ func guess(phrase string) []string {
 		return guessEvery(words[0], strings.TrimSuffix(words[1], "s"))
 	case timed:
 		return guessDays(what, when)
-	case guessNamed[what] != "":
-		return []string{guessNamed[what]}
+	case guessNamed[strings.TrimSuffix(what, "s")] != "":
+		return []string{guessNamed[strings.TrimSuffix(what, "s")]}
 	case isDuration(what):
 		return []string{"@every " + what}
 	default:
@@ -55,6 +62,9 @@ var guessNamed = map[string]string{
 	"second": "* * * * * *", "minute": "* * * * *",
 	"hour": "@hourly", "day": "@daily", "week": "@weekly", "month": "@monthly", "year": "@yearly",
 	"hourly": "@hourly", "daily": "@daily", "weekly": "@weekly", "monthly": "@monthly", "yearly": "@yearly",
+	"minutely": "* * * * *", "secondly": "* * * * * *", "noon": "0 12 * * *",
+	"quarterly": "0 0 1 1,4,7,10 *", "quarter": "0 0 1 1,4,7,10 *", "semiannually": "0 0 1 1,7 *", "half-yearly": "0 0 1 1,7 *",
+	"fortnightly": "@every 14d", "fortnight": "@every 14d",
 	"annual": "@yearly", "annually": "@yearly", "midnight": "@daily", "night": "@daily", "nightly": "@daily",
 	"manually": "@manual", "manual": "@manual", "never": "@manual",
 }

@@ -29,7 +29,7 @@ func (s *Schedule) readMacro(expr string, o Options) *fault {
 		return s.readEvery(arg, o.Anchor)
 	case name == "@at":
 		return s.readAt(arg)
-	case name == "@reboot":
+	case name == "@reboot", name == "@startup", name == "@boot":
 		return &fault{what: "a cluster has no boot to run it after; have each host's init system do so"}
 	case arg != "":
 		return &fault{what: fmt.Sprintf("nothing may follow %s", name), instead: []string{name}}
@@ -39,9 +39,12 @@ func (s *Schedule) readMacro(expr string, o Options) *fault {
 	case aliases[name] != "":
 		return s.readFields(aliases[name], "")
 	}
+	if known := guess(name[1:]); known != nil {
+		return &fault{what: "there is no " + name, instead: known}
+	}
 	return &fault{
 		what:    "of the names with an @ there are @yearly, @monthly, @weekly, @daily, @hourly, @every, @at and @manual",
-		instead: append(nearAlias(name), guess(name[1:])...),
+		instead: nearAlias(name),
 	}
 }
 

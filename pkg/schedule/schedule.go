@@ -184,7 +184,14 @@ func cutZone(expr string, zone *string) (prefix, rest string, f *fault) {
 func (s *Schedule) readFields(expr, job string) *fault {
 	words := strings.FieldsFunc(expr, isBlank)
 	if len(words) != 5 && len(words) != 6 {
-		return phrased(expr, &fault{what: fmt.Sprintf("it has %d fields and should have %s", len(words), shape)})
+		f := &fault{what: fmt.Sprintf("it has %d fields and should have %s", len(words), shape)}
+		if len(words) == 7 {
+			f.instead, f.advice = quartz(words), "a year is for --starts and --expires"
+		}
+		return phrased(expr, f)
+	}
+	if strings.Contains(expr, "~") {
+		return &fault{what: "~ is not supported; H is such a number, by the job's name", instead: []string{FromCron(expr)}}
 	}
 	s.six = len(words) == 6
 	units := table[len(table)-len(words):]

@@ -139,7 +139,15 @@ func TestLoadZone(t *testing.T) {
 		"Rome":                   "did you mean Europe/Rome?",
 		"new york":               "did you mean America/New_York?",
 		"utc":                    "did you mean UTC?",
-		"PST":                    "such as UTC", // and not EST
+		"PST":                    "did you mean America/Los_Angeles?", // and not EST
+		"cest":                   "did you mean Europe/Berlin?",
+		"GMT+7":                  "did you mean Etc/GMT-7 (sic), 7 h ahead of UTC, or that of a place",
+		"UTC-3":                  "did you mean Etc/GMT+3 (sic), 3 h behind UTC, or",
+		"+02:00":                 "did you mean Etc/GMT-2 (sic), 2 h ahead of UTC, or",
+		"-0500":                  "did you mean Etc/GMT+5 (sic), 5 h behind UTC, or",
+		"UTC+0":                  "did you mean UTC?",
+		"+05:30":                 "is an offset and not a time zone: name a place's",
+		"UTC+25":                 "is an offset and not a time zone: name a place's",
 		"XYZ":                    "such as UTC",
 		"../zoneinfo/UTC":        "such as UTC",
 		"/etc/localtime":         "such as UTC",

@@ -67,6 +67,9 @@ func checkZone(name string) error {
 }
 
 func unknownZone(name string) error {
+	if err := offsetZone(name); err != nil {
+		return err
+	}
 	near := nearZone(name)
 	if near == "" {
 		return fmt.Errorf("%+q is not a time zone such as UTC or Europe/Rome", name)
@@ -74,10 +77,52 @@ func unknownZone(name string) error {
 	return fmt.Errorf("%+q is not a time zone: did you mean %s?", name, near)
 }
 
+// offsetZone is the error for what is meant as an offset from UTC, or nil. The zones
+// that have one have it with the sign turned round.
+func offsetZone(name string) error {
+	offset := strings.TrimPrefix(strings.TrimPrefix(strings.ToUpper(name), "GMT"), "UTC")
+	if offset == "" || offset[0] != '+' && offset[0] != '-' {
+		return nil
+	}
+	hours, minutes, colon := strings.Cut(offset[1:], ":")
+	if !colon && len(hours) == 4 {
+		hours, minutes = hours[:2], hours[2:]
+	}
+	n, ok := number(hours)
+	if !ok || minutes != "" && strings.Trim(minutes, "0123456789") != "" {
+		return nil
+	}
+	sign, where := "-", "ahead of"
+	if offset[0] == '-' {
+		sign, where = "+", "behind"
+	}
+	switch zone := fmt.Sprintf("Etc/GMT%s%d", sign, n); {
+	case strings.Trim(minutes, "0") != "" || !zoneExists(zone):
+		return fmt.Errorf("%+q is an offset and not a time zone: name a place's, such as Asia/Kolkata", name)
+	case n == 0:
+		return fmt.Errorf("%+q is not a time zone: did you mean UTC?", name)
+	default:
+		return fmt.Errorf("%+q is not a time zone: did you mean %s (sic), %d h %s UTC, or that of a place, which has summer time?", name, zone, n, where)
+	}
+}
+
+// abbreviated are what people call the time of a place, where that is the name of no
+// zone; of several the best known.
+var abbreviated = map[string]string{
+	"PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "MDT": "America/Denver", "CST": "America/Chicago", "CDT": "America/Chicago",
+	"EDT": "America/New_York", "AKST": "America/Anchorage", "BRT": "America/Sao_Paulo", "BST": "Europe/London", "IST": "Asia/Kolkata",
+	"WEST": "Europe/Lisbon", "CEST": "Europe/Berlin", "EEST": "Europe/Athens", "MSK": "Europe/Moscow", "GST": "Asia/Dubai", "ICT": "Asia/Bangkok",
+	"SGT": "Asia/Singapore", "HKT": "Asia/Hong_Kong", "JST": "Asia/Tokyo", "KST": "Asia/Seoul", "AWST": "Australia/Perth",
+	"AEST": "Australia/Sydney", "AEDT": "Australia/Sydney", "NZST": "Pacific/Auckland", "NZDT": "Pacific/Auckland", "SAST": "Africa/Johannesburg",
+}
+
 // nearZone returns a zone whose name is much like another. It tries what is
 // usually wrong: case, a space, a city without its continent; and, where the
 // system has a list of the zones, small slips.
 func nearZone(name string) string {
+	if zone := abbreviated[strings.ToUpper(name)]; zone != "" {
+		return zone
+	}
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == ' ' || r == '_' })
 	title := upperInitials(strings.Join(words, "_"))
 	for _, guess := range []string{title, strings.ToUpper(name)} {
