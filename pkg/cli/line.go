@@ -135,6 +135,11 @@ func (f *Flags) unknown(name string) error {
 	if row := f.row(name); row != nil && row.EnvOnly {
 		return Usagef("--%s is not taken from the command line, which every user can read: set %s", name, strings.Join(row.env(), " or "))
 	}
+	if f.meant != nil {
+		if flag := f.meant(name); slices.Contains(f.names(), flag) {
+			return Usagef("unknown flag --%s: did you mean --%s?", name, flag)
+		}
+	}
 	return Usagef("unknown flag --%s%s", name, didYouMean(name, f.names(), "--"))
 }
 

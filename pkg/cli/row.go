@@ -73,11 +73,15 @@ type Flags struct {
 	debugEnv bool
 	given    []given // by walk, even if it fails
 	failed   func(Failure)
+	meant    func(name string) string
 	complete func(ctx context.Context, io *Stdio, words []string, prefix string) []string
 }
 
 // Group begins a group: rows declared from here on are shown under title.
 func (f *Flags) Group(title string) { f.group = title }
+
+// Meant names who knows the flags that others call otherwise: it returns which, or "".
+func (f *Flags) Meant(flag func(name string) string) { f.meant = flag }
 
 // Complete names who proposes words (NAMEs from etcd, say) to the shell's
 // completion. It is called with the settings on the line so far applied, the

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,7 +90,7 @@ func (d decoder) fields(n *node, of string, v reflect.Value) {
 	for i, key := range n.keys {
 		field, ok := fieldNamed(v, key.text)
 		if !ok {
-			d.refuse(key.line, "%+.64q is not a field of %s%s", key.text, of, meant(key.text, fieldNames(v.Type())))
+			d.refuse(key.line, "%+.64q is not a field of %s%s", key.text, of, meant(key.text, v.Type()))
 			continue
 		}
 		d.value(n.items[i], key.text, field)
@@ -97,7 +98,11 @@ func (d decoder) fields(n *node, of string, v reflect.Value) {
 }
 
 // meant says which name was meant, or all that there are if these are few.
-func meant(typed string, names []string) string {
+func meant(typed string, of reflect.Type) string {
+	names := fieldNames(of)
+	if field := cron.FieldMeant(typed); slices.Contains(names, field) {
+		return fmt.Sprintf(": did you mean %q?", field)
+	}
 	hint := cron.DidYouMean(typed, names)
 	if hint == "" && len(names) <= 3 {
 		return ", which has " + strings.Join(names, " and ")
@@ -154,6 +159,10 @@ func (d decoder) plainValue(n *node, field string, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, field, v.Elem())
 	case reflect.Struct:
+		if n.kind == number && field == "retry" {
+			d.refuse(n.line, "retry is a mapping, not %s: did you mean {n: %s}?", n, n)
+			return
+		}
 		if d.is(n, field, mapping) {
 			d.fields(n, field, v)
 		}
@@ -244,6 +253,10 @@ func (d decoder) list(n *node, field string, v reflect.Value) {
 }
 
 func (d decoder) mapping(n *node, field string, v reflect.Value) {
+	if n.kind == list {
+		d.refuse(n.line, "%s is a mapping, not a list: each is NAME: VALUE, without a dash", field)
+		return
+	}
 	if !d.is(n, field, mapping) {
 		return
 	}

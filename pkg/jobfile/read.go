@@ -58,7 +58,9 @@ func (o Options) read(name string, b []byte) *file {
 		f.readCrontab(b, o)
 	}
 	if place := new(Error); errors.As(err, &place) {
-		f.refuse(place.Line, "%w", place.Err)
+		hint := new(advised)
+		errors.As(err, &hint)
+		f.advise(place.Line, hint.hint, "%w", place.Err)
 	}
 	f.take(roots)
 	f.check(o)

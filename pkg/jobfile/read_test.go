@@ -156,10 +156,26 @@ func TestReadRefuses(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"f.yaml", good + "schedul: x\n", `f.yaml:4: "schedul" is not a field of a job: did you mean "schedule"?`},
 		{"f.yaml", good + "run_ttl: 1m\n", `f.yaml:4: "run_ttl" is not a field of a job: did you mean "run-ttl"?`},
+		{"f.yaml", good + "command: x\n", `f.yaml:4: "command" is not a field of a job: did you mean "cmd"?`},
+		{"f.yaml", good + "args: x\n", `f.yaml:4: "args" is not a field of a job: did you mean "cmd"?`},
+		{"f.yaml", good + "timezone: x\n", `f.yaml:4: "timezone" is not a field of a job: did you mean "tz"?`},
+		{"f.yaml", good + "time_zone: x\n", `f.yaml:4: "time_zone" is not a field of a job: did you mean "tz"?`},
+		{"f.yaml", good + "timeout: x\n", `f.yaml:4: "timeout" is not a field of a job: did you mean "run-ttl"?`},
+		{"f.yaml", good + "max-run: x\n", `f.yaml:4: "max-run" is not a field of a job: did you mean "run-ttl"?`},
+		{"f.yaml", good + "cron: x\n", `f.yaml:4: "cron" is not a field of a job: did you mean "schedule"?`},
+		{"f.yaml", good + "environment: x\n", `f.yaml:4: "environment" is not a field of a job: did you mean "env"?`},
+		{"f.yaml", good + "workingDir: x\n", `f.yaml:4: "workingDir" is not a field of a job: did you mean "cwd"?`},
+		{"f.yaml", good + "run-as: x\n", `f.yaml:4: "run-as" is not a field of a job: did you mean "user"?`},
+		{"f.yaml", good + "owner: x\n", `f.yaml:4: "owner" is not a field of a job: did you mean "owners"?`},
+		{"f.yaml", good + "label: x\n", `f.yaml:4: "label" is not a field of a job: did you mean "on"?`},
+		{"f.yaml", good + "concurrencyPolicy: x\n", `f.yaml:4: "concurrencyPolicy" is not a field of a job: did you mean "overlap"?`},
+		{"f.yaml", good + "suspend: x\n", `f.yaml:4: "suspend" is not a field of a job: did you mean "paused"?`},
+		{"f.yaml", good + "retries: x\n", `f.yaml:4: "retries" is not a field of a job: did you mean "retry"?`},
+		{"f.yaml", good + "jitter: x\n", `f.yaml:4: "jitter" is not a field of a job: did you mean "splay"?`},
 		{"f.yaml", good + "banana: x\n", `f.yaml:4: "banana" is not a field of a job`},
 		{"f.yaml", good + "retry: {n: 1, backof: 1s}\n", `f.yaml:4: "backof" is not a field of retry: did you mean "backoff"?`},
 		{"f.yaml", good + "retry: {count: 1}\n", `f.yaml:4: "count" is not a field of retry, which has n and backoff`},
-		{"f.yaml", good + "retry: 3\n", `f.yaml:4: retry is a mapping, not 3`},
+		{"f.yaml", good + "retry: 3\n", `f.yaml:4: retry is a mapping, not 3: did you mean {n: 3}?`},
 		{"f.yaml", good + "deadline: 30\n", `f.yaml:4: deadline: "30" has no unit: did you mean 30s?`},
 		{"f.yaml", good + "deadline: -30s\n", `f.yaml:4: deadline: "-30s" is negative`},
 		{"f.yaml", good + "deadline: soon\n", `f.yaml:4: deadline: "soon" is not a duration such as 10s, 1h30m or 2d`},
@@ -173,7 +189,7 @@ func TestReadRefuses(t *testing.T) {
 		{"f.yaml", good + "keep: '5'\n", `f.yaml:4: keep is a number, not "5"`},
 		{"f.yaml", good + "paused: yes\n", `f.yaml:4: paused is true or false, not yes`},
 		{"f.yaml", good + "paused: 1\n", `f.yaml:4: paused is true or false, not 1`},
-		{"f.yaml", good + "env: [A]\n", `f.yaml:4: env is a mapping, not a list`},
+		{"f.yaml", good + "env: [A]\n", `f.yaml:4: env is a mapping, not a list: each is NAME: VALUE, without a dash`},
 		{"f.yaml", good + "env:\n  A:\n", `f.yaml:5: env: A has no value: leave it out, or write "" if it is empty`},
 		{"f.yaml", good + "env:\n  A: [x]\n", `f.yaml:5: env: A is text, not a list`},
 		{"f.yaml", good + "env:\n  A: 1\n  A: 2\n", `f.yaml:6: "A" is given twice: it is in line 5, too`},
@@ -193,7 +209,7 @@ func TestReadRefuses(t *testing.T) {
 		{"f.yaml", "- - " + `{name: a}`, `f.yaml:1: a job is a mapping with name and schedule, not a list`},
 		{"f.yaml", "name: a\n<<: [x]\n", `f.yaml:2: << merges mappings, not text`},
 		{"f.yaml", "name: a\n  b: c\n", `f.yaml:2: not YAML: mapping values are not allowed in this context`},
-		{"f.yaml", "name: *a\n", `f.yaml: not YAML: unknown anchor 'a' referenced`},
+		{"f.yaml", "name: *a\n", `f.yaml:1: not YAML: unknown anchor 'a' referenced`},
 		{"f.yaml", "name: a\nenv: &e\n  A: *e\n", `f.yaml:2: values lie more than 32 deep`},
 		{"f.yaml", good + "---\n" + good, `f.yaml:5: there is a job a in f.yaml:1 already`},
 		{"f.yaml", "name: \xff", "f.yaml:1: the file is not UTF-8"},
@@ -223,6 +239,37 @@ func TestReadRefuses(t *testing.T) {
 		jobs, err := jobfile.Read(c.name, []byte(c.text))
 		if err == nil || err.Error() != c.want || jobs != nil {
 			t.Errorf("%q: %d jobs, error\n\t%v, not\n\t%s", c.text, len(jobs), err, c.want)
+		}
+	}
+}
+
+// What YAML takes for something else is said in the words of YAML, with what to write.
+func TestReadHints(t *testing.T) {
+	for _, c := range []struct{ text, want, hint string }{
+		{"name: a\nschedule: * * * * *\n", "f.yaml:2: ", `put it in quotes: "* * * * *"`},
+		{"name: a\nschedule: */5 * * * *\n", "f.yaml:2: ", `put it in quotes: "*/5 * * * *"`},
+		{"name: a\nschedule:\n  * * * * *\n", "f.yaml:3: ", `put it in quotes: "* * * * *"`},
+		{"- {name: a, schedule: */5 * * * *, cmd: [x]}\n", "f.yaml:1: ", `put it in quotes: "*/5 * * * *"`},
+		{"name: a\nscript: x\ncmd: [echo, *]\n", "f.yaml:3: ", `put it in quotes: "*"`},
+		{"name: a\ncmd:\n- *\n", "f.yaml:3: ", `put it in quotes: "*"`},
+		{"name: a\nscript: *run\n", "f.yaml:2: ", `put it in quotes: "*run"`},
+		{"name: a\nscript: & x\n", "f.yaml:2: ", `put it in quotes: "& x"`},
+		{"name: a\nschedule: @daily\n", "f.yaml:2: ", `put it in quotes: "@daily"`},
+		{"- {name: a, schedule: @daily}\n", "f.yaml:1: ", `put it in quotes: "@daily"`},
+		{"name: a\nscript: %x\n", "f.yaml:2: ", `put it in quotes: "%x"`},
+		{"name: a\nscript: `date`\n", "f.yaml:2: ", "put it in quotes: \"`date`\""},
+		{"name: a\nschedule: ? ? ? ? ?\n", "f.yaml:2: ", `put it in quotes: "? ? ? ? ?"`},
+		{"name: a\non: !role=db\n", "f.yaml:2: ", `put it in quotes: "!role=db"`},
+		{"name: a\nscript: | sort\n", "f.yaml:2: ", `put it in quotes: "| sort"`},
+		{"name: a\nscript: - x\n", "f.yaml:2: ", `put it in quotes: "- x"`},
+		{"name: a\nscript: echo a: b\n", "f.yaml:2: ", `put it in quotes: "echo a: b"`},
+		{"name: a\n\tscript: x\n", "f.yaml:2: ", "YAML is indented with spaces, not with tabs"},
+		{"name: a\n  b: c\n", "f.yaml:2: ", ""},
+	} {
+		_, err := jobfile.Read("f.yaml", []byte(c.text))
+		var hint interface{ Hint() string }
+		if !errors.As(err, &hint) || !strings.HasPrefix(err.Error(), c.want) || hint.Hint() != c.hint {
+			t.Errorf("%q: %v, hint %v, not %s, hint %s", c.text, err, hint, c.want, c.hint)
 		}
 	}
 }

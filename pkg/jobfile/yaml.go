@@ -22,11 +22,11 @@ func readYAML(b []byte) (all []*node, err error) {
 			return all, nil
 		}
 		if err != nil {
-			return nil, placeYAML(err)
+			return nil, quoteYAML(b, placeYAML(err))
 		}
 		n, err := y.value(&doc, 0)
 		if err != nil {
-			return nil, err
+			return nil, quoteYAML(b, err)
 		}
 		if n.kind != null {
 			all = append(all, n)

@@ -65,7 +65,22 @@ func (s *spec) what(f *cli.Flags) {
 	f.String(&s.job.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, when a run did not end well, and is not tried again"})
 	f.String(&s.job.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well, and the one before had not"})
 	f.String(&s.job.OnSuccess, cli.Row{Name: "on-success", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well"})
+	f.Meant(flagMeant)
 	s.given, s.source = f.Set, f.Source
+}
+
+// flagMeant is the flag for a field of a job that has another name elsewhere.
+func flagMeant(typed string) string {
+	switch field := cron.FieldMeant(typed); field {
+	case "user":
+		return "run-as"
+	case "owners":
+		return "owner"
+	case "cmd":
+		return "script"
+	default:
+		return field
+	}
 }
 
 // runAs puts right who took --user, which is etcd's, for the job's.
