@@ -127,9 +127,9 @@ type Job struct {
 	// RunTTL is after how long a run gets TERM, and KILL after the runner's
 	// --kill-after: nil is 10m, 0 never.
 	RunTTL *Duration `json:"run-ttl,omitempty"`
-	Retry    *Retry   `json:"retry,omitempty"`    // none
-	Keep     int      `json:"keep,omitempty"`     // 20 runs
-	Output   Output   `json:"output,omitempty"`   // failure
+	Retry  *Retry    `json:"retry,omitempty"`  // none
+	Keep   int       `json:"keep,omitempty"`   // 20 runs
+	Output Output    `json:"output,omitempty"` // failure
 
 	// What to run, with sh -c and the run's environment, when a run has ended.
 	OnFailure  string `json:"on-failure,omitempty"`  // not well, and is not tried again
