@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,7 +179,7 @@ func TestForeignKeys(t *testing.T) {
 	for _, value := range []string{"", "{}", "null", "[]", `"x"`, `{"id":7}`, "\xff", strings.Repeat("[", 1000)} {
 		for _, e := range []keys.Entry{{Kind: "node", Name: "x"}, {Kind: "job", Name: "j"}, {Kind: "last", Name: "j"}, {Kind: "req", Name: "j", ID: "r"},
 			{Kind: "act", Name: "j", Run: keys.RunID{Job: "j", Tick: noon}}, {Kind: "act", Name: "j", Run: keys.RunID{Job: "j", Tick: noon}, Waits: true},
-			{Kind: "paused"}, {Kind: "resumed"}, {Kind: "restored"}, {Kind: "to come", Name: "x"}} {
+			{Kind: "lost", Name: "j", Run: keys.RunID{Job: "j", Tick: noon}}, {Kind: "paused"}, {Kind: "resumed"}, {Kind: "restored"}, {Kind: "to come", Name: "x"}} {
 			a.look(a.fact(e, value))
 			a.pass(time.Second)
 		}
@@ -190,7 +191,7 @@ func TestForeignKeys(t *testing.T) {
 	id := keys.RunID{Job: "k", Tick: noon}
 	a.put(actEntry(id, false), `{"node":""}`)
 	a.pass(10 * time.Second)
-	if len(a.settles) == 0 || a.settles[len(a.settles)-1].Run.RunID != id || a.settles[len(a.settles)-1].Run.State != cron.Lost {
+	if !slices.ContainsFunc(a.settles, func(s Settle) bool { return s.Run.RunID == id && s.Run.State == cron.Lost }) {
 		t.Errorf("nobody looks after a run that was abandoned: %v", a.settles)
 	}
 }

@@ -98,7 +98,7 @@ type books struct {
 	last   map[string]*cron.Last
 	lw     map[string]string
 	wish   map[string]*wish
-	losses map[string]bool // of which nobody has told yet
+	losses map[string]bool      // of which nobody has told yet
 	takes  map[string]*presence // takes things on
 	node   map[string]*presence
 	paused *span
