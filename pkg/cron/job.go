@@ -83,6 +83,7 @@ const (
 	MaxKeep         = 1000
 	MaxRetries      = 100
 	MaxSpec         = 64 << 10 // bytes of a job's JSON
+	MaxBy           = 256      // bytes of Job.By
 )
 
 // Job is what a job is, as it lies in etcd and in a job file: JSON, or YAML with
@@ -144,6 +145,8 @@ type Job struct {
 	// written.
 	Since   time.Time `json:"since,omitzero"`
 	Updated time.Time `json:"updated,omitzero"`
+	// By is who last wrote it, by his own account; see Store.By. At most MaxBy bytes.
+	By string `json:"by,omitempty"`
 }
 
 // Schedules parses j's schedule.
@@ -218,13 +221,19 @@ func (j *Job) Next(s *schedule.Schedule, after time.Time) time.Time {
 // written by a conch that had no Since.
 func (j *Job) From() time.Time { return or(j.Since, j.Updated) }
 
-// stamp says when j is written, in the place of old, if that is not nil.
-func (j *Job) stamp(old *Job, now time.Time) {
-	j.Updated, j.Since = now, now
+// stamp says when j is written and by whom, in the place of old, if that is not nil.
+func (j *Job) stamp(old *Job, now time.Time, by string) {
+	j.Updated, j.Since, j.By = now, now, bounded(by)
 	if old != nil && (!old.Paused || j.Paused) && j.Moves() == old.Moves() {
 		j.Since = old.From()
 	}
 }
+
+// Unstamp takes out of j what the store has put into it.
+func (j *Job) Unstamp() { j.Since, j.Updated, j.By = time.Time{}, time.Time{}, "" }
+
+// bounded cuts what somebody calls himself to MaxBy bytes, of whole characters.
+func bounded(by string) string { return strings.ToValidUTF8(by[:min(len(by), MaxBy)], "") }
 
 // Moves returns all that moves j's ticks, as a text to be compared. In how many places
 // it runs is of that: the runs of a tick are known by their places, and one that has
@@ -265,5 +274,6 @@ func DecodeJob(b []byte) (*Job, error) {
 	if err := json.Unmarshal(b, j); err != nil {
 		return nil, err
 	}
+	j.By = bounded(j.By)
 	return j, nil
 }

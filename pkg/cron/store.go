@@ -23,6 +23,9 @@ import (
 type Store struct {
 	C    *etcd.Client
 	Keys keys.Cron
+	// By is who writes, for people: user@host, say. It is kept in each job that is
+	// written, by the same transaction.
+	By string
 	// Stage, if not nil, stands in for C, for this machine's clock, and for chance.
 	Stage Stage
 }

@@ -142,7 +142,7 @@ func (s Store) change(c Change, now time.Time) ([]clientv3.Op, error) {
 	if c.Old != nil && c.Old.Err == nil {
 		old = &c.Old.Job
 	}
-	j.stamp(old, now)
+	j.stamp(old, now, s.By)
 	value, err := j.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)

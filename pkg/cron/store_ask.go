@@ -141,7 +141,7 @@ func (s Store) Submit(ctx context.Context, j *Job, by string) (keys.RunID, error
 		j.Name = NewName(now)
 	}
 	j.Schedule = "@manual"
-	j.stamp(nil, now)
+	j.stamp(nil, now, s.By)
 	value, err := j.Encode()
 	if err != nil {
 		return keys.RunID{}, err

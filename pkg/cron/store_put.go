@@ -19,9 +19,25 @@ const (
 )
 
 // Put writes the job, which has been checked, if what is there is of mod-revision
-// rev; see also Absent and Whatever. It sets Updated and Since, and the low water of a
-// new job. It returns the job's new mod-revision. Errors: ErrExists, *Conflict.
+// rev; see also Absent and Whatever. It sets Updated, Since and By, and the low water of
+// a new job. It returns the job's new mod-revision. Errors: ErrExists, *Conflict.
 func (s Store) Put(ctx context.Context, j *Job, rev int64) (int64, error) {
+	return s.put(ctx, j, rev, func(*Stored) {})
+}
+
+// Replace writes the job, which has been checked, over whatever is there, and returns
+// that, nil if nothing was. If stay, a job that is paused stays so.
+func (s Store) Replace(ctx context.Context, j *Job, stay bool) (was *Stored, _ error) {
+	paused := j.Paused
+	_, err := s.put(ctx, j, Whatever, func(is *Stored) {
+		was = is
+		j.Paused = paused || stay && is != nil && is.Paused
+	})
+	return was, err
+}
+
+// put is Put; over is told what there is, nil for nothing, before that is written over.
+func (s Store) put(ctx context.Context, j *Job, rev int64, over func(*Stored)) (int64, error) {
 	now, err := s.now(ctx)
 	if err != nil {
 		return 0, err
@@ -33,16 +49,20 @@ func (s Store) Put(ctx context.Context, j *Job, rev int64) (int64, error) {
 			is, err := s.Job(ctx, j.Name)
 			switch {
 			case errors.Is(err, ErrNoJob):
+				over(nil)
 			case err != nil:
 				return 0, err
-			case is.Err == nil:
+			default:
+				over(&is)
+			}
+			if err == nil && is.Err == nil {
 				old = &is.Job
 			}
 			if rev == Whatever { // but not what comes later: the transaction may be sent twice
 				guard = is.Rev
 			}
 		}
-		j.stamp(old, now)
+		j.stamp(old, now, s.By)
 		value, err := j.Encode()
 		if err != nil {
 			return 0, err
@@ -129,7 +149,7 @@ func (s Store) pause(ctx context.Context, paused bool, names []string) ([]string
 			if j.Paused == paused {
 				continue
 			}
-			value, err := j.withPaused(paused, now)
+			value, err := j.withPaused(paused, now, bounded(s.By))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", j.Name, err)
 			}
@@ -173,7 +193,7 @@ func (s Store) some(ctx context.Context, names []string) ([]Stored, error) {
 
 // withPaused is the job's JSON with the field changed, and with what a newer
 // conch has added to it.
-func (j *Stored) withPaused(paused bool, now time.Time) (string, error) {
+func (j *Stored) withPaused(paused bool, now time.Time, by string) (string, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(j.raw, &fields); err != nil {
 		return "", err
@@ -183,6 +203,9 @@ func (j *Stored) withPaused(paused bool, now time.Time) (string, error) {
 		fields["paused"] = json.RawMessage("true")
 	}
 	fields["updated"] = json.RawMessage(encode(now))
+	if delete(fields, "by"); by != "" {
+		fields["by"] = json.RawMessage(encode(by))
+	}
 	if !paused { // what it would have run meanwhile is not made up for
 		fields["since"] = fields["updated"]
 	}

@@ -423,6 +423,7 @@ func TestSince(t *testing.T) {
 		{"resume", func() { w.must(w.Pause(w.ctx, false, "a")) }, true},
 		{"pause by edit", func() { put(func(j *Job) { j.Paused = true }) }, false},
 		{"resume by edit", func() { put(func(*Job) {}) }, true},
+		{"by another", func() { w.By = "bob@b"; put(func(*Job) {}) }, false},
 		{"apply", func() {
 			old, err := w.Job(w.ctx, "a")
 			w.must(nil, err)

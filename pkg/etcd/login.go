@@ -2,8 +2,11 @@ package etcd
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,6 +66,33 @@ func (l *login) metadata() map[string]string {
 		return map[string]string{rpctypes.TokenFieldNameGRPC: token}
 	}
 	return nil
+}
+
+// User returns who we are for etcd, as far as we have a name there; "": we have none, or
+// etcd knows no users. That of a token is by its own account.
+func (c *Client) User() string {
+	c.login.mu.Lock()
+	defer c.login.mu.Unlock()
+	switch l := c.login; {
+	case l.off:
+		return ""
+	case l.user != "":
+		return l.user
+	default:
+		return userOf(c.cfg.Token)
+	}
+}
+
+// userOf returns the user of a JWT of etcd's, "" if it names none.
+func userOf(token string) string {
+	_, rest, _ := strings.Cut(token, ".")
+	claims, _, _ := strings.Cut(rest, ".")
+	b, _ := base64.RawURLEncoding.DecodeString(claims)
+	var is struct {
+		Username string `json:"username"`
+	}
+	_ = json.Unmarshal(b, &is) // what it cannot be read out of names none
+	return is.Username
 }
 
 func (l *login) current() string {

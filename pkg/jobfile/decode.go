@@ -64,7 +64,7 @@ func (f *file) takeJob(n *node) {
 	if name := n.get("name"); name == nil || name.kind == text && name.text == "" {
 		f.refuse(n.line, "the job has no name")
 	}
-	job.Updated, job.Since = time.Time{}, time.Time{} // they say when the job was stored, which is up to the store
+	job.Unstamp() // when and by whom it was stored is up to the store
 	if len(f.errs) == errs {
 		f.jobs = append(f.jobs, entry{job, n.line})
 	}

@@ -13,13 +13,13 @@ import (
 
 // Diff says how a job has changed, a line for each field that has, in the order
 // of cron.Job: `+ FIELD: VALUE`, `- FIELD: VALUE`, `~ FIELD: OLD -> NEW`. Either
-// job may be nil. When they were stored does not count.
+// job may be nil. When and by whom they were stored does not count.
 func Diff(old, new *cron.Job) []string {
 	was, is := fieldValues(old), fieldValues(new)
 	var lines []string
 	for i, name := range fieldNames(reflect.TypeFor[cron.Job]()) {
 		switch a, b := was[i], is[i]; {
-		case a == b || name == "updated" || name == "since":
+		case a == b:
 		case a == "":
 			lines = append(lines, "+ "+name+": "+b)
 		case b == "":
@@ -34,10 +34,12 @@ func Diff(old, new *cron.Job) []string {
 // fieldValues returns each field of a job as it can stand in a line, "" for one
 // that has its zero value.
 func fieldValues(j *cron.Job) []string {
-	if j == nil {
-		j = new(cron.Job)
+	var bare cron.Job
+	if j != nil {
+		bare = *j
+		bare.Unstamp()
 	}
-	v := reflect.ValueOf(j).Elem()
+	v := reflect.ValueOf(bare)
 	values := make([]string, v.NumField())
 	for i := range values {
 		if field := v.Field(i); !isEmpty(field) {

@@ -33,12 +33,13 @@ func TestDiff(t *testing.T) {
 	if got := strings.Join(jobfile.Diff(&old, &is), "\n"); got != want {
 		t.Errorf("got\n%s\nnot\n%s", got, want)
 	}
-	small := &cron.Job{Name: "a", Cmd: []string{"x"}, Updated: noon}
+	small := &cron.Job{Name: "a", Cmd: []string{"x"}, Updated: noon, By: "ann@web-1"}
 	for _, c := range []struct {
 		old, new *cron.Job
 		want     string
 	}{
 		{small, small, ""},
+		{small, &cron.Job{Name: "a", Cmd: []string{"x"}, Updated: noon.Add(1), By: "bob@web-2"}, ""},
 		{nil, small, "+ name: a\n+ cmd: [\"x\"]"},
 		{small, nil, "- name: a\n- cmd: [\"x\"]"},
 		{nil, nil, ""},

@@ -71,6 +71,7 @@ on-success: ":"
 keep-for: 1h
 since: 2026-02-01T00:00:00Z
 updated: 2026-02-01T00:00:00Z
+by: ann@web-1
 `
 
 const jsonOfAll = `{"name":"nightly","description":"it copies the database","owners":["ops@example.org","db"],` +
@@ -99,7 +100,7 @@ func TestReadEachField(t *testing.T) {
 	}
 	v := reflect.ValueOf(j)
 	for i := range v.NumField() {
-		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Script" && name != "Updated" && name != "Since" {
+		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Script" && name != "Updated" && name != "Since" && name != "By" {
 			t.Errorf("the text has no %s", name)
 		}
 	}

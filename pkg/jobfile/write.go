@@ -7,14 +7,13 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"conch/pkg/cron"
 )
 
 // Write writes jobs as a file that Read reads as the same jobs. The format is
-// json, an array, or yaml, documents. When a job was stored is left out.
+// json, an array, or yaml, documents. When a job was stored, and by whom, is left out.
 func Write(w io.Writer, format string, jobs []cron.Job) error {
 	var b bytes.Buffer
 	var err error
@@ -35,7 +34,7 @@ func Write(w io.Writer, format string, jobs []cron.Job) error {
 func writeJSON(b *bytes.Buffer, jobs []cron.Job) error {
 	all := append([]cron.Job{}, jobs...)
 	for i := range all {
-		all[i].Updated, all[i].Since = time.Time{}, time.Time{}
+		all[i].Unstamp()
 	}
 	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)

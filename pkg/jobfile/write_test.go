@@ -28,7 +28,7 @@ var twoJobs = []cron.Job{
 	{
 		Name: "nightly", Schedule: "0 2 * * *", Cmd: []string{"/usr/bin/backup", "--all", "a b", "", "no", "<&>"},
 		Env: map[string]string{"B": "1", "A": "on"}, On: "all role=db", Deadline: cron.Duration(90 * time.Second),
-		Retry: &cron.Retry{N: 3}, Keep: 5, Paused: true, Updated: noon,
+		Retry: &cron.Retry{N: 3}, Keep: 5, Paused: true, Updated: noon, By: "ann@web-1",
 	},
 	{Name: "weekly", Schedule: "@weekly", RunTTL: new(cron.Duration), Script: "set -e\n\techo \"hi\"\n\nexit 0\n", Starts: &noon},
 }
@@ -127,7 +127,7 @@ func roundTrip(t *testing.T, jobs []cron.Job) {
 
 func TestRoundTrip(t *testing.T) {
 	jobs := twoJobs
-	jobs[0].Updated = time.Time{}
+	jobs[0].Unstamp()
 	roundTrip(t, jobs)
 	for i, s := range []string{
 		"", "-", "--", "---", "...", "- a", "? a", ": ", "a: b", "a #b", "#", "&a", "*a", "!a", "|", ">", "%", "@a", "`",

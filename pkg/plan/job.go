@@ -172,7 +172,8 @@ func (p *Planner) setOver(j *job) {
 func (j *job) keep(spec cron.Job) error {
 	spec.Name, spec.Description, spec.Owners = "", "", nil
 	spec.Schedule, spec.TZ, spec.DST, spec.Anchor = "", "", "", nil
-	spec.Splay, spec.Paused, spec.Updated, spec.Since = 0, false, time.Time{}, time.Time{}
+	spec.Splay, spec.Paused = 0, false
+	spec.Unstamp()
 	j.bound = spec.Starts != nil || spec.Expires != nil
 	var err error
 	j.raw, err = spec.Encode()

@@ -231,7 +231,7 @@ func (h *hand) set(j *cron.Job, t *trial, field string) {
 		j.Expires = []*time.Time{nil, nil, &soon}[h.rand.IntN(3)]
 	case "base":
 		base := t.Job
-		base.Env, base.Since, base.Updated, base.Paused = j.Env, j.Since, j.Updated, j.Paused
+		base.Env, base.Since, base.Updated, base.By, base.Paused = j.Env, j.Since, j.Updated, j.By, j.Paused
 		*j = base
 	}
 }

@@ -160,7 +160,8 @@ func jobArgs(args string) (name string, j *cron.Job, err error) {
 // specText is a job as it stands in a script.
 func specText(j *cron.Job) string {
 	k := *j
-	k.Name, k.Since, k.Updated = "", time.Time{}, time.Time{}
+	k.Name = ""
+	k.Unstamp()
 	b, err := json.Marshal(&k)
 	if err != nil {
 		panic(err)

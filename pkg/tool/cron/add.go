@@ -7,6 +7,7 @@ import (
 
 	"conch/pkg/cli"
 	"conch/pkg/cron"
+	"conch/pkg/jobfile"
 	"conch/pkg/keys"
 )
 
@@ -29,7 +30,7 @@ var addTool = cli.Tool{
 		o := &addOptions{}
 		f.Group("The job")
 		f.Bool(&o.create, cli.Row{Name: "create", Env: cli.NoEnv, Help: "refuse to write over a job"})
-		f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "say when it is due next, and what the schedule may not be expected to do"})
+		f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "say when it is due next, what the schedule may not be expected to do, and what is different from the job that was there"})
 		o.when(f)
 		o.what(f)
 		o.connection(f)
@@ -50,20 +51,41 @@ func (o *addOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) e
 	if err != nil {
 		return err
 	}
-	rev := cron.Whatever
-	if o.create {
-		rev = cron.Absent
-	}
-	if err := o.ask(ctx, func(ctx context.Context, s cron.Store) error {
-		_, err := s.Put(ctx, j, rev)
+	var was *cron.Stored
+	if err := o.ask(ctx, func(ctx context.Context, s cron.Store) (err error) {
+		if o.create {
+			_, err = s.Put(ctx, j, cron.Absent)
+		} else {
+			was, err = s.Replace(ctx, j, !o.given("paused"))
+		}
 		return err
 	}); err != nil {
 		return o.runAs(err)
+	}
+	if was != nil {
+		o.sayReplaced(stdio, &was.Job, j)
 	}
 	if o.verbose {
 		sayNext(stdio, j)
 	}
 	return nil
+}
+
+// sayReplaced says that a job was written over, and what is different.
+func (o *addOptions) sayReplaced(stdio *cli.Stdio, was, is *cron.Job) {
+	what, lines := "replaced", jobfile.Diff(was, is)
+	if len(lines) == 0 {
+		what += " by the same"
+	}
+	if is.Paused && !o.given("paused") {
+		what += "; it stays paused"
+	}
+	note(stdio, "%s: %s", is.Name, what)
+	for _, line := range lines {
+		if o.verbose {
+			note(stdio, "%s: %s", is.Name, line)
+		}
+	}
 }
 
 // read makes a job of the command line.
@@ -142,11 +164,11 @@ func (o *rmOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) er
 	if err != nil {
 		return err
 	}
-	killer := ""
-	if o.kill {
-		killer = by()
-	}
 	return o.ask(ctx, func(ctx context.Context, s cron.Store) error {
+		killer := ""
+		if o.kill {
+			killer = s.By
+		}
 		return each(stdio, names, func(job string) error {
 			j, err := s.Job(ctx, job)
 			if err != nil {

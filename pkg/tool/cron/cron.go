@@ -69,7 +69,7 @@ func (s *session) ask(ctx context.Context, question func(context.Context, cron.S
 // open does the same for a question that may take longer.
 func (s *session) open(ctx context.Context, question func(context.Context, cron.Store) error) error {
 	return explain(s.Ask(ctx, func(ctx context.Context, c *etcd.Client) error {
-		return explain(question(ctx, cron.Store{C: c, Keys: s.Space.Cron()}))
+		return explain(question(ctx, cron.Store{C: c, Keys: s.Space.Cron(), By: by(c)}))
 	}))
 }
 
@@ -104,8 +104,14 @@ func answer(err error) bool {
 	return errors.As(err, new(*cron.Conflict))
 }
 
-// by is who asks, for the record.
-func by() string { return hold.Self(nil).Who() }
+// by is who asks, for the record, and who that is in etcd, if etcd knows users.
+func by(c *etcd.Client) string {
+	who := hold.Self(nil).Who()
+	if user := c.User(); user != "" {
+		who += ", etcd user " + user
+	}
+	return who
+}
 
 // sayAll says several mistakes, each with its hint, and returns the last one with
 // the exit status of all.

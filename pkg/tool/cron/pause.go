@@ -60,7 +60,7 @@ func (o *pauseOptions) run(ctx context.Context, _ *cli.Stdio, args cli.Args) err
 		return cli.Usagef("--all and --restored are for all jobs: leave out %s", args.Words[0])
 	case o.restored:
 		return o.ask(ctx, func(ctx context.Context, s cron.Store) error {
-			err := s.Restored(ctx, by())
+			err := s.Restored(ctx, s.By)
 			if err == nil && o.all {
 				err = o.everything(ctx, s)
 			}
@@ -81,7 +81,7 @@ func (o *pauseOptions) run(ctx context.Context, _ *cli.Stdio, args cli.Args) err
 
 func (o *pauseOptions) everything(ctx context.Context, s cron.Store) error {
 	if o.pause {
-		_, err := s.PauseAll(ctx, by())
+		_, err := s.PauseAll(ctx, s.By)
 		return err
 	}
 	_, err := s.ResumeAll(ctx)

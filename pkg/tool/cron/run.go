@@ -69,7 +69,7 @@ func (o *runOptions) request(ctx context.Context, stdio *cli.Stdio, s cron.Store
 	if o.within > 0 {
 		expires = time.Now().Add(o.within)
 	}
-	id, err := s.RunNow(ctx, job, o.id, by(), expires)
+	id, err := s.RunNow(ctx, job, o.id, s.By, expires)
 	if err != nil {
 		return id, err
 	}
@@ -262,7 +262,7 @@ func (o *idOptions) runKill(ctx context.Context, _ *cli.Stdio, args cli.Args) er
 }
 
 func (o *idOptions) kill(ctx context.Context, s cron.Store, id keys.RunID) error {
-	err := o.bounded(ctx, func(ctx context.Context) error { return s.Kill(ctx, id, by()) })
+	err := o.bounded(ctx, func(ctx context.Context) error { return s.Kill(ctx, id, s.By) })
 	if errors.Is(err, cron.ErrNoRun) {
 		return cli.Hint(err, "%s cancel takes back what has not started yet", name)
 	}

@@ -139,6 +139,7 @@ func (v *view) pairs(j *cron.Stored) []pair {
 		add("runs", fmt.Sprint(l.Runs))
 	}
 	add("updated", clock(j.Updated))
+	add("by", j.By)
 	return list
 }
 

@@ -35,7 +35,7 @@ func (s *spec) when(f *cli.Flags) {
 	f.Duration((*time.Duration)(&s.job.Splay), cli.Row{Name: "splay", Env: cli.NoEnv, Help: "start up to that much later, always by the same part of it, so that jobs do not all start at once"})
 	f.Func(moment(&s.job.Starts), cli.Row{Name: "starts", Arg: "TIME", Env: cli.NoEnv, Help: "not due before"})
 	f.Func(moment(&s.job.Expires), cli.Row{Name: "expires", Arg: "TIME", Env: cli.NoEnv, Help: "not due from then on"})
-	f.Bool(&s.job.Paused, cli.Row{Name: "paused", Env: cli.NoEnv, Help: "not due until it is resumed"})
+	f.Bool(&s.job.Paused, cli.Row{Name: "paused", Env: cli.NoEnv, Help: "not due until it is resumed. One that is paused and written over stays so; --paused=no has it go on"})
 	f.Func(word(&s.job.Misfire), cli.Row{Name: "misfire", Arg: "skip|once|all", Values: []string{"skip", "once", "all"}, Env: cli.NoEnv,
 		Help: "what becomes of ticks that nobody could start within --deadline: none is run, the latest, or the latest 10"})
 }

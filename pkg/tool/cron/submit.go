@@ -68,7 +68,7 @@ func (o *submitOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args
 func (o *submitOptions) submit(ctx context.Context, s cron.Store, j *cron.Job) (keys.RunID, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	return s.Submit(ctx, j, by())
+	return s.Submit(ctx, j, s.By)
 }
 
 var runsTool = cli.Tool{

@@ -45,6 +45,7 @@ type jobJSON struct {
 	OnSuccess   string            `json:"on_success"`
 	KeepFor     float64           `json:"keep_for"`
 	Updated     *time.Time        `json:"updated"`
+	By          string            `json:"by"` // who last wrote it, by his own account
 	Rev         int64             `json:"rev"`
 
 	State string      `json:"state"`
@@ -207,7 +208,7 @@ func (v *view) job(j *cron.Stored) *jobJSON {
 		Cmd: j.Cmd, Script: j.Script, Stdin: j.Stdin, Env: j.Env, Cwd: j.Cwd, User: j.User, Via: j.Via, On: or(j.On, "any"),
 		Overlap: j.Overlaps(), Misfire: j.Misfires(), Deadline: seconds(j.Lateness()), RunTTL: seconds(j.MaxRun()), Retries: j.Retries(),
 		Keep: j.Keeps(), Output: j.Outputs(), OnFailure: j.OnFailure, OnRecovery: j.OnRecovery, OnSuccess: j.OnSuccess,
-		KeepFor: seconds(time.Duration(j.KeepFor)), Updated: at(j.Updated), Rev: j.Rev, Live: v.live[j.Name], Last: v.last(j.Name),
+		KeepFor: seconds(time.Duration(j.KeepFor)), Updated: at(j.Updated), By: j.By, Rev: j.Rev, Live: v.live[j.Name], Last: v.last(j.Name),
 	}
 	if j.Retries() > 0 {
 		out.Backoff = seconds(j.Backoff(1))
