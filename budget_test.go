@@ -26,8 +26,9 @@ func allowed(t *testing.T) budget {
 	}
 	// Cron has taken 2.7 MB, 0.5 of it time zones, 0.35 YAML; writing that waits for
 	// no reader, the identity of the cluster and the fenced files 0.1 each, and no new
-	// dependency. A quarter of what is allocated is etcd's protobuf messages.
-	b := budget{size: 15_800_000, bytes: 420_000, allocs: 2_600}
+	// dependency; what cron tells of runs, and of why there is none, may take 0.7. A
+	// quarter of what is allocated is etcd's protobuf messages.
+	b := budget{size: 16_500_000, bytes: 420_000, allocs: 2_600}
 	if strings.Contains(os.Getenv("GOFLAGS"), "-mod=vendor") { // built without dev/lean
 		b.size, b.bytes, b.allocs = b.size+400_000, b.bytes+300_000, b.allocs+1_200
 	}

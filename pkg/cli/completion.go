@@ -78,7 +78,7 @@ func (c completion) propose(ctx context.Context, before []string, prefix string)
 	l, err := f.walk(before, words)
 	switch {
 	case l.lacking != nil:
-		return l.lacking.propose("", prefix)
+		return c.value(ctx, f, l, l.lacking, "", prefix)
 	case err != nil || l.action != nil:
 		return nil, ":words"
 	case len(c.tool.Commands) > 0 && len(l.command) > 0:
@@ -86,7 +86,7 @@ func (c completion) propose(ctx context.Context, before []string, prefix string)
 	case len(l.command) > 0 || l.dashed:
 		return nil, c.command(len(before) - len(l.command))
 	case strings.HasPrefix(prefix, "-"):
-		return f.propose(prefix)
+		return c.flag(ctx, f, l, prefix)
 	case len(c.tool.Commands) > 0:
 		return c.commands(prefix), ":words"
 	case len(l.words) == words:
@@ -138,14 +138,14 @@ func (c completion) words(ctx context.Context, f *Flags, l line, prefix string) 
 	return list
 }
 
-// propose completes a flag, or its value after "=".
-func (f *Flags) propose(prefix string) ([]proposal, string) {
+// flag completes a flag, or its value after "=".
+func (c completion) flag(ctx context.Context, f *Flags, l line, prefix string) ([]proposal, string) {
 	if name, value, ok := strings.Cut(prefix, "="); ok {
 		row := f.row(strings.TrimPrefix(name, "--"))
 		if row == nil {
 			return nil, ":words"
 		}
-		return row.propose(name+"=", value)
+		return c.value(ctx, f, l, row, name+"=", value)
 	}
 	var list []proposal
 	for _, r := range f.rows {
@@ -156,10 +156,19 @@ func (f *Flags) propose(prefix string) ([]proposal, string) {
 	return list, ":words"
 }
 
-// propose completes the value of a flag.
-func (r *Row) propose(lead, prefix string) ([]proposal, string) {
+// value completes the value of a flag, which lead stands before.
+func (c completion) value(ctx context.Context, f *Flags, l line, r *Row, lead, prefix string) ([]proposal, string) {
+	if i := strings.LastIndexByte(prefix, ',') + 1; r.commas {
+		lead, prefix = lead+prefix[:i], prefix[i:]
+	}
+	values := r.Values
+	if r.Complete != nil && f.resolve(l.given, c.io.Lookup) == nil {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		values = append(slices.Clone(values), r.Complete(ctx, prefix)...)
+	}
 	var list []proposal
-	for _, value := range r.Values {
+	for _, value := range values {
 		if strings.HasPrefix(value, prefix) {
 			list = append(list, proposal{lead + value, ""})
 		}

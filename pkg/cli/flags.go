@@ -34,6 +34,7 @@ func (f *Flags) Strings(p *[]string, r Row) {
 	if r.Arg == "" {
 		r.Arg = "LIST"
 	}
+	r.commas = true
 	f.declare(r, list, func(texts []string) error {
 		*p = nil
 		for part := range strings.SplitSeq(strings.Join(texts, ","), ",") {
@@ -97,6 +98,10 @@ func (f *Flags) Uint64(p *uint64, r Row) {
 
 // Enum declares a choice among r.Values.
 func (f *Flags) Enum(p *string, r Row) {
+	f.choice(func(text string) { *p = text }, r)
+}
+
+func (f *Flags) choice(set func(string), r Row) {
 	if r.Arg == "" {
 		r.Arg = strings.Join(r.Values, "|")
 	}
@@ -104,9 +109,30 @@ func (f *Flags) Enum(p *string, r Row) {
 		if !slices.Contains(r.Values, text) {
 			return fmt.Errorf("%q is not one of %s%s", text, strings.Join(r.Values, ", "), didYouMean(text, r.Values, ""))
 		}
-		*p = text
+		set(text)
 		return nil
 	}, r)
+}
+
+// JSON declares --json, and -o json, which is the same. help is that of --json.
+func (f *Flags) JSON(p *bool, help string) { f.Forms(p, help, nil, "") }
+
+// Forms declares --json as JSON does, and further values of -o, which are put into other;
+// otherHelp explains these.
+func (f *Flags) Forms(p *bool, help string, other *string, otherHelp string, others ...string) {
+	const json = "json"
+	f.Bool(p, Row{Name: json, Env: NoEnv, Help: help})
+	same := "as --json"
+	if otherHelp != "" {
+		same = otherHelp + "; json is as --json"
+	}
+	f.choice(func(text string) {
+		if text == json {
+			*p = true
+		} else {
+			*other = text
+		}
+	}, Row{Name: "output", Short: "o", Env: NoEnv, Values: append(others, json), Help: same})
 }
 
 // Signal declares a signal: TERM, SIGTERM or 15.

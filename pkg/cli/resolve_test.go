@@ -184,3 +184,35 @@ func TestDebugEnv(t *testing.T) {
 		t.Errorf("status %d without a NAME", status)
 	}
 }
+
+// -o json is --json, wherever that is, beside the other forms of -o.
+func TestJSONFlag(t *testing.T) {
+	type forms struct {
+		json bool
+		form string
+	}
+	for _, c := range []struct {
+		args   string
+		want   forms
+		status int
+	}{
+		{"", forms{}, 0},
+		{"--json", forms{json: true}, 0},
+		{"-o json", forms{json: true}, 0},
+		{"--output=json", forms{json: true}, 0},
+		{"-o wide", forms{form: "wide"}, 0},
+		{"-o wide --json", forms{true, "wide"}, 0},
+		{"-o yaml", forms{}, cli.Usage},
+	} {
+		var got forms
+		tool := cli.Tool{Name: "conch-x", Usage: []string{""}, Setup: func(f *cli.Flags) cli.Run {
+			f.Forms(&got.json, "an object", &got.form, "wide is more", "wide")
+			return func(context.Context, *cli.Stdio, cli.Args) error { return nil }
+		}}
+		var out, err strings.Builder
+		status := tool.Exec(context.Background(), &cli.Stdio{Out: &out, Err: &err}, strings.Fields(c.args)...)
+		if status != c.status || got != c.want {
+			t.Errorf("%q: %+v with status %d: %s", c.args, got, status, err.String())
+		}
+	}
+}

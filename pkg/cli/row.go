@@ -30,12 +30,16 @@ type Row struct {
 	// Inherit leaves the variable to the commands that a tool runs, unless it holds
 	// a secret; see Flags.Environ.
 	Inherit bool
-	// Values are the only values, for Enum.
+	// Values are the only values, for Enum; of a list, those that are proposed.
 	Values []string
+	// Complete, if not nil, proposes values to the shell's completion, as
+	// Flags.Complete does words.
+	Complete func(ctx context.Context, prefix string) []string
 	// Min and Max bound an Int, where Max > Min.
 	Min, Max int
 
 	kind   kind
+	commas bool // a list whose parts may stand in one text
 	set    func(texts []string) error
 	act    func(t Tool, io *Stdio, text string) error // an action: --help
 	text   []string                                   // as given

@@ -22,6 +22,8 @@ type options struct {
 	token     uint64
 	password  string
 	shell     string
+	states    []string
+	zone      string
 	file      string
 }
 
@@ -75,6 +77,13 @@ func declare(f *cli.Flags, o *options) {
 	f.Signal(&o.signal, cli.Row{Name: "signal", Short: "s", Default: "TERM", Help: "signal that stops the command"})
 	f.String(&o.shell, cli.Row{Name: "command", Short: "c", Arg: "SHELL", Env: cli.NoEnv, Help: "run this with the shell"})
 	f.String(&o.file, cli.Row{Name: "status-file", Arg: "FILE", Help: "write the state to a file"})
+	f.Strings(&o.states, cli.Row{Name: "state", Arg: "STATE", Values: []string{"ok", "lost", "late"}, Env: cli.NoEnv, Help: "only those"})
+	f.String(&o.zone, cli.Row{Name: "tz", Arg: "ZONE", Values: []string{"any"}, Env: cli.NoEnv, Help: "the zone", Complete: func(ctx context.Context, prefix string) []string {
+		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 300*time.Millisecond {
+			return []string{"a shell that waits for ever"}
+		}
+		return []string{prefix + "/" + o.format, "elsewhere"}
+	}})
 	f.Enum(&o.format, cli.Row{Name: "log-format", Default: "auto", Values: []string{"auto", "text", "json"}, Help: "how to log"})
 	f.Group("Connection")
 	f.Strings(&o.endpoints, cli.Row{Name: "endpoints", Default: "127.0.0.1:2379", Alias: []string{"ETCDCTL_ENDPOINTS"}, Help: "where etcd is"})

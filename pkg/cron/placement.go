@@ -2,6 +2,8 @@ package cron
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -37,6 +39,15 @@ func ParsePlacement(text string) (Placement, error) {
 		}
 	}
 	return p, nil
+}
+
+// LabelsText returns the labels as they stand in Job.On, by their names.
+func (p Placement) LabelsText() string {
+	var words []string
+	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
+		words = append(words, key+"="+p.Labels[key])
+	}
+	return strings.Join(words, " ")
 }
 
 // Matches reports whether a runner with these labels is one that p asks for.

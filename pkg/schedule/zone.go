@@ -137,7 +137,7 @@ func nearZone(name string) string {
 			}
 		}
 	}
-	for _, known := range zoneNames() {
+	for _, known := range Zones() {
 		// A slip in a name of three letters makes another one.
 		if len(name) > 4 && oneSlip(strings.ToLower(known), strings.ToLower(name)) {
 			return known
@@ -187,9 +187,9 @@ func oneSlip(a, b string) bool {
 		i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
 }
 
-// zoneNames returns the names of the system's zones, or none where it has no
-// list.
-func zoneNames() []string {
+// Zones returns the names of the system's zones, or none where it has no list. It reads
+// files.
+func Zones() []string {
 	var names []string
 	for _, dir := range zoneDirs() {
 		text, _ := os.ReadFile(filepath.Join(dir, "tzdata.zi"))

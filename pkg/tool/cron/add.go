@@ -32,7 +32,7 @@ var addTool = cli.Tool{
 		f.Bool(&o.create, cli.Row{Name: "create", Env: cli.NoEnv, Help: "refuse to write over a job"})
 		f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "say when it is due next, what the schedule may not be expected to do, and what is different from the job that was there"})
 		o.when(f)
-		o.what(f)
+		o.what(f, o.where)
 		o.connection(f)
 		f.Complete(o.firstJobName)
 		return o.run
@@ -136,10 +136,11 @@ func sayNext(stdio *cli.Stdio, j *cron.Job) {
 var rmTool = cli.Tool{
 	Name:  "rm",
 	Brief: "remove jobs, with their history",
-	Usage: []string{"NAME... [--kill]"},
+	Usage: []string{"NAME|GLOB... [--kill]"},
 	Examples: []cli.Example{
 		{Text: "Runs in progress go on to their end", Command: "conch-cron rm backup"},
 		{Text: "And these are killed", Command: "conch-cron rm backup vacuum --kill"},
+		{Text: "All of a team, but for what was submitted", Command: "conch-cron rm 'web-*'"},
 	},
 	Statuses: statuses(cli.Busy),
 	Setup: func(f *cli.Flags) cli.Run {
@@ -160,29 +161,52 @@ type rmOptions struct {
 }
 
 func (o *rmOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
-	names, err := someNames(args, 1)
+	words, err := someNames(args, 1)
 	if err != nil {
 		return err
 	}
-	return o.ask(ctx, func(ctx context.Context, s cron.Store) error {
-		killer := ""
-		if o.kill {
-			killer = s.By
-		}
-		return each(stdio, names, func(job string) error {
-			j, err := s.Job(ctx, job)
-			if err != nil {
-				return err
-			}
-			live, err := s.Remove(ctx, job, j.Rev, killer)
-			if o.verbose {
-				for _, a := range live {
-					note(stdio, "%s was in progress on %s", a.RunID, a.Host)
-				}
-			}
+	return o.open(ctx, func(ctx context.Context, s cron.Store) error {
+		var names []string
+		var many bool
+		if err := o.bounded(ctx, func(ctx context.Context) (err error) {
+			names, many, err = meant(ctx, s, words)
 			return err
+		}); err != nil {
+			return err
+		}
+		removed := 0
+		err := each(stdio, names, func(job string) error {
+			return o.bounded(ctx, func(ctx context.Context) error {
+				err := o.remove(ctx, stdio, s, job)
+				if err == nil {
+					removed++
+				}
+				return err
+			})
 		})
+		if many {
+			note(stdio, "removed %s", jobs(removed))
+		}
+		return err
 	})
+}
+
+func (o *rmOptions) remove(ctx context.Context, stdio *cli.Stdio, s cron.Store, job string) error {
+	killer := ""
+	if o.kill {
+		killer = s.By
+	}
+	j, err := s.Job(ctx, job)
+	if err != nil {
+		return err
+	}
+	live, err := s.Remove(ctx, job, j.Rev, killer)
+	if o.verbose {
+		for _, a := range live {
+			note(stdio, "%s was in progress on %s", a.RunID, a.Host)
+		}
+	}
+	return err
 }
 
 // each does the same to several jobs: one that fails does not keep the others

@@ -272,7 +272,7 @@ func (o *exportOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args
 func picked(stdio *cli.Stdio, stored []cron.Stored, names globs) ([]cron.Job, error) {
 	for _, n := range names {
 		is := func(j cron.Stored) bool { ok, _ := path.Match(n, j.Name); return ok }
-		if !slices.ContainsFunc(stored, is) && !strings.ContainsAny(n, `*?[\`) {
+		if !slices.ContainsFunc(stored, is) && !isGlob(n) {
 			return nil, fmt.Errorf("%s: %w", n, cron.ErrNoJob)
 		}
 	}

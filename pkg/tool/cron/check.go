@@ -24,14 +24,14 @@ var checkTool = cli.Tool{
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &checkOptions{}
 		f.Group("The schedule")
-		f.String(&o.Zone, cli.Row{Name: "tz", Arg: "ZONE", Env: cli.NoEnv, Help: "its zone, such as Europe/Rome; UTC without"})
+		f.String(&o.Zone, cli.Row{Name: "tz", Arg: "ZONE", Complete: zones, Env: cli.NoEnv, Help: "its zone, such as Europe/Rome; UTC without"})
 		f.Func(word(&o.DST), cli.Row{Name: "dst", Arg: "once|skip|wall", Values: []string{"once", "skip", "wall"}, Env: cli.NoEnv, Help: "what a change of the clocks does to fixed times; once without"})
 		f.Func(func(text string) (err error) { o.Anchor, err = instant(text); return }, cli.Row{Name: "anchor", Arg: "TIME", Env: cli.NoEnv, Help: "an instant at which @every is due"})
 		f.String(&o.Name, cli.Row{Name: "name", Env: cli.NoEnv, Arg: "NAME", Help: "the job's name, which decides what H is"})
 		f.Group("What is shown")
 		f.Int(&o.n, cli.Row{Name: "number", Short: "n", Min: 0, Max: maxTicks, Default: "5", Env: cli.NoEnv, Help: "how many ticks"})
 		f.Func(func(text string) (err error) { o.from, err = instant(text); return }, cli.Row{Name: "from", Arg: "TIME", Env: cli.NoEnv, Help: "those after then; now without"})
-		f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "an object"})
+		f.JSON(&o.json, "an object")
 		return o.run
 	},
 }

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"conch/pkg/cli"
 	"conch/pkg/connect"
@@ -54,16 +52,21 @@ type session struct {
 func (s *session) connection(f *cli.Flags) { s.Settings = connect.Flags(f) }
 
 func (s *session) jsonFlag(f *cli.Flags, help string) {
-	f.Bool(&s.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: help})
+	f.JSON(&s.json, help)
 }
 
 // ask puts a question to the store, to be answered within --dial-timeout.
 func (s *session) ask(ctx context.Context, question func(context.Context, cron.Store) error) error {
 	return s.open(ctx, func(ctx context.Context, store cron.Store) error {
-		ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
-		defer cancel()
-		return question(ctx, store)
+		return s.bounded(ctx, func(ctx context.Context) error { return question(ctx, store) })
 	})
+}
+
+// bounded does one thing within --dial-timeout.
+func (s *session) bounded(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
+	defer cancel()
+	return do(ctx)
 }
 
 // open does the same for a question that may take longer.
@@ -88,7 +91,7 @@ func explain(err error) error {
 	case errors.As(err, &several):
 		return cli.Hint(cli.Errorf(cli.Failed, "%w", err), "name one: %s", several.Runs[0])
 	case errors.Is(err, cron.ErrNotStarted):
-		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "is a runner up, and has it the labels? %s nodes shows them", name)
+		return cli.Hint(cli.Errorf(cli.Busy, "%w", err), "%s nodes shows the runners, and %s runs what goes on", name, name)
 	}
 	return err
 }
@@ -173,6 +176,47 @@ func oneName(args cli.Args) (string, error) {
 	return names[0], nil
 }
 
+// meant are the jobs that words name, each once, and whether there is a pattern among
+// the words: one that is no job's whole name. What was submitted is in none.
+func meant(ctx context.Context, s cron.Store, words []string) (names []string, many bool, _ error) {
+	if err := globs(words).check(); err != nil {
+		return nil, false, err
+	}
+	var jobs []cron.Stored
+	if slices.ContainsFunc(words, isGlob) {
+		var err error
+		if jobs, _, err = s.Jobs(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	for _, word := range words {
+		if !isGlob(word) || slices.ContainsFunc(jobs, func(j cron.Stored) bool { return j.Name == word }) {
+			names = append(names, word)
+			continue
+		}
+		many = true
+		before := len(names)
+		for _, j := range jobs {
+			if j.KeepFor == 0 && (globs{word}).match(j.Name) {
+				names = append(names, j.Name)
+			}
+		}
+		if len(names) == before {
+			return nil, true, cli.Errorf(cli.Failed, "%s: there is no such job", word)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), many, nil
+}
+
+// jobs says how many these are.
+func jobs(n int) string {
+	if n == 1 {
+		return "1 job"
+	}
+	return fmt.Sprintf("%d jobs", n)
+}
+
 // oneWord is the only word on a command line.
 func oneWord(args cli.Args, what string) (string, error) {
 	switch {
@@ -198,29 +242,4 @@ func instant(text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%q is not a time such as 2026-03-29T02:30:00Z or 2026-03-29T02:30:00+02:00", text)
-}
-
-// jobNames proposes jobs to the shell's completion.
-func (s *session) jobNames(ctx context.Context, _ *cli.Stdio, _ []string, prefix string) (found []string) {
-	dir := s.Space.Cron().Jobs()
-	_ = s.Ask(ctx, func(ctx context.Context, c *etcd.Client) error {
-		r, err := etcd.Do(ctx, c, func(ctx context.Context, m *etcd.Member) (*clientv3.GetResponse, error) {
-			return m.KV().Get(ctx, dir+prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithLimit(1000))
-		})
-		if err == nil {
-			for _, kv := range r.Kvs {
-				found = append(found, strings.TrimPrefix(string(kv.Key), dir))
-			}
-		}
-		return err
-	})
-	return found
-}
-
-// firstJobName proposes one job, and nothing after it.
-func (s *session) firstJobName(ctx context.Context, stdio *cli.Stdio, words []string, prefix string) []string {
-	if len(words) > 0 {
-		return nil
-	}
-	return s.jobNames(ctx, stdio, words, prefix)
 }

@@ -79,6 +79,41 @@ func TestAgenda(t *testing.T) {
 	}
 }
 
+// Why no runner has a place for a run.
+func TestNoSlot(t *testing.T) {
+	place, err := cron.ParsePlacement("2 zone=a role=db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := map[string]string{"role": "db", "zone": "a"}
+	node := func(id string, edit func(*cron.Node)) cron.Node {
+		n := cron.Node{ID: id, Host: id + "-host", Labels: db, Slots: 2}
+		edit(&n)
+		return n
+	}
+	free := node("free", func(*cron.Node) {})
+	other := node("other", func(n *cron.Node) { n.Labels = nil })
+	ends := node("ends", func(n *cron.Node) { n.Draining = true })
+	stands := node("stands", func(n *cron.Node) { n.Standby = "its clock is wrong" })
+	full := node("full", func(n *cron.Node) { n.Slots = 1 })
+	busy := []cron.Act{{Node: "full"}, {Node: "free", Waits: true}, {Node: "free"}}
+	for _, c := range []struct {
+		nodes []cron.Node
+		want  string
+	}{
+		{nil, "there is no runner"},
+		{[]cron.Node{other}, "no runner has role=db zone=a"},
+		{[]cron.Node{other, ends}, "every runner that may is about to end"},
+		{[]cron.Node{ends, stands}, "stands-host stands by: its clock is wrong"},
+		{[]cron.Node{full, stands, other}, "all slots are taken, 1 on full-host"},
+		{[]cron.Node{full, free}, ""},
+	} {
+		if got := noSlot(c.nodes, place, busy); got != c.want {
+			t.Errorf("%q, not %q", got, c.want)
+		}
+	}
+}
+
 func TestInstant(t *testing.T) {
 	if got, err := instant("2026-03-29T02:30:00+02:00"); err != nil || got.Format(time.RFC3339) != "2026-03-29T00:30:00Z" {
 		t.Error(got, err)

@@ -65,7 +65,7 @@ func (o *historyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Arg
 
 func printHistory(stdio *cli.Stdio, runs []*cron.Run) error {
 	if len(runs) == 0 {
-		return nil
+		return nothing(stdio, "there is no run of it")
 	}
 	t := newTable("RUN", "STATE", "BEGAN", "TOOK", "EXIT", "ATTEMPT", "HOST", "CAUSE")
 	for _, r := range runs {
@@ -101,7 +101,7 @@ var logsTool = cli.Tool{
 		f.Group("What is printed")
 		f.Bool(&o.whole, cli.Row{Name: "whole", Env: cli.NoEnv, Help: "all of it, which is kept on the run's host: there it is read, as the runner's user, and anywhere else it is said which host that is. Without: the end of it, 4 KiB, which --output keeps in etcd"})
 		o.connection(f)
-		f.Complete(o.firstJobName)
+		f.Complete(o.jobOrRun(true))
 		return o.run
 	},
 }

@@ -27,8 +27,7 @@ var lsTool = cli.Tool{
 		o := &lsOptions{}
 		f.Group("The list")
 		f.Bool(&o.last, cli.Row{Name: "last", Env: cli.NoEnv, Help: "add how the latest run ended, or that it goes on; ? is one that was claimed, has no result, and whose runner is gone"})
-		f.Enum(&o.form, cli.Row{Name: "output", Short: "o", Values: []string{"wide"}, Env: cli.NoEnv, Help: "wide adds the zone, where it runs, and what"})
-		o.jsonFlag(f, "an array of objects")
+		f.Forms(&o.json, "an array of objects", &o.form, "wide adds the zone, where it runs, and what", "wide")
 		o.connection(f)
 		f.Complete(o.jobNames)
 		return o.run
@@ -60,6 +59,9 @@ func (o *lsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) er
 		}
 		if p := v.Paused; p != nil {
 			note(stdio, "all jobs are paused, by %s since %s", or(p.By, "somebody"), clock(p.At))
+		}
+		if len(v.Jobs) == 0 {
+			return nothing(stdio, "there is no such job")
 		}
 		return o.print(stdio, v)
 	})
@@ -93,9 +95,6 @@ func (o *lsOptions) print(stdio *cli.Stdio, v *view) error {
 			row = append(row, or(j.TZ, "UTC"), or(j.On, "any"), command(&j.Job))
 		}
 		t.add(row...)
-	}
-	if len(v.Jobs) == 0 {
-		return nil
 	}
 	return t.print(stdio)
 }

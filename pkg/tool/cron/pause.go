@@ -10,9 +10,10 @@ import (
 var pauseTool = cli.Tool{
 	Name:  "pause",
 	Brief: "start nothing of some jobs, or of all, until they are resumed",
-	Usage: []string{"NAME...", "--all"},
+	Usage: []string{"NAME|GLOB...", "--all"},
 	Examples: []cli.Example{
 		{Text: "What runs goes on to its end", Command: "conch-cron pause backup vacuum"},
+		{Text: "All of a team, but for what was submitted", Command: "conch-cron pause 'web-*'"},
 		{Text: "Nothing at all is started, in the whole cluster", Command: "conch-cron pause --all"},
 	},
 	Statuses: statuses(cli.Busy),
@@ -22,7 +23,7 @@ var pauseTool = cli.Tool{
 var resumeTool = cli.Tool{
 	Name:  "resume",
 	Brief: "undo pause; what was missed meanwhile is not made up for",
-	Usage: []string{"NAME...", "--all", "--restored"},
+	Usage: []string{"NAME|GLOB...", "--all", "--restored"},
 	Examples: []cli.Example{
 		{Text: "From now on", Command: "conch-cron resume backup vacuum"},
 		{Text: "What pause --all has stopped; jobs that are paused by themselves stay so", Command: "conch-cron resume --all"},
@@ -54,7 +55,7 @@ type pauseOptions struct {
 	restored bool
 }
 
-func (o *pauseOptions) run(ctx context.Context, _ *cli.Stdio, args cli.Args) error {
+func (o *pauseOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
 	switch {
 	case (o.all || o.restored) && len(args.Words) > 0:
 		return cli.Usagef("--all and --restored are for all jobs: leave out %s", args.Words[0])
@@ -69,14 +70,34 @@ func (o *pauseOptions) run(ctx context.Context, _ *cli.Stdio, args cli.Args) err
 	case o.all:
 		return o.ask(ctx, o.everything)
 	}
-	names, err := someNames(args, 1)
+	words, err := someNames(args, 1)
 	if err != nil {
 		return err
 	}
 	return o.ask(ctx, func(ctx context.Context, s cron.Store) error {
-		_, err := s.Pause(ctx, o.pause, names...)
+		names, many, err := meant(ctx, s, words)
+		if err != nil {
+			return err
+		}
+		changed, err := s.Pause(ctx, o.pause, names...)
+		if many && err == nil {
+			o.count(stdio, len(changed), len(names))
+		}
 		return err
 	})
+}
+
+// count says how many jobs there were to a pattern, and how many of them have changed.
+func (o *pauseOptions) count(stdio *cli.Stdio, changed, all int) {
+	did, are := "resumed", "not paused"
+	if o.pause {
+		did, are = "paused", "paused before"
+	}
+	if changed == all {
+		note(stdio, "%s %s", did, jobs(all))
+	} else {
+		note(stdio, "%s %d of %s, the others were %s", did, changed, jobs(all), are)
+	}
 }
 
 func (o *pauseOptions) everything(ctx context.Context, s cron.Store) error {

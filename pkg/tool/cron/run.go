@@ -24,7 +24,7 @@ var runTool = cli.Tool{
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &runOptions{}
 		f.Group("The run")
-		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status"})
+		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status. A terminal shows what it waits for; elsewhere it is said why it has not been started for 5 seconds"})
 		f.String(&o.id, cli.Row{Name: "id", Arg: "ID", Env: cli.NoEnv, Help: "of runs with the same ID only the first is one, as long as it is remembered, see --keep of add; JOB/ID is that run then"})
 		f.Func(span(&o.within), cli.Row{Name: "within", Arg: "DURATION", Env: cli.NoEnv, Help: "not to be started later than that from now; the job's --deadline without"})
 		o.connection(f)
@@ -58,7 +58,7 @@ func (o *runOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) e
 		if _, err := fmt.Fprintln(stdio.Out, id); err != nil || !o.wait {
 			return err
 		}
-		return waitFor(ctx, s, id)
+		return waitFor(ctx, stdio, s, id)
 	})
 }
 
@@ -78,19 +78,6 @@ func (o *runOptions) request(ctx context.Context, stdio *cli.Stdio, s cron.Store
 		note(stdio, "all jobs are paused, by %s since %s: this one waits", or(p.By, "somebody"), clock(p.At))
 	}
 	return id, err
-}
-
-// waitFor waits for the end of a run, and makes its status ours. How it ended is
-// said, unless well.
-func waitFor(ctx context.Context, s cron.Store, id keys.RunID) error {
-	r, err := s.Wait(ctx, id)
-	if err != nil {
-		return err
-	}
-	if r.State.Well() {
-		return nil
-	}
-	return cli.Errorf(r.Status(), "%s: %s", id, endPhrase(r))
 }
 
 // endPhrase says how a run ended.
@@ -124,7 +111,7 @@ var waitTool = cli.Tool{
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &idOptions{}
 		o.connection(f)
-		f.Complete(o.firstJobName)
+		f.Complete(o.liveRun(true))
 		return o.runWait
 	},
 }
@@ -143,7 +130,7 @@ var killTool = cli.Tool{
 		f.Group("Killing")
 		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait until it is over"})
 		o.connection(f)
-		f.Complete(o.firstJobName)
+		f.Complete(o.liveRun(false))
 		return o.runKill
 	},
 }
@@ -161,7 +148,7 @@ var cancelTool = cli.Tool{
 		f.Group("Killing")
 		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait until it is over"})
 		o.connection(f)
-		f.Complete(o.firstJobName)
+		f.Complete(o.liveRun(true))
 		return o.runCancel
 	},
 }
@@ -212,13 +199,6 @@ func splitRun(what string) (job, run string, _ error) {
 	return job, run, nil
 }
 
-// bounded does one thing within --dial-timeout.
-func (o *idOptions) bounded(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
-	defer cancel()
-	return do(ctx)
-}
-
 // current is the one run of a job that can be meant by its name alone: what is in
 // progress, or else what was asked for, or else, of a job of one run, that.
 func current(ctx context.Context, s cron.Store, job string) (keys.RunID, error) {
@@ -253,8 +233,10 @@ func current(ctx context.Context, s cron.Store, job string) (keys.RunID, error) 
 	return keys.RunID{}, cli.Hint(cli.Errorf(cli.Failed, "%s: %d of its runs are in progress", job, len(ids)), "name one: %s", ids[0])
 }
 
-func (o *idOptions) runWait(ctx context.Context, _ *cli.Stdio, args cli.Args) error {
-	return o.with(ctx, args, waitFor)
+func (o *idOptions) runWait(ctx context.Context, stdio *cli.Stdio, args cli.Args) error {
+	return o.with(ctx, args, func(ctx context.Context, s cron.Store, id keys.RunID) error {
+		return waitFor(ctx, stdio, s, id)
+	})
 }
 
 func (o *idOptions) runKill(ctx context.Context, _ *cli.Stdio, args cli.Args) error {

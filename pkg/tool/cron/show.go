@@ -27,7 +27,7 @@ var showTool = cli.Tool{
 		f.Group("What is shown")
 		o.jsonFlag(f, "an object")
 		o.connection(f)
-		f.Complete(o.firstJobName)
+		f.Complete(o.jobOrRun(false))
 		return o.run
 	},
 }

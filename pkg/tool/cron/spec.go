@@ -1,6 +1,7 @@
 package cron
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -28,7 +29,7 @@ type spec struct {
 func (s *spec) when(f *cli.Flags) {
 	f.Group("When")
 	f.String(&s.job.Schedule, cli.Row{Name: "schedule", Arg: "EXPR", Env: cli.NoEnv, Help: "five fields, or six with seconds first, @hourly and friends, @every 90m, @at TIME, or @manual"})
-	f.String(&s.job.TZ, cli.Row{Name: "tz", Arg: "ZONE", Env: cli.NoEnv, Help: "the zone of the schedule, such as Europe/Rome; UTC without, never that of a host"})
+	f.String(&s.job.TZ, cli.Row{Name: "tz", Arg: "ZONE", Complete: zones, Env: cli.NoEnv, Help: "the zone of the schedule, such as Europe/Rome; UTC without, never that of a host"})
 	f.Func(word(&s.job.DST), cli.Row{Name: "dst", Arg: "once|skip|wall", Values: []string{"once", "skip", "wall"}, Env: cli.NoEnv,
 		Help: "what a change of the clocks does to fixed times. What is skipped runs once, or not (skip); what is repeated runs the first time, or both (wall)"})
 	f.Func(moment(&s.job.Anchor), cli.Row{Name: "anchor", Arg: "TIME", Env: cli.NoEnv, Help: "an instant at which @every is due; 1970-01-01T00:00:00Z without"})
@@ -40,8 +41,8 @@ func (s *spec) when(f *cli.Flags) {
 		Help: "what becomes of ticks that nobody could start within --deadline: none is run, the latest, or the latest 10"})
 }
 
-// what declares the flags about what is run, where and how.
-func (s *spec) what(f *cli.Flags) {
+// what declares the flags about what is run, where and how. where proposes values of --on.
+func (s *spec) what(f *cli.Flags, where func(context.Context, string) []string) {
 	f.Group("What")
 	f.String(&s.job.Script, cli.Row{Name: "script", Short: "c", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, instead of a CMD"})
 	f.String(&s.stdin, cli.Row{Name: "stdin", Arg: "FILE", Env: cli.NoEnv, Help: "what the command reads; - is standard input. It is kept with the job"})
@@ -52,7 +53,7 @@ func (s *spec) what(f *cli.Flags) {
 	f.String(&s.job.Description, cli.Row{Name: "description", Arg: "TEXT", Env: cli.NoEnv, Help: "what it is for"})
 	f.Repeat(&s.job.Owners, cli.Row{Name: "owner", Arg: "WHO", Env: cli.NoEnv, Help: "whom to tell; may be repeated"})
 	f.Group("Where and how")
-	f.String(&s.job.On, cli.Row{Name: "on", Arg: "WHERE", Env: cli.NoEnv, Help: "any runner, all or a number of them, and labels that they must have: 'any', 'all role=db', '2 zone=a'"})
+	f.String(&s.job.On, cli.Row{Name: "on", Arg: "WHERE", Complete: where, Env: cli.NoEnv, Help: "any runner, all or a number of them, and labels that they must have: 'any', 'all role=db', '2 zone=a'"})
 	f.Func(word(&s.job.Overlap), cli.Row{Name: "overlap", Arg: "forbid|allow|replace", Values: []string{"forbid", "allow", "replace"}, Env: cli.NoEnv,
 		Help: "what happens to a tick while an earlier run goes on: it is skipped, both run, or the earlier one is killed; what is asked for by hand waits, or runs too"})
 	f.Func(span((*time.Duration)(&s.job.Deadline)), cli.Row{Name: "deadline", Arg: "DURATION", Env: cli.NoEnv, Help: "not to be started later than that after its time; 1m without"})

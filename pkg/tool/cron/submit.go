@@ -27,9 +27,9 @@ var submitTool = cli.Tool{
 		o := &submitOptions{}
 		f.Group("The run")
 		f.String(&o.job.Name, cli.Row{Name: "name", Arg: "NAME", Env: cli.NoEnv, Help: "its ID; one that sorts by time without"})
-		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status"})
+		f.Bool(&o.wait, cli.Row{Name: "wait", Env: cli.NoEnv, Help: "wait for its end, and exit with its status. A terminal shows what it waits for; elsewhere it is said why it has not been started for 5 seconds"})
 		f.Func(span((*time.Duration)(&o.job.KeepFor)), cli.Row{Name: "keep-for", Arg: "DURATION", Default: "24h", Env: cli.NoEnv, Help: "forget it that long after its end"})
-		o.what(f)
+		o.what(f, o.where)
 		o.connection(f)
 		return o.run
 	},
@@ -61,7 +61,7 @@ func (o *submitOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args
 		if _, err := fmt.Fprintln(stdio.Out, id.Job); err != nil || !o.wait {
 			return err
 		}
-		return waitFor(ctx, s, id)
+		return waitFor(ctx, stdio, s, id)
 	}))
 }
 
@@ -83,8 +83,8 @@ var runsTool = cli.Tool{
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &runsOptions{}
 		f.Group("The list")
-		f.Strings(&o.states, cli.Row{Name: "state", Arg: "STATE", Env: cli.NoEnv, Help: "only those that are waiting, running, retrying, ? (claimed, and the runner is gone), ok, failed, timeout, killed, lost or unknown; commas between several"})
-		f.Repeat((*[]string)(&o.jobs), cli.Row{Name: "job", Arg: "GLOB", Env: cli.NoEnv, Help: "only those of such jobs; may be repeated"})
+		f.Strings(&o.states, cli.Row{Name: "state", Arg: "STATE", Values: runStates, Env: cli.NoEnv, Help: "only those that are waiting, running, retrying, ? (claimed, and the runner is gone), ok, failed, timeout, killed, lost or unknown; commas between several"})
+		f.Repeat((*[]string)(&o.jobs), cli.Row{Name: "job", Arg: "GLOB", Complete: o.anyJob, Env: cli.NoEnv, Help: "only those of such jobs; may be repeated"})
 		o.jsonFlag(f, "an array of objects")
 		o.connection(f)
 		return o.run
@@ -162,7 +162,7 @@ func (v *view) entries() []*entryJSON {
 
 func printEntries(stdio *cli.Stdio, all []*entryJSON) error {
 	if len(all) == 0 {
-		return nil
+		return nothing(stdio, "there is no such run")
 	}
 	t := newTable("RUN", "STATE", "SINCE", "ENDED", "EXIT", "HOST", "BY")
 	for _, e := range all {
@@ -223,7 +223,7 @@ func (o *nodesOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 
 func printNodes(stdio *cli.Stdio, list []*nodeJSON) error {
 	if len(list) == 0 {
-		return nil
+		return nothing(stdio, "there is no runner: nothing is started")
 	}
 	t := newTable("NODE", "STATE", "RUNNING", "SLOTS", "SINCE", "VERSION", "TZDATA", "LABELS")
 	for _, n := range list {

@@ -35,6 +35,15 @@ func (t *table) print(stdio *cli.Stdio) error {
 	return w.Flush()
 }
 
+// nothing says on a terminal that there is nothing to be listed: elsewhere that is an
+// empty list.
+func nothing(stdio *cli.Stdio, what string) error {
+	if cli.Terminal(stdio.Err) {
+		note(stdio, "%s", what)
+	}
+	return nil
+}
+
 // clock is a point in time as text, "" for none.
 func clock(t time.Time) string {
 	if t.IsZero() {
@@ -70,6 +79,9 @@ func (g globs) check() error {
 	}
 	return nil
 }
+
+// isGlob reports whether a word can mean more than one name.
+func isGlob(word string) bool { return strings.ContainsAny(word, `*?[\`) }
 
 func (g globs) match(job string) bool {
 	for _, pattern := range g {

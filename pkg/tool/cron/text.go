@@ -50,7 +50,8 @@ var sections = []cli.Section{
 		"Each tick is claimed exactly once and started at most once across the cluster; a run whose host dies is recorded as lost, never silently repeated. With `--retry` it is repeated, and then a command can have its effect more than once.\n\n" +
 		"An edit leaves alone what is due and not started, unless it moves the job's ticks (schedule, tz, dst, anchor, splay, starts, the number of places in on), pauses it, or has them run elsewhere. A job that is removed and added again is another, with a history of its own.\n\n" +
 		"Every change of a job is one transaction: it is ordered with the claims of runners, and fails with status 75 if somebody else has edited the job meanwhile. What `rm` and `pause` have returned from is not claimed any more; a run that was claimed just before may still start, and goes on. Many names are one after the other: `rm` one at a time, `pause` and `resume` a hundred; `apply` has FILES OF JOBS.\n\n" +
-		"A job keeps who last wrote it, by that one's own account: user@host, and the user in etcd if etcd knows users. `show` prints that, as `by`."},
+		"A job keeps who last wrote it, by that one's own account: user@host, and the user in etcd if etcd knows users. `show` prints that, as `by`.\n\n" +
+		"A name among those that `pause`, `resume` and `rm` take may be a pattern, as `ls` takes it; how many jobs that were is said. What was submitted is meant by no pattern, and a job whose whole name the word is, by that alone."},
 	{Title: "SCHEDULES", Body: "= MINUTE HOUR DAY MONTH WEEKDAY: lists, ranges and steps, names of months and weekdays; 7 is Sunday, fri-mon wraps around; six fields begin with the second\n" +
 		"= H in a field: a number that depends on the job's name, so that jobs spread; also H(0-29), H/15\n" +
 		"= @hourly @daily @weekly @monthly @yearly: as in cron\n" +

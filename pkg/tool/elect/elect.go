@@ -76,9 +76,9 @@ func setup(f *cli.Flags) cli.Run {
 	o.AskFlag(f)
 	f.String(&o.fencedPut, cli.Row{Name: "fenced-put", Arg: "KEY", Env: cli.NoEnv, Help: "write what COMMAND prints to a key of etcd, if it ends with 0 and while the hold exists; status 1 if that does not. Without COMMAND, what standard input holds"})
 	f.String(&o.fencedFile, cli.Row{Name: "fenced-file", Arg: "PATH", Env: cli.NoEnv, Help: "replace a file by what COMMAND prints, in one step, if it ends with 0, while the hold exists and none newer has written it; status 1 otherwise. Without COMMAND, by standard input"})
-	wrap.OutputFlag(f, &o.output, "with --who and --watch: value prints what the holder has published and nothing else")
+	wrap.OutputFlags(f, &o.output, "with --who and --watch: value prints what the holder has published and nothing else",
+		&o.json, "with --who, --watch, --assert, --evict, --once-list, --once-forget: JSON, one object a line")
 	o.markers.Flags(f, &o.json)
-	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --assert, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
 	return o.run
 }

@@ -84,10 +84,10 @@ func setup(f *cli.Flags) cli.Run {
 	f.Int(&o.resize, cli.Row{Name: "resize", Env: cli.NoEnv, Min: 1, Max: maxSlots, Help: "change the capacity while it is in use: more admits at once, with less holders finish"})
 	f.String(&o.evict, cli.Row{Name: "evict", Arg: "HOST:PID|SLOT|rev=REV|all", Env: cli.NoEnv, Help: "kill somebody's command, at once and without its --kill-after, and take the hold, or the place in line, away; with --ask, let it end first. Containers can share a HOST:PID: who is meant by it must be one, or named by the token that --who shows"})
 	f.Bool(&o.all, cli.Row{Name: "all", Env: cli.NoEnv, Help: "with --evict: everybody who is meant, though it is more than one"})
-	wrap.OutputFlag(f, &o.output, "with --who: value prints what the holders have published and nothing else, a line each")
+	wrap.OutputFlags(f, &o.output, "with --who: value prints what the holders have published and nothing else, a line each",
+		&o.json, "with --who, --watch, --evict, --once-list, --once-forget: JSON, one object a line")
 	o.AskFlag(f)
 	o.markers.Flags(f, &o.json)
-	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "with --who, --watch, --evict, --once-list, --once-forget: JSON, one object a line"})
 	f.Complete(o.names)
 	return o.run
 }

@@ -47,7 +47,7 @@ func setup(f *cli.Flags) cli.Run {
 	o := &options{flags: f}
 	f.Group("What is shown")
 	f.Strings(&o.only, cli.Row{Name: "only", Arg: "SECTION", Env: cli.NoEnv, Help: "only these of " + strings.Join(status.Sections(), ", ")})
-	f.Bool(&o.json, cli.Row{Name: "json", Env: cli.NoEnv, Help: "JSON, one object a line"})
+	f.JSON(&o.json, "JSON, one object a line")
 	f.Bool(&o.watch, cli.Row{Name: "watch", Env: cli.NoEnv, Help: "show it again after each change, at most once a second, and when etcd has fallen silent or answers again"})
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "times in full, and everybody who holds, waits or runs; of serve, a line on standard error that says where"})
 	f.Group("By HTTP")
