@@ -375,7 +375,7 @@ func TestRestored(t *testing.T) {
 	w.wait("the state to be kept", func() bool { return w.rewrite("spool/state.json") })
 	first.kill()
 	w.rewrite("spool/state.json")
-	p := w.start(set).ready()
+	p := w.start(set)
 	w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
 	w.add(tickAt("job", "exit 0"))
 	time.Sleep(time.Until(w.tick("job").Add(2 * time.Second)))
@@ -532,15 +532,21 @@ func TestOtherCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		p := w.start(set).ready()
-		w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
+		p := w.start(set)
+		w.wait("it to stand by", func() bool { return p.says("standby", "needs another --spool") })
+		if len(p.events("ready")) > 0 {
+			t.Error("it stands by and is ready")
+		}
 		p.kill()
 	}
-	p := w.start(set).ready()
+	p := w.start(set)
 	w.wait("it to stand by", func() bool { return len(p.events("standby")) > 0 })
 	if err := w.store.Restored(t.Context(), "somebody"); err != nil {
 		t.Fatal(err)
 	}
 	w.add(tickAt("job", "exit 0"))
 	w.want(w.one("job"), cron.OK, "host3", 1, 1)
+	if all := p.events("ready"); len(all) != 1 {
+		t.Errorf("it was ready %d times", len(all))
+	}
 }
