@@ -42,9 +42,7 @@ func (r *running) command() (proc.Cmd, *output, error) {
 	if c.Paths, err = proc.Look(c.Args[0], lookup(c.Env, "PATH", defaultPath)); err != nil {
 		return proc.Cmd{}, nil, err
 	}
-	if who != nil {
-		r.become(&c, who)
-	}
+	r.become(&c, who)
 	if c.Epilogue, err = r.epilogue(); err != nil {
 		return proc.Cmd{}, nil, err
 	}
@@ -75,23 +73,35 @@ func lookup(env []string, name, otherwise string) string {
 	return otherwise
 }
 
-// user is whom the job is to run as, if that is not whom the runner runs as.
+// user is whom the job is to run as, if it says so.
 func (r *running) user() (*user.User, error) {
 	if r.spec.User == "" {
 		return nil, nil
 	}
-	u, err := user.Lookup(r.spec.User)
+	u, err := lookupUser(r.spec.User)
 	if err != nil {
 		return nil, fmt.Errorf("user %s: %w", r.spec.User, err)
 	}
-	if u.Uid == strconv.Itoa(os.Getuid()) {
-		return nil, nil
-	}
-	if os.Getuid() != 0 {
+	if os.Getuid() != 0 && !isSelf(u) {
 		return nil, fmt.Errorf("user %s: the runner is not root", r.spec.User)
 	}
 	return u, nil
 }
+
+// lookupUser finds a user by name or, if there is none of that name, by number.
+func lookupUser(name string) (*user.User, error) {
+	u, err := user.Lookup(name)
+	if err == nil {
+		return u, nil
+	}
+	if byID, iderr := user.LookupId(name); iderr == nil {
+		return byID, nil
+	}
+	return nil, err
+}
+
+// isSelf reports whether u is the runner's own user.
+func isSelf(u *user.User) bool { return u.Uid == strconv.Itoa(os.Getuid()) }
 
 // dir is where the command starts.
 func (r *running) dir(who *user.User) string {
@@ -134,6 +144,7 @@ func (r *running) environ(who *user.User) []string {
 		set("HOME", who.HomeDir)
 		set("USER", who.Username)
 		set("LOGNAME", who.Username)
+		set("SHELL", "/bin/sh") // as cron(8) has it
 	}
 	for name, value := range r.spec.Env {
 		set(name, value)

@@ -67,9 +67,7 @@ func (r *running) hook(command string) error {
 	}
 	env := append(r.environ(who), "CONCH_STATE="+string(r.run.State), "CONCH_STATUS="+strconv.Itoa(r.run.Status()))
 	c := proc.Cmd{Args: []string{"/bin/sh", "-c", command}, Paths: []string{"/bin/sh"}, Env: env, Dir: r.dir(who), Session: true, Stdio: out.stdio()}
-	if who != nil {
-		r.become(&c, who)
-	}
+	r.become(&c, who)
 	g := guard.Guard{StopSignal: syscall.SIGTERM, KillAfter: r.cfg.KillAfter, LossGrace: guard.Grace(r.lease.Usable(), r.cfg.KillAfter),
 		MaxRun: hookTimeout, Signals: r.telling, Several: true, Started: func(*proc.Tree) { out.started() }}
 	o, err := g.Run(r.lease, c)

@@ -173,6 +173,9 @@ func (r *running) judge(o guard.Outcome, err error) {
 		run.State = cron.OK
 	default:
 		run.State = cron.Failed
+		if r.spec.User != "" {
+			run.Cause = unbecome(o.Status, run.Tail)
+		}
 	}
 }
 

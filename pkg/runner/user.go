@@ -6,6 +6,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +18,11 @@ import (
 // command: see Become.
 const BecomeName = "conch-become"
 
-// become lets c be run by another user.
+// become lets c be run by who, if that is another user.
 func (r *running) become(c *proc.Cmd, who *user.User) {
+	if who == nil || isSelf(who) {
+		return
+	}
 	c.Args = slices.Concat([]string{BecomeName, who.Username, c.Dir, strconv.Itoa(len(c.Paths))}, c.Paths, c.Args)
 	c.Paths = []string{selfExe}
 	c.Dir = "/" // the user's may not be root's to enter, on a network's file system
@@ -54,8 +58,22 @@ func Become(args, env []string) error {
 	return proc.ExecError(argv[0], paths, errno)
 }
 
+// unbecome returns why a command has not become of Become, by how that ended and the end
+// of its output; "": it has.
+func unbecome(status syscall.WaitStatus, tail string) string {
+	if code := status.ExitStatus(); code != 126 && code != 127 {
+		return ""
+	}
+	tail = strings.TrimSuffix(tail, "\n")
+	why, ok := strings.CutPrefix(tail[strings.LastIndex(tail, "\n")+1:], BecomeName+": ")
+	if !ok {
+		return ""
+	}
+	return why
+}
+
 func becomeUser(name string) error {
-	u, err := user.Lookup(name)
+	u, err := lookupUser(name)
 	if err != nil {
 		return err
 	}
