@@ -149,3 +149,14 @@ func TestWatchAfterExpiry(t *testing.T) {
 	}
 	t.Error("no watch is taken on any more")
 }
+
+func TestUserOf(t *testing.T) {
+	const payload = "eyJ1c2VybmFtZSI6ImFubiIsInJldmlzaW9uIjo0fQ" // {"username":"ann","revision":4}
+	for token, want := range map[string]string{
+		"": "", "x": "", "..": "", "x.y.z": "", "a." + payload + ".b": "ann", "a." + payload: "ann", "a.e30.b": "", "a.W10.b": "",
+	} {
+		if got := userOf(token); got != want {
+			t.Errorf("%q is of %q, not %q", token, got, want)
+		}
+	}
+}
