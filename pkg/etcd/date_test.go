@@ -32,4 +32,8 @@ func TestAhead(t *testing.T) {
 			t.Errorf("a clock that is ahead by %v is found ahead by %v, %v", by, got, err)
 		}
 	}
+	set := time.Duration(0)
+	if by, err := c.Ahead(t.Context(), func() time.Time { set += time.Hour; return time.Now().Add(set) }); err == nil {
+		t.Errorf("a clock that is set meanwhile is found ahead by %v", by)
+	}
 }

@@ -81,6 +81,7 @@ type Planner struct {
 // New returns a planner that knows of nothing.
 func New(cfg Config) *Planner {
 	p := &Planner{cfg: cfg, table: newTable(), mine: map[string]*own{}, kept: map[string]bool{}, met: map[string]bool{}, told: map[string]int64{}}
+	p.cfg.Node.Standby = "" // while it stands by nothing is decided
 	maps.Copy(p.told, cfg.Told)
 	return p
 }

@@ -296,9 +296,15 @@ func (p *Planner) rank(nodes []*cron.Node, what string, i int) int {
 // first of those that the job may run on, or of all if none of those takes anything on.
 func (p *Planner) tells(j *job, place cron.Placement) bool {
 	for _, is := range []cron.Placement{place, {N: 1}} {
-		nodes := slices.DeleteFunc(p.eligible(is), func(n *cron.Node) bool { return n.Standby != "" && n.ID != p.cfg.Node.ID })
+		nodes := p.eligible(is)
+		for i, n := range nodes {
+			if n.ID == p.cfg.Node.ID { // the table may not have that it stands by no more
+				nodes[i] = &p.cfg.Node
+			}
+		}
+		nodes = slices.DeleteFunc(nodes, func(n *cron.Node) bool { return n.Standby != "" && n != &p.cfg.Node })
 		if len(nodes) > 0 { // whatever their load, which each sees at another instant
-			return order(nodes, nil, j.name, Spread)[0].ID == p.cfg.Node.ID
+			return order(nodes, nil, j.name, Spread)[0] == &p.cfg.Node
 		}
 	}
 	return false
@@ -510,8 +516,16 @@ func (l *looking) freed() {
 		if a.ended != 0 {
 			ended = min(ended, a.ended)
 		}
+		n := p.nodes[a.Node]
+		unkept := n != nil && n.Standby != "" && p.first(j) // by who had the run
 		j.live.open = slices.DeleteFunc(j.live.open, func(t *tick) bool {
-			return p.mine[t.name] == nil && j.during(t, a.Act, ended)
+			if p.mine[t.name] != nil || !j.during(t, a.Act, ended) {
+				return false
+			}
+			if unkept && !t.said {
+				p.skipped(t, a.RunID.String(), a.Host)
+			}
+			return true
 		})
 	}
 	j.live.freed = nil
@@ -524,7 +538,7 @@ const tooLate = "it could not be started within the job's deadline: no slot was 
 func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	p, j := l.p, l.j
 	if t.blocked { // skipped: who has the run counts it, and says so, if somebody has it
-		a := nobodys(j.inProgress(t.id))
+		a := p.nobodys(j.inProgress(t.id))
 		if a != nil && !t.said && (p.tells(j, place) || !a.Waits && a.Node == p.cfg.Node.ID) {
 			p.skipped(t, a.name, a.Host)
 		}
@@ -562,11 +576,12 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	return false
 }
 
-// nobodys returns one of runs that nobody is at work for: it waits for its next attempt,
-// or its runner is gone, or is this one and does not know of it; nil: there is none.
-func nobodys(runs []*act) *act {
+// nobodys returns one of runs of whose ticks nobody keeps account: it waits for its next
+// attempt, or its runner is gone, or stands by, or is this one and does not know of it;
+// nil: there is none.
+func (p *Planner) nobodys(runs []*act) *act {
 	for _, a := range runs {
-		if a.Waits || a.alone != 0 {
+		if n := p.nodes[a.Node]; a.Waits || a.alone != 0 || n != nil && n.Standby != "" {
 			return a
 		}
 	}

@@ -42,7 +42,8 @@ type session struct {
 	deaf    chan struct{}    // closed when nobody hears that any more
 	wg      sync.WaitGroup   // of runs, and of what asks etcd for the planner
 	cluster atomic.Uint64
-	telling sync.Map // losses that are being told of, or were, by the names that their results had in the spool
+	telling sync.Map      // losses that are being told of, or were, by the names that their results had in the spool
+	off     time.Duration // of the clock, as it was last said why nothing is taken on; 0: it is right
 
 	// Of the loop alone:
 	planner  *plan.Planner

@@ -94,12 +94,16 @@ func (s *session) lookAtClock(ctx context.Context) {
 // wrong: it would claim ticks before their time, or let them be missed.
 func (s *session) judgeClock(skew time.Duration) {
 	switch {
+	case skew.Abs() > standSkew && s.off != 0 && !s.unchecked() && (skew-s.off).Abs() < 2*time.Second:
+		return // it is said well enough
 	case skew.Abs() > standSkew:
+		s.off = skew
 		s.setSkew(fmt.Sprintf("the clock of %s is %s of etcd's by %v", s.cfg.Host, aheadOrBehind(skew), skew.Abs().Round(time.Second)))
 		return
 	case skew.Abs() > warnSkew:
 		s.say(Event{Event: "clock-skew", Level: Warning, Reason: fmt.Sprintf("the wall clock is %s of etcd's by %.1fs", aheadOrBehind(skew), math.Abs(skew.Seconds()))})
 	}
+	s.off = 0
 	s.setSkew("")
 }
 

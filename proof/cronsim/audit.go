@@ -107,7 +107,7 @@ func (b *books) balanceTick(j *jobBook, e era, t time.Time, due, end time.Durati
 		b.w.fail("vanished", "%s, due at %s, was not run: %s;%s", r.id, spell(due), why, r)
 	}
 	b.truthful(j, e, r, due, end)
-	if told := end + 30*time.Second; len(r.accounts) == 0 && b.wellThrough(due-slack, told) && !b.changed(due-slack, told) {
+	if told := end + 30*time.Second; len(r.accounts) == 0 && e.to >= told && b.wellThrough(due-slack, told) && !b.changed(due-slack, told) {
 		b.w.fail("unaccounted", "%s, due at %s: nobody has said what became of it", r.id, spell(due))
 	}
 	if len(r.accounts) == 0 {

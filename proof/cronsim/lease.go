@@ -26,8 +26,12 @@ func (s *session) lookAtClock(tried int) {
 
 func (s *session) judgeClock(skew time.Duration) {
 	unsure := s.skew == notChecked
-	s.skew = ""
+	if skew.Abs() > maxSkew && !unsure && s.off != 0 && (skew-s.off).Abs() < 2*time.Second {
+		return
+	}
+	s.off, s.skew = 0, ""
 	if skew.Abs() > maxSkew {
+		s.off = skew
 		s.skew = fmt.Sprintf("the clock of %s is off by %v", s.node.Host, skew.Round(time.Second))
 	}
 	s.restand(unsure)

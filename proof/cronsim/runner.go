@@ -91,6 +91,7 @@ type session struct {
 	telling map[string]bool    // losses that it has taken, or takes
 	pending int                // claims that are not answered
 	notes   map[string]any     // of a broken planner
+	off     time.Duration      // of the clock, as it was last said
 	zeroes  int                // steps in a row that wanted another at once
 }
 

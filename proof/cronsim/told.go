@@ -131,28 +131,33 @@ func (b *books) said(s *session, e plan.Event) {
 		return
 	}
 	j := b.jobOf(e.Job)
-	for _, t := range j.ticksUpTo(e.Tick, max(e.Count, 1)) {
+	for _, t := range b.lastTicks(j, e) {
 		r := b.runOf(keys.RunID{Job: e.Job, Tick: t})
 		r.accounts = append(r.accounts, a)
 	}
 }
 
-// ticksUpTo are the last n ticks up to one.
-func (j *jobBook) ticksUpTo(t time.Time, n int) []time.Time {
-	if n == 1 || len(j.versions) == 0 {
-		return []time.Time{t}
+// lastTicks are those that an event is about: the last so many of which nothing is known.
+func (b *books) lastTicks(j *jobBook, e plan.Event) (all []time.Time) {
+	if e.Count <= 1 || len(j.versions) == 0 {
+		return []time.Time{e.Tick}
 	}
 	v := j.versions[len(j.versions)-1]
+	if e.Event == plan.Withdrawn && b.w.now-v.from < slack && len(j.versions) > 1 { // as they were before the edit
+		v = j.versions[len(j.versions)-2]
+	}
 	if v.sched == nil {
-		return []time.Time{t}
+		return []time.Time{e.Tick}
 	}
 	for window := time.Minute; ; window *= 4 {
-		var all []time.Time
-		for u := v.sched.Next(t.Add(-window)); !u.IsZero() && !u.After(t); u = v.sched.Next(u) {
-			all = append(all, u)
+		all = all[:0]
+		for t := v.sched.Next(e.Tick.Add(-window)); !t.IsZero() && !t.After(e.Tick); t = v.sched.Next(t) {
+			if r := b.run[keys.RunID{Job: j.name, Tick: t}.String()]; r == nil || len(r.accounts)+len(r.claims) == 0 {
+				all = append(all, t)
+			}
 		}
-		if len(all) >= n || window > 1000*time.Hour {
-			return all[max(0, len(all)-n):]
+		if len(all) >= e.Count || window > 1000*time.Hour {
+			return all[max(0, len(all)-e.Count):]
 		}
 	}
 }
