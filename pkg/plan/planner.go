@@ -76,6 +76,7 @@ type Planner struct {
 	kept    map[string]bool  // results that etcd does not have yet, by the run's name and its claim
 	met     map[string]bool  // the runners that were compared with this one
 	told    map[string]int64 // see Told
+	unsaid  []unsaid         // see sayFirst
 }
 
 // New returns a planner that knows of nothing.

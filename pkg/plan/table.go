@@ -134,6 +134,10 @@ func (p *Planner) sync(rev int64) {
 		return
 	}
 	p.whole, p.wholeAt = true, p.wall()
+	for _, e := range p.unsaid {
+		p.sayFirst(e.of, e.is)
+	}
+	p.unsaid = nil
 	var gone []string
 	for name, j := range p.jobs {
 		if j.reading != p.reading && j.rev != 0 {
@@ -428,10 +432,10 @@ func (p *Planner) putJob(name string, f Put) {
 		p.describe(j, spec, sched)
 	}
 	p.touch(j)
+	p.edited(j, &before)
 	if !p.whole {
 		return
 	}
-	p.edited(j, &before)
 	next := "never due by itself"
 	if j.next != 0 {
 		next = "next at " + time.Unix(j.next, 0).UTC().Format(time.RFC3339)

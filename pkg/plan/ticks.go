@@ -71,17 +71,22 @@ func (j *job) advance(after int64) {
 	j.next = epoch(j.bounds().Next(j.sched, time.Unix(after, 0)))
 }
 
-// edited acts on an edit of a job.
+// edited acts on an edit of a job. While the table is being read, what is open then is
+// derived when that is done.
 func (p *Planner) edited(j *job, before *job) {
+	anew := before.rev == 0
+	moved := !anew && (j.moves == 0 || before.moves != j.moves || before.paused != j.paused || before.sched == nil)
+	elsewise := !anew && before.how != j.how // where it runs, how late, and what is made up for
 	switch {
-	case before.rev == 0:
-		p.reopen(j)
-	case j.moves == 0 || before.moves != j.moves || before.paused != j.paused || before.sched == nil:
+	case moved:
 		p.withdraw(j, j.rev, func(*tick) bool { return true })
-		p.reopen(j)
-	case before.how != j.how: // where it runs, how late, and what is made up for
+	case elsewise:
 		spec := j.bounds()
 		p.withdraw(j, j.rev, func(t *tick) bool { return spec.Expires != nil && !time.Unix(t.at, 0).Before(*spec.Expires) })
+	}
+	switch {
+	case !p.whole:
+	case anew, moved, elsewise:
 		p.reopen(j)
 	default: // what is open stays so
 		j.next = before.next
@@ -101,11 +106,11 @@ func (p *Planner) withdraw(j *job, rev int64, which func(*tick) bool) {
 		gone = append(gone, t)
 		return true
 	})
-	if len(gone) == 0 || !p.first(j) {
+	if len(gone) == 0 {
 		return
 	}
 	last := gone[len(gone)-1]
-	p.say(Event{Event: Withdrawn, Level: Info, Job: j.name, Tick: last.id.Tick, Count: len(gone), Reason: fmt.Sprintf("the job was changed, paused or removed at revision %d before it was claimed", rev)})
+	p.sayFirst(j, Event{Event: Withdrawn, Level: Info, Job: j.name, Tick: last.id.Tick, Count: len(gone), Reason: fmt.Sprintf("the job was changed, paused or removed at revision %d before it was claimed", rev)})
 }
 
 // openTicks opens the ticks that are due.
@@ -319,6 +324,23 @@ func (p *Planner) away() bool {
 		}
 	}
 	return false
+}
+
+// sayFirst says e of j if it is for this runner to say. While the table is being read it
+// is not known yet.
+func (p *Planner) sayFirst(j *job, e Event) {
+	switch {
+	case !p.whole:
+		p.unsaid = append(p.unsaid, unsaid{j, e})
+	case p.first(j):
+		p.say(e)
+	}
+}
+
+// unsaid is an event of which it is not known whether it is for this runner to say.
+type unsaid struct {
+	of *job
+	is Event
 }
 
 // first is tells of a tick wherever it was to be run.

@@ -554,3 +554,15 @@ func TestRetiresByItsOwnClock(t *testing.T) {
 		t.Errorf("%+v", a.other)
 	}
 }
+
+// What an edit that is found by reading the table anew has withdrawn is said, too.
+func TestWithdrawnInRereading(t *testing.T) {
+	a := newAlone(t, noon.Add(-time.Second))
+	a.job(`{"name":"j","schedule":"* * * * *","cmd":["true"],"on":"role=db","deadline":"10m","since":"2026-01-01T11:59:00Z"}`)
+	a.pass(3*time.Minute + 2*time.Second)
+	a.said = nil
+	a.read(a.fact(keys.Entry{Kind: "job", Name: "j"}, `{"name":"j","schedule":"30 * * * *","cmd":["true"],"on":"role=db","since":"2026-01-01T12:03:00Z"}`))
+	if n := a.saidOf(Withdrawn); n != 4 {
+		t.Errorf("%+v", a.said)
+	}
+}

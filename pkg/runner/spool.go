@@ -77,6 +77,12 @@ func openSpool(dir string) (*spool, error) {
 		s.lock.Close()
 		return nil, fmt.Errorf("--spool %s: another runner uses it: each needs one of its own", dir)
 	}
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), half) { // a crash has cut a write short
+			os.Remove(filepath.Join(dir, f.Name()))
+		}
+	}
 	if b, err := os.ReadFile(filepath.Join(dir, stateFile)); err == nil {
 		_ = json.Unmarshal(b, &s.state) // one that is torn says nothing
 	}
@@ -105,9 +111,12 @@ func (s *spool) keep(now state) {
 	}
 }
 
+// half is the end of the name of a file that is being written.
+const half = ".new"
+
 // writeFile replaces a file in one step, or leaves it as it is.
 func writeFile(path string, b []byte) error {
-	tmp := path + ".new"
+	tmp := path + half
 	err := os.WriteFile(tmp, b, 0o600)
 	if err == nil {
 		err = os.Rename(tmp, path)

@@ -83,12 +83,13 @@ func TestWhatIsLeft(t *testing.T) {
 func TestForeignSpool(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"run-torn.json":  `{"job":"j","id":"000`,
-		"run-empty.json": ``,
-		"run-null.json":  `{"job":"j","id":"0001000000000"}`,
-		"run-id.json":    `{"job":"j","id":"x","run":{}}`,
-		"run-job.json":   `{"job":"a/b","id":"0001000000000","run":{}}`,
-		"run-other.txt":  `{"job":"j","id":"0001000000000","run":{}}`,
+		"run-torn.json":        `{"job":"j","id":"000`,
+		"run-empty.json":       ``,
+		"run-null.json":        `{"job":"j","id":"0001000000000"}`,
+		"run-id.json":          `{"job":"j","id":"x","run":{}}`,
+		"run-job.json":         `{"job":"a/b","id":"0001000000000","run":{}}`,
+		"run-half.json" + half: `{"job":"j"`,
+		"run-other.txt":        `{"job":"j","id":"0001000000000","run":{}}`,
 		"run-old.json": `{"job":"j","id":"0001000000000","rev":3,"run":{"state":"retrying","claim":"c","attempt":1,"retry_at":"2026-01-01T12:00:00Z"},` +
 			`"over":"2026-01-01T12:00:00Z","kept":"2026-01-01T12:00:00Z"}`,
 	} {
@@ -99,6 +100,9 @@ func TestForeignSpool(t *testing.T) {
 	facts := spooling(t, dir).left()
 	if len(facts) != 1 {
 		t.Fatalf("%d are told", len(facts))
+	}
+	if _, err := os.Stat(filepath.Join(dir, "run-half.json"+half)); err == nil {
+		t.Error("half a file is left")
 	}
 	run := facts[0].(plan.Ended).Run
 	if run.State != cron.Failed || !run.RetryAt.IsZero() || run.Rev != 3 || run.RunID != (keys.RunID{Job: "j", Tick: time.Unix(1e9, 0).UTC()}) {
