@@ -1,6 +1,7 @@
 package jobfile
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"conch/pkg/cron"
+	"conch/pkg/schedule"
 )
 
 // ReadCrontab reads a crontab as cron does, and says in notes what conch does
@@ -19,7 +21,10 @@ import (
 // is that of its command and a hash of the whole of it, so it stays the same when
 // its time changes. CRON_TZ or TZ is the zone of the lines below; without, it is
 // UTC. A SHELL other than sh is run with -c, and HOME is the directory to run in,
-// too. RANDOM_DELAY becomes the splay. Mail is not sent. @reboot is refused.
+// too. RANDOM_DELAY becomes the splay, and ~ an H. Mail is not sent. @reboot is left
+// out. Lines of six or seven fields are refused, and so are those that have a column
+// for the user without Options.SystemCrontab, or have none with it, as far as the
+// words show that.
 //
 // As in cron, the first % of a command ends it, the rest is what it reads, with
 // each further % for a newline, and \% is a percent sign.
@@ -27,11 +32,15 @@ func ReadCrontab(name string, b []byte, o Options) (jobs []cron.Job, notes []str
 	f := &file{name: name}
 	f.readCrontab(b, o)
 	f.check(o)
-	return together([]*file{f})
+	return o.together(&Empty{Path: name}, f)
 }
 
 func (f *file) readCrontab(b []byte, o Options) {
 	c := crontab{file: f, Options: o, env: map[string]string{}, named: map[string]int{}}
+	if first, _, _ := strings.Cut(string(b), "\n"); strings.HasPrefix(first, "#!") && !strings.Contains(first, "cron") {
+		f.advise(1, "conch-cron add NAME @daily -- "+f.name+" is a job that runs it", "this is a script, and not a crontab")
+		return
+	}
 	for line := range strings.Lines(string(b)) {
 		c.line++
 		if strings.Contains(line, "\x00") {
@@ -56,8 +65,11 @@ type crontab struct {
 	shell string
 	splay time.Duration
 	named map[string]int // how many jobs have a name that was made
+	quiet bool           // cron would send no mail either
 	local int            // the first line whose times are without a zone
 	mail  bool           // it was noted that none is sent
+	drawn bool           // it was noted what becomes of ~
+	askew bool           // it was said that its lines have another form
 }
 
 func (c *crontab) read(line string) {
@@ -106,8 +118,11 @@ func (c *crontab) set(name, value string) {
 	case "CRON_TZ":
 		c.tz = strings.TrimPrefix(value, ":")
 	case "SHELL":
-		c.shell = value
+		c.shell, c.env[name] = value, value
 	case "MAILTO", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING":
+		if name == "MAILTO" {
+			c.quiet = value == ""
+		}
 		if value != "" && !c.mail {
 			c.mail = true
 			c.note(c.line, "%s: no mail is sent; on-failure runs a command when a job fails", name)
@@ -139,16 +154,19 @@ func (c *crontab) zone() string {
 // job reads a line that starts something.
 func (c *crontab) job(line, named string) {
 	// A dash in front keeps cron from logging it.
-	schedule, rest := cutSchedule(strings.TrimPrefix(line, "-"))
-	user := ""
-	if c.SystemCrontab {
-		user, rest = cutWord(rest)
+	when, rest := cutSchedule(strings.TrimPrefix(line, "-"))
+	column := ""
+	switch {
+	case when == "@reboot":
+		c.note(c.line, "@reboot is left out: a cluster has no boot to run it after; have each host's init system do so")
+		return
+	case c.hasMoreFields(when, rest), c.hasOtherColumns(rest):
+		return
+	case c.SystemCrontab:
+		column, rest = cutWord(rest)
 	}
 	command, stdin := splitPercent(rest)
 	switch {
-	case schedule == "@reboot":
-		c.refuse(c.line, "@reboot: a cluster has no boot to run it after; have each host's init system do so")
-		return
 	case command == "" && c.SystemCrontab:
 		c.refuse(c.line, "%+.64q is not five fields or an @name, a user and a command", line)
 		return
@@ -156,15 +174,22 @@ func (c *crontab) job(line, named string) {
 		c.refuse(c.line, "%+.64q is not five fields or an @name, and a command", line)
 		return
 	}
-	j := cron.Job{Schedule: schedule, TZ: c.zone(), User: user, Stdin: stdin, Splay: cron.Duration(c.splay)}
+	if translated := schedule.FromCron(when); translated != when {
+		if !c.drawn {
+			c.note(c.line, "~ is H here: a number by the job's name that stays the same, where cron draws one when it starts")
+		}
+		when, c.drawn = translated, true
+	}
+	j := cron.Job{Schedule: when, TZ: c.zone(), User: cmp.Or(column, c.User), Stdin: stdin, Splay: cron.Duration(c.splay)}
 	if j.TZ == "" && c.local == 0 {
 		c.local = c.line
 	}
 	if named == "" {
-		named = c.madeName(user, rest)
+		named = c.madeName(column, rest)
 	}
 	j.Name = c.Prefix + named
 	c.run(&j, command)
+	c.tab.job(&j, c.quiet || c.mail)
 	c.jobs = append(c.jobs, entry{j, c.line})
 }
 
@@ -265,7 +290,7 @@ func baseName(command string) string {
 			skip = false
 			continue
 		case skip || strings.Contains(word, "=") || strings.HasPrefix(word, "-") || strings.Trim(word, "0123456789") == "":
-		case strings.Contains(" cd test [ [[ export . ", " "+word+" "):
+		case strings.Contains(" cd test [ [[ export . source set unset umask ulimit ", " "+word+" "):
 			skip = true
 		case strings.Contains(" nice ionice env exec nohup time ", " "+path.Base(word)+" "):
 		default:

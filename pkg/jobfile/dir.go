@@ -11,7 +11,8 @@ import (
 )
 
 // Dir reads a file, or each *.json, *.yaml, *.yml, *.crontab and *.cron that
-// lies in a directory, by name. It does not look into directories there, nor at
+// lies in a directory, by name, and with SystemCrontab what has a name like those in
+// /etc/cron.d, too. It does not look into directories there, which it notes, nor at
 // names that begin with a dot.
 func Dir(path string) (jobs []cron.Job, notes []string, err error) { return Options{}.Dir(path) }
 
@@ -22,44 +23,85 @@ func (o Options) Dir(path string) (jobs []cron.Job, notes []string, err error) {
 		return nil, nil, err
 	}
 	if !info.IsDir() {
-		return together([]*file{o.open(path)})
+		return o.together(&Empty{Path: path}, o.open(path))
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	var files []*file
+	d := directory{Options: o, path: path}
 	for _, e := range entries {
-		if isJobFile(e.Name()) {
-			files = o.addRegular(files, filepath.Join(path, e.Name()))
-		}
+		d.add(e.Name())
 	}
-	jobs, notes, err = together(files)
-	if len(files) == 0 {
-		notes = append(notes, path+": there is no *.json, *.yaml, *.yml, *.crontab or *.cron in it")
-	}
-	return jobs, notes, err
+	jobs, notes, err = o.together(d.empty(), d.files...)
+	return jobs, append(d.notes, notes...), err
 }
 
-// addRegular reads path if it is a file, and not a directory, a pipe or a device
-// that has the name of one.
-func (o Options) addRegular(files []*file, path string) []*file {
+// A directory is one that is being read.
+type directory struct {
+	Options
+	path   string
+	files  []*file
+	notes  []string
+	others int // files that SystemCrontab would have read
+}
+
+// add reads name if it is a file of jobs, and not a directory, a pipe or a device.
+func (d *directory) add(name string) {
+	path := filepath.Join(d.path, name)
 	info, err := os.Stat(path)
-	switch {
+	switch of := kindOf(name); {
+	case of == hidden, of == unknown && (err != nil || !info.IsDir()):
 	case err != nil:
-		return append(files, &file{name: path, errs: []error{err}})
+		d.files = append(d.files, &file{name: path, errs: []error{err}})
+	case info.IsDir():
+		d.notes = append(d.notes, path+": what lies in a directory of the directory is not read: name it, too")
 	case !info.Mode().IsRegular():
-		return files
+		d.notes = append(d.notes, path+": it is no file, and is left out")
+	case of == likeCron && !d.SystemCrontab:
+		d.others++
+	default:
+		d.files = append(d.files, d.open(path))
 	}
-	return append(files, o.open(path))
 }
 
-func isJobFile(name string) bool {
+// empty is what to say if there is no job in it.
+func (d *directory) empty() *Empty {
+	e := &Empty{Path: d.path}
+	if len(d.files) == 0 {
+		e.what = "there is no *.json, *.yaml, *.yml, *.crontab or *.cron in it"
+	}
+	if d.others > 0 {
+		e.hint = "crontabs with names as in /etc/cron.d are read with --system-crontab"
+	}
+	return e
+}
+
+type nameKind int
+
+const (
+	unknown  nameKind = iota
+	hidden            // it begins with a dot
+	jobFile           // its ending says what it is
+	likeCron          // cron would read it in /etc/cron.d
+)
+
+// kindOf says what a file in a directory may be.
+func kindOf(name string) nameKind {
+	odd := func(r rune) bool { return !isLetter(r) && !strings.ContainsRune("0123456789_-", r) }
 	switch filepath.Ext(name) {
 	case ".json", ".yaml", ".yml", ".crontab", ".cron":
-		return !strings.HasPrefix(name, ".")
+		if name[0] != '.' {
+			return jobFile
+		}
 	}
-	return false
+	switch {
+	case name[0] == '.':
+		return hidden
+	case !strings.ContainsFunc(name, odd):
+		return likeCron
+	}
+	return unknown
 }
 
 // open reads path, of which it takes no more than it can use.

@@ -1,6 +1,7 @@
 package jobfile_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,11 +59,51 @@ func TestDir(t *testing.T) {
 	if want := []string{"a", "b", "c2", "c1", "d", "e", "z"}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("%q, %v", names, err)
 	}
-	if len(notes) != 2 || !strings.HasPrefix(notes[0], dir+"/d.crontab:2: ") {
-		t.Errorf("notes: %q", notes)
+	const inside = ": what lies in a directory of the directory is not read: name it, too"
+	want := []string{dir + "/deeper" + inside, dir + "/pipe.yaml: it is no file, and is left out", dir + "/sub.yaml" + inside}
+	if len(notes) < 5 || !slices.Equal(notes[:3], want) || !strings.HasPrefix(notes[3], dir+"/d.crontab:2: ") || notes[len(notes)-1] != toChange {
+		t.Errorf("notes:\n%s", strings.Join(notes, "\n"))
 	}
 	if jobs, _, err := jobfile.Dir(filepath.Join(dir, "a.yaml")); err != nil || len(jobs) != 1 {
 		t.Errorf("a file alone: %v, %v", jobs, err)
+	}
+}
+
+// A directory like /etc/cron.d.
+func TestSystemDir(t *testing.T) {
+	dir := tree(t, map[string]string{
+		"anacron": "# name: a\n-30 7 * * * root /x\n", "e2scrub_all": "# name: b\n@daily root /x\n", ".placeholder": "x", "a.dpkg-old": "x", "b~": "x",
+	})
+	jobs, _, err := jobfile.Options{SystemCrontab: true, NeedJobs: true}.Dir(dir)
+	if err != nil || len(jobs) != 2 || jobs[0].Name != "a" || jobs[1].Name != "b" || jobs[1].User != "root" {
+		t.Errorf("%+v, %v", jobs, err)
+	}
+	_, _, err = jobfile.Options{NeedJobs: true}.Dir(dir)
+	var empty *jobfile.Empty
+	if !errors.As(err, &empty) || empty.Hint() != "crontabs with names as in /etc/cron.d are read with --system-crontab" {
+		t.Errorf("%v, %+v", err, empty)
+	}
+}
+
+func TestNeedJobs(t *testing.T) {
+	dir := tree(t, map[string]string{"sub/a.yaml": "x"})
+	none := tree(t, map[string]string{"a.yaml": "# none\n", "b.crontab": "@reboot x\n"})
+	for path, want := range map[string]string{
+		dir:              ": there is no *.json, *.yaml, *.yml, *.crontab or *.cron in it",
+		none:             ": there is no job in it",
+		none + "/a.yaml": ": there is no job in it",
+	} {
+		_, notes, err := jobfile.Options{NeedJobs: true}.Dir(path)
+		var empty *jobfile.Empty
+		if !errors.As(err, &empty) || empty.Path != path || err.Error() != path+want {
+			t.Errorf("%s: %v", path, err)
+		}
+		if path == dir && len(notes) != 1 {
+			t.Errorf("the directory in it is not noted: %q", notes)
+		}
+		if _, _, err := jobfile.Dir(path); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -88,7 +129,7 @@ stat DIR/d.yaml: no such file or directory`, "DIR", dir)
 	}
 	empty := t.TempDir()
 	jobs, notes, err := jobfile.Dir(empty)
-	if len(jobs) != 0 || err != nil || !slices.Equal(notes, []string{empty + ": there is no *.json, *.yaml, *.yml, *.crontab or *.cron in it"}) {
+	if len(jobs) != 0 || len(notes) != 0 || err != nil {
 		t.Error(jobs, notes, err)
 	}
 	large := filepath.Join(empty, "large.json")

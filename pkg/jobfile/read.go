@@ -3,6 +3,7 @@ package jobfile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,8 +17,12 @@ type Options struct {
 	// SystemCrontab says that crontabs have a column for the user, as /etc/crontab
 	// and the files of /etc/cron.d do.
 	SystemCrontab bool
+	// User is whom the jobs of crontabs without that column run as.
+	User string
 	// Prefix begins the name of each job out of a crontab.
 	Prefix string
+	// NeedJobs says that it is a mistake if there is no job: an *Empty.
+	NeedJobs bool
 	// Check is asked about each job; what it says is reported with the place.
 	Check func(*cron.Job) error
 }
@@ -33,7 +38,7 @@ func Read(name string, b []byte) ([]cron.Job, error) {
 // Read is as the function Read, with options, and with notes on what a crontab
 // means to conch.
 func (o Options) Read(name string, b []byte) (jobs []cron.Job, notes []string, err error) {
-	return together([]*file{o.read(name, b)})
+	return o.together(&Empty{Path: name}, o.read(name, b))
 }
 
 func (o Options) read(name string, b []byte) *file {
@@ -43,13 +48,12 @@ func (o Options) read(name string, b []byte) *file {
 		return f
 	}
 	b = bytes.TrimPrefix(b, []byte("\ufeff"))
-	if !utf8.Valid(b) {
-		f.refuse(1+bytes.Count(b[:validUTF8(b)], []byte("\n")), "the file is not UTF-8")
+	if !f.isUTF8(b) {
 		return f
 	}
 	var roots []*node
 	var err error
-	switch format(name, b) {
+	switch o.format(name, b) {
 	case "json":
 		roots, err = readJSON(b)
 	case "yaml":
@@ -65,6 +69,38 @@ func (o Options) read(name string, b []byte) *file {
 	f.take(roots)
 	f.check(o)
 	return f
+}
+
+// isUTF8 refuses what is written in another way, and names that.
+func (f *file) isUTF8(b []byte) bool {
+	if isUTF16(b) {
+		f.advise(0, "iconv -f UTF-16 -t UTF-8 makes that of it", "the file is UTF-16, and not UTF-8")
+		return false
+	}
+	n := validUTF8(b)
+	if n == len(b) {
+		return true
+	}
+	f.advise(1+bytes.Count(b[:n], []byte("\n")), "iconv -f WINDOWS-1252 -t UTF-8 makes that of Latin-1", "the file is not UTF-8%s", latin1(b[n]))
+	return false
+}
+
+// latin1 says what a byte is in Latin-1, if it is a letter there.
+func latin1(b byte) string {
+	if b < 0xc0 {
+		return ""
+	}
+	return fmt.Sprintf(": in Latin-1 its byte %#x is %c", b, b)
+}
+
+// isUTF16 reports whether b begins with the mark of UTF-16, or with two characters of
+// ASCII in it.
+func isUTF16(b []byte) bool {
+	if len(b) < 4 {
+		return false
+	}
+	return b[0] == 0xff && b[1] == 0xfe || b[0] == 0xfe && b[1] == 0xff ||
+		b[0] != 0 && b[1] == 0 && b[2] != 0 && b[3] == 0 || b[0] == 0 && b[1] != 0 && b[2] == 0 && b[3] != 0
 }
 
 // validUTF8 returns how many bytes of b are text.
@@ -103,13 +139,13 @@ func parts(err error) []error {
 }
 
 // format says what a file is: json, yaml or crontab.
-func format(name string, b []byte) string {
+func (o Options) format(name string, b []byte) string {
 	switch base := filepath.Base(name); {
 	case strings.HasSuffix(base, ".json"):
 		return "json"
 	case strings.HasSuffix(base, ".yaml"), strings.HasSuffix(base, ".yml"):
 		return "yaml"
-	case strings.HasSuffix(base, ".crontab"), strings.HasSuffix(base, ".cron"), base == "crontab":
+	case strings.HasSuffix(base, ".crontab"), strings.HasSuffix(base, ".cron"), base == "crontab", o.SystemCrontab:
 		return "crontab"
 	}
 	for line := range strings.Lines(string(b)) {
@@ -136,10 +172,11 @@ func byLine(a, b error) int {
 }
 
 // together returns the jobs of all files, or all that is wrong with these. No
-// two jobs may have one name.
-func together(files []*file) (jobs []cron.Job, notes []string, err error) {
+// two jobs may have one name. If there is none, that is empty.
+func (o Options) together(empty *Empty, files ...*file) (jobs []cron.Job, notes []string, err error) {
 	first := map[string]string{}
 	var errs []error
+	var tabs imported
 	for _, f := range files {
 		for _, e := range f.jobs {
 			place, twice := first[e.job.Name]
@@ -151,11 +188,15 @@ func together(files []*file) (jobs []cron.Job, notes []string, err error) {
 			jobs = append(jobs, e.job)
 		}
 		notes = append(notes, f.notes...)
+		tabs.add(f.tab)
 		slices.SortStableFunc(f.errs, byLine)
 		errs = append(errs, f.errs...)
 	}
 	if len(errs) > 0 {
 		return nil, notes, errors.Join(errs...)
 	}
-	return jobs, notes, nil
+	if len(jobs) == 0 && o.NeedJobs {
+		return nil, notes, empty
+	}
+	return jobs, append(notes, tabs.notes()...), nil
 }

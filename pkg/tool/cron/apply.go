@@ -22,20 +22,22 @@ var applyTool = cli.Tool{
 	Examples: []cli.Example{
 		{Text: "What would change?", Command: "conch-cron apply -f jobs/ --prune --dry-run"},
 		{Text: "The jobs of one team, of which none but these are to be left", Command: "conch-cron apply -f web.yaml --prune --prefix-of 'web-*'"},
-		{Text: "Bring a crontab along", Command: "crontab -l | conch-cron apply -f - --name-prefix \"$(hostname)-\""},
+		{Text: "Bring a crontab along, and say what will be different", Command: "crontab -l | conch-cron apply -f - --run-as \"$USER\" --name-prefix \"$(hostname)-\" --dry-run"},
+		{Text: "And those of the system", Command: "conch-cron apply -f /etc/cron.d --system-crontab --dry-run"},
 		{Text: "Restore what export has saved", Command: "conch-cron apply -f backup.json --prune"},
 	},
-	Statuses: statuses(cli.Busy, cli.Config),
+	Statuses: append(statuses(cli.Busy, cli.Config), cli.Status{Code: "1", Meaning: "a file or directory holds no job"}),
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &applyOptions{}
 		f.Group("The files")
 		f.Repeat(&o.files, cli.Row{Name: "file", Short: "f", Arg: "PATH", Env: cli.NoEnv, Help: "a file, a directory of *.json, *.yaml, *.yml, *.crontab and *.cron, or - for standard input; may be repeated"})
 		f.Bool(&o.system, cli.Row{Name: "system-crontab", Env: cli.NoEnv, Help: "crontabs have a column for the user, as /etc/crontab has"})
+		f.String(&o.user, cli.Row{Name: "run-as", Arg: "USER", Env: cli.NoEnv, Help: "the user that jobs run as which are out of crontabs without such a column"})
 		f.String(&o.namePrefix, cli.Row{Name: "name-prefix", Arg: "TEXT", Env: cli.NoEnv, Help: "begin the names of jobs out of crontabs with it"})
 		f.Group("What is done")
 		f.Bool(&o.dryRun, cli.Row{Name: "dry-run", Env: cli.NoEnv, Help: "print what would change, and change nothing"})
 		f.Bool(&o.prune, cli.Row{Name: "prune", Env: cli.NoEnv, Help: "remove jobs that are in none of the files, with their history; not what was submitted"})
-		f.Bool(&o.allowEmpty, cli.Row{Name: "allow-empty", Env: cli.NoEnv, Help: "with --prune: even if the files hold no job at all"})
+		f.Bool(&o.allowEmpty, cli.Row{Name: "allow-empty", Env: cli.NoEnv, Help: "a file or directory may hold no job; with --prune, if none does, all jobs are removed"})
 		f.String(&o.prefixOf, cli.Row{Name: "prefix-of", Arg: "GLOB", Env: cli.NoEnv, Help: "with --prune: only those with such a name"})
 		o.connection(f)
 		return o.run
@@ -46,6 +48,7 @@ type applyOptions struct {
 	session
 	files      []string
 	system     bool
+	user       string
 	namePrefix string
 	dryRun     bool
 	prune      bool
@@ -75,9 +78,6 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 	jobs, err := o.read(stdio)
 	if err != nil {
 		return err
-	}
-	if o.prune && len(jobs) == 0 && !o.allowEmpty {
-		return cli.Hint(cli.Errorf(cli.Config, "the files hold no job: --prune would remove all that there are"), "if that is what you want, add --allow-empty")
 	}
 	return o.open(ctx, func(ctx context.Context, s cron.Store) error {
 		changes, rev, err := o.changes(ctx, s, jobs, only)
@@ -111,7 +111,7 @@ func (b badJob) Unwrap() error { return b.error }
 // read reads the files, and checks the jobs.
 func (o *applyOptions) read(stdio *cli.Stdio) ([]cron.Job, error) {
 	now := time.Now()
-	options := jobfile.Options{SystemCrontab: o.system, Prefix: o.namePrefix, Check: func(j *cron.Job) error {
+	options := jobfile.Options{SystemCrontab: o.system, User: o.user, Prefix: o.namePrefix, NeedJobs: !o.allowEmpty, Check: func(j *cron.Job) error {
 		var bad []error
 		for _, err := range parts(j.Check(now)) {
 			bad = append(bad, badJob{err})
@@ -120,13 +120,19 @@ func (o *applyOptions) read(stdio *cli.Stdio) ([]cron.Job, error) {
 	}}
 	var all []cron.Job
 	var bad []error
+	said := map[string]bool{} // what is said of every crontab is said once
 	for _, file := range o.files {
 		jobs, notes, err := readFile(stdio, options, file)
 		for _, n := range notes {
-			note(stdio, "%s", n)
+			if !said[n] {
+				note(stdio, "%s", n)
+			}
+			said[n] = true
 		}
 		all = append(all, jobs...)
-		bad = append(bad, parts(err)...)
+		for _, err := range parts(err) {
+			bad = append(bad, o.emptied(err))
+		}
 	}
 	if len(bad) > 0 {
 		return nil, sayAll(stdio, statusOf(bad), bad...)
@@ -140,6 +146,18 @@ func (o *applyOptions) read(stdio *cli.Stdio) ([]cron.Job, error) {
 	return all, nil
 }
 
+// emptied adds to the error for a file without a job what can be done.
+func (o *applyOptions) emptied(err error) error {
+	var empty *jobfile.Empty
+	switch {
+	case !errors.As(err, &empty) || empty.Hint() != "":
+		return err
+	case o.prune:
+		return cli.Hint(err, "--prune removes jobs that are in no file; if that is what you want, add --allow-empty")
+	}
+	return cli.Hint(err, "if there is to be none, add --allow-empty")
+}
+
 func readFile(stdio *cli.Stdio, o jobfile.Options, file string) ([]cron.Job, []string, error) {
 	if file != "-" {
 		return o.Dir(file)
@@ -151,15 +169,19 @@ func readFile(stdio *cli.Stdio, o jobfile.Options, file string) ([]cron.Job, []s
 	return o.Read("standard input", b)
 }
 
-// statusOf is the status of what is wrong with files: unless all of it could be
-// read, that.
+// statusOf is the status of what is wrong with files: that of one that could not be
+// read, then of a job that cannot be, then of a file without one.
 func statusOf(bad []error) int {
+	status := cli.Failed
 	for _, err := range bad {
-		if !errors.As(err, new(badJob)) {
+		switch {
+		case errors.As(err, new(badJob)):
+			status = cli.Usage
+		case !errors.As(err, new(*jobfile.Empty)):
 			return cli.Config
 		}
 	}
-	return cli.Usage
+	return status
 }
 
 // changes are what is to be done so that there are these jobs, by name.
