@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -177,6 +178,24 @@ func (r *running) judge(o guard.Outcome, err error) {
 			run.Cause = unbecome(o.Status, run.Tail)
 		}
 	}
+	if o.Cause == guard.Finished && o.Err == nil {
+		r.leaves(o.Killed)
+	}
+}
+
+// leaves says how much that the command has left was killed at its end.
+func (r *running) leaves(n int) {
+	if n == 0 {
+		return
+	}
+	text := "1 process that it had left was killed"
+	if n > 1 {
+		text = fmt.Sprintf("%d processes that it had left were killed", n)
+	}
+	if r.run.State == cron.Failed {
+		text = cmp.Or(r.run.Cause, r.run.How()) + "; " + text
+	}
+	r.run.Cause = text
 }
 
 // stopped says why the run was asked to end.
