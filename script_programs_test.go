@@ -12,7 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -104,25 +104,78 @@ func tunnel(c net.Conn, proxy bool, target string) {
 	io.Copy(c, to)
 }
 
-// postedMain is the program posted ADDRESS: it answers HTTP there, the first request
-// with 503 and all others with 200, and prints of each a line and the body.
+// postedMain is the program posted ADDRESS [ANSWER...]: it answers HTTP there, and prints
+// of each request a line and the body.
 func postedMain() {
 	l, err := net.Listen("tcp", os.Args[1])
 	if err != nil {
 		die(err)
 	}
+	p := &posted{answers: os.Args[2:], docs: map[string]bool{}}
+	if len(p.answers) == 0 {
+		p.answers = []string{"503"}
+	}
 	fmt.Println("listening")
-	var asked atomic.Bool
-	die(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			die(err)
+	die(http.Serve(l, p))
+}
+
+// posted answers one request after another.
+type posted struct {
+	mu      sync.Mutex
+	answers []string
+	docs    map[string]bool // that are there, by their ids
+}
+
+func (p *posted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		die(err)
+	}
+	fmt.Printf("%s\n%s", strings.TrimSpace(fmt.Sprint(r.Method, " ", r.URL, " ", r.Header.Get("Content-Type"), " ", r.Header.Get("Authorization"))), body)
+	answer := "200"
+	if len(p.answers) > 0 {
+		answer, p.answers = p.answers[0], p.answers[1:]
+	}
+	if status, err := strconv.Atoi(answer); err == nil && (status != http.StatusOK || !strings.HasSuffix(r.URL.Path, "/_bulk")) {
+		w.WriteHeader(status)
+		return
+	}
+	text := p.items(strings.Split(strings.TrimSuffix(string(body), "\n"), "\n"), strings.Split(strings.TrimPrefix(answer, "items:"), ","))
+	if answer == "lost" {
+		panic(http.ErrAbortHandler)
+	}
+	fmt.Fprint(w, text)
+}
+
+// items makes the documents of a bulk request, unless they are there, or statuses has
+// another status for them, and returns what is to be answered.
+func (p *posted) items(lines, statuses []string) string {
+	var items []string
+	for i := 0; i+1 < len(lines); i += 2 {
+		var action struct {
+			Create struct {
+				ID string `json:"_id"`
+			}
 		}
-		fmt.Printf("%s %s %s\n%s", r.Method, r.URL, r.Header.Get("Content-Type"), body)
-		if !asked.Swap(true) {
-			w.WriteHeader(http.StatusServiceUnavailable)
+		if err := json.Unmarshal([]byte(lines[i]), &action); err != nil || action.Create.ID == "" {
+			die("this creates nothing:", lines[i], err)
 		}
-	})))
+		id, status := action.Create.ID, "201"
+		if i/2 < len(statuses) && statuses[i/2] != "200" && statuses[i/2] != "lost" {
+			status = statuses[i/2]
+		}
+		if p.docs[id] {
+			status = "409"
+		}
+		if status == "201" {
+			p.docs[id] = true
+			fmt.Println("there is", id)
+		}
+		items = append(items, fmt.Sprintf(`{"create":{"_id":%q,"status":%s,"error":{"type":"type%s","reason":"because"}}}`, id, status, status))
+	}
+	return fmt.Sprintf(`{"took":1,"errors":true,"items":[%s]}`, strings.Join(items, ","))
 }
 
 // freeportMain is the program freeport: it prints an address on which nobody

@@ -91,7 +91,10 @@ import (
 //
 //	httpget STATUS URL           prints the body; fails if the answer has another status
 //	notified SOCKET              prints what it is told as systemd would be, a line each
-//	posted ADDRESS               answers HTTP, 503 once and then 200; prints what it is told
+//	posted ADDRESS [ANSWER...]   answers HTTP, and prints what it is told. Each ANSWER is to one
+//	                             request: a status, 503 if there is none at all; items:STATUS,... of a
+//	                             bulk interface; lost, for one that is done and not answered. Then 200,
+//	                             to /_bulk with an item for each document: 409 if that is there
 //	tunnel LISTEN TARGET         leads whoever connects to TARGET; LISTEN is the path of a socket,
 //	                             or an address, and then it is a proxy of HTTP, which prints what it
 //	                             is asked for, and refuses all if TARGET is empty

@@ -158,6 +158,9 @@ func (j *Job) Schedules() (*schedule.Schedule, error) {
 	return schedule.Parse(j.Schedule, o)
 }
 
+// Tells reports whether the job has a command that tells of how a run has ended.
+func (j *Job) Tells() bool { return j.OnFailure != "" || j.OnRecovery != "" || j.OnSuccess != "" }
+
 // The settings of a job with their defaults.
 
 // Overlaps returns Overlap or its default.

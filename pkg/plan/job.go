@@ -167,10 +167,13 @@ func (p *Planner) setOver(j *job) {
 	}
 }
 
-// keep keeps what is needed to claim and run the job: not what is for people, nor what
-// has become a field of j. That is half of what each job takes.
-func (j *job) keep(spec cron.Job) error {
-	spec.Name, spec.Description, spec.Owners = "", "", nil
+// keep keeps what is needed to claim and run the job: not what is for people, unless they
+// are told of its runs, nor what has become a field of j. That is half of what each job takes.
+func (j *job) keep(spec cron.Job, people bool) error {
+	spec.Name = ""
+	if !people && !spec.Tells() {
+		spec.Description, spec.Owners = "", nil
+	}
 	spec.Schedule, spec.TZ, spec.DST, spec.Anchor = "", "", "", nil
 	spec.Splay, spec.Paused = 0, false
 	spec.Unstamp()

@@ -24,6 +24,7 @@ type Config struct {
 	Hedge     time.Duration // from one runner's turn to the next one's
 	Replay    time.Duration // how often what etcd has not taken is offered to it again
 	SkipClock bool          // a clock that was set is not compared with etcd's
+	People    bool          // somebody is told of the runs of jobs without commands of their own for that
 	// Told is Planner.Told of this runner's planner before, if there was one.
 	Told map[string]int64
 }

@@ -424,7 +424,7 @@ func (p *Planner) putJob(name string, f Put) {
 		memory: j.memory}
 	spec, sched, err := p.parse(f.Value)
 	if spec != nil { // with a schedule that is of no use it can still be run by hand
-		err = errors.Join(err, j.keep(*spec))
+		err = errors.Join(err, j.keep(*spec, p.cfg.People))
 	}
 	if err != nil {
 		p.say(Event{Event: "unusable", Level: Warning, Job: name, Reason: err.Error()})

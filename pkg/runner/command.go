@@ -106,6 +106,8 @@ func isSelf(u *user.User) bool { return u.Uid == strconv.Itoa(os.Getuid()) }
 // dir is where the command starts.
 func (r *running) dir(who *user.User) string {
 	switch {
+	case r.spec.Via != "": // its directory is on another host
+		return "/"
 	case r.spec.Cwd != "":
 		return r.spec.Cwd
 	case who != nil && isDir(who.HomeDir):

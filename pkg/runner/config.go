@@ -40,10 +40,15 @@ type Config struct {
 	LogSize int64
 	LogAge  time.Duration
 
-	Env       []string        // what commands inherit
-	Report    func(*cron.Run) // called with each run that has ended, in any order; nil: nobody
-	Said      func(Event)     // called with each step, in order; nil: nobody
-	SkipClock bool            // do not compare the clock with etcd's
+	Env       []string    // what commands inherit
+	Said      func(Event) // called with each step, in order; nil: nobody
+	SkipClock bool        // do not compare the clock with etcd's
+	Hooks     Hooks       // for the jobs without their own
+
+	// Report is called with each run that has ended, in any order; nil: nobody. apart says
+	// that its attempt has been reported, or was none: a claim was given back, or a run
+	// that waited for its next attempt has ended.
+	Report func(run *cron.Run, apart bool)
 
 	// Signals, of TERM, INT and QUIT, ask the runner to end: the first drains, the
 	// second stops, the third kills. One that comes sooner than guard.Insist after the

@@ -25,6 +25,7 @@ import (
 // Running, Jobs and Ready.
 type Stats struct {
 	Jobs, Running, Claims, Skipped, Missed int64
+	Notified, Unnotified                   int64 // commands that tell of how a run has ended: those that did, and those that failed
 	Results                                map[cron.State]int64
 	Lateness                               Histogram // from due to started
 	Ready                                  bool
@@ -41,6 +42,7 @@ var latenessBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 type stats struct {
 	jobs, running, claims, skipped, missed atomic.Int64
+	notified, unnotified                   atomic.Int64
 	ready, draining                        atomic.Bool
 
 	mu       sync.Mutex
@@ -105,6 +107,7 @@ func (r *Runner) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := Stats{Jobs: s.jobs.Load(), Running: s.running.Load(), Claims: s.claims.Load(), Skipped: s.skipped.Load(), Missed: s.missed.Load(),
+		Notified: s.notified.Load(), Unnotified: s.unnotified.Load(),
 		Results: map[cron.State]int64{}, Ready: r.Why() == "",
 		Lateness: Histogram{Bounds: latenessBounds, Counts: append([]int64(nil), s.lateness...), Sum: s.sum}}
 	for k, v := range s.results {

@@ -2,11 +2,7 @@ package runner
 
 import (
 	"io"
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -95,81 +91,6 @@ func FuzzQuote(f *testing.F) {
 func sample() *cron.Run {
 	code := 3
 	return &cron.Run{RunID: keys.RunID{Job: "job", Tick: time.Unix(1e9, 0).UTC()}, State: cron.Failed, Exit: &code}
-}
-
-func TestSinkFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "runs")
-	for range 2 { // it appends
-		s, err := OpenSink(path, nil, func(text string) { t.Error(text) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Add(sample())
-		s.Close()
-	}
-	b, err := os.ReadFile(path)
-	if err != nil || strings.Count(string(b), `{"job":"job","id":"0001000000000","tick":"2001-09-09T01:46:40Z","state":"failed"`) != 2 || strings.Count(string(b), "\n") != 2 {
-		t.Errorf("%s, %v", b, err)
-	}
-}
-
-// A server that fails for a while gets all, each with the line before it that the
-// bulk interface wants.
-func TestSinkBulk(t *testing.T) {
-	got := make(chan string, 10)
-	fails := 1
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		if fails > 0 {
-			fails--
-			http.Error(w, "busy", http.StatusTooManyRequests)
-			return
-		}
-		got <- r.Header.Get("Content-Type") + "\n" + string(b)
-	}))
-	defer srv.Close()
-	s, err := OpenSink(srv.URL+"/runs/_bulk", nil, func(text string) { t.Error(text) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Add(sample())
-	s.Add(sample())
-	s.Close()
-	lines := strings.Split(strings.TrimSpace(<-got), "\n")
-	if len(lines) != 5 || lines[0] != "application/x-ndjson" || lines[1] != `{"index":{}}` || lines[3] != lines[1] || !strings.HasPrefix(lines[4], `{"job":"job"`) {
-		t.Errorf("%q", lines)
-	}
-}
-
-// A server that never answers holds nobody up for long, and what is lost is said.
-func TestSinkDead(t *testing.T) {
-	hung := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hung }))
-	defer srv.Close()
-	defer close(hung)
-	warned := make(chan string, 10)
-	s, err := OpenSink(srv.URL, nil, func(text string) { warned <- text })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Add(sample())
-	began := time.Now()
-	s.Close()
-	if took := time.Since(began); took > sinkTimeout+sinkLast {
-		t.Errorf("it took %v", took)
-	}
-	if text := <-warned; !strings.HasPrefix(text, "reports lost (1): ") {
-		t.Error(text)
-	}
-}
-
-func TestSinkWarns(t *testing.T) {
-	if _, err := OpenSink("/nowhere/there", nil, nil); err == nil {
-		t.Error("a file that cannot be made is taken")
-	}
-	if _, err := OpenSink("http:///x", nil, nil); err == nil {
-		t.Error("a URL without a host is taken")
-	}
 }
 
 // What is the runner's own is not the command's.

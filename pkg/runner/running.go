@@ -29,6 +29,7 @@ type running struct {
 	signals chan hear.Signal // for the command
 	telling chan hear.Signal // for those that tell of its end
 	outcome guard.Outcome    // whose sentinel stays until all is written
+	apart   bool             // it is not the end of its attempt that is to be told of: see Config.Report
 
 	mu       sync.Mutex
 	killedBy string // who asked for its end
@@ -119,6 +120,7 @@ func (r *running) finish(err error) {
 	}
 	unstarted := lacking(err)
 	if unstarted {
+		r.apart = true
 		r.lacks(err)
 	}
 	r.keep(unstarted)
@@ -226,7 +228,7 @@ func (r *running) written(s plan.Settle) {
 	r.stats.result(r.run.State)
 	r.say(r.event("ended", Info))
 	if r.cfg.Report != nil {
-		r.cfg.Report(r.run)
+		r.cfg.Report(r.run, r.apart)
 	}
 	if s.Spec != nil && r.run.State.Final() {
 		r.notify(s.Memory != nil && s.Memory.Failures > 0)

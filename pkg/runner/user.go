@@ -58,15 +58,14 @@ func Become(args, env []string) error {
 	return proc.ExecError(argv[0], paths, errno)
 }
 
-// unbecome returns why a command has not become of Become, by how that ended and the end
-// of its output; "": it has.
-func unbecome(status syscall.WaitStatus, tail string) string {
-	if code := status.ExitStatus(); code != 126 && code != 127 {
+// unbecome is why Become has failed, of a command that was to be another user's: what it has
+// said then is all that was written. Empty: it has not failed.
+func unbecome(status syscall.WaitStatus, output string) string {
+	if !status.Exited() || status.ExitStatus() != 126 && status.ExitStatus() != 127 {
 		return ""
 	}
-	tail = strings.TrimSuffix(tail, "\n")
-	why, ok := strings.CutPrefix(tail[strings.LastIndex(tail, "\n")+1:], BecomeName+": ")
-	if !ok {
+	why, ok := strings.CutPrefix(strings.TrimSuffix(output, "\n"), BecomeName+": ")
+	if !ok || strings.Contains(why, "\n") {
 		return ""
 	}
 	return why

@@ -152,11 +152,13 @@ func (s *session) lowWater(v plan.Settle) time.Time {
 // for an attempt that is not to come.
 func (s *session) settleOther(v plan.Settle) {
 	s.ask(func(ctx context.Context) error {
+		waited := false
 		if v.ReadRun {
-			run, err := s.recordOf(ctx, v)
+			run, was, err := s.recordOf(ctx, v)
 			if err != nil || run == nil {
 				return err
 			}
+			waited = was == cron.Retrying
 			v.Run, v.Rev = run, run.Rev
 			if v.Prune && run.Rev > 0 {
 				v.LowWater = s.lowWater(v)
@@ -164,24 +166,25 @@ func (s *session) settleOther(v plan.Settle) {
 		}
 		err := s.ledger.Settle(v.Settlement)
 		if err == nil {
-			(&running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick}).written(v)
+			(&running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick, apart: waited}).written(v)
 		}
 		return err
 	})
 }
 
-// recordOf is the record of a run with the end that v gives it; nil: it is another by
-// now, of which we will be told.
-func (s *session) recordOf(ctx context.Context, v plan.Settle) (*cron.Run, error) {
+// recordOf is the record of a run with the end that v gives it, and the state that it had
+// before; nil: it is another by now, of which we will be told.
+func (s *session) recordOf(ctx context.Context, v plan.Settle) (run *cron.Run, was cron.State, _ error) {
 	run, err := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, v.Run.RunID)
 	switch {
 	case errors.Is(err, cron.ErrNoRun): // rm has deleted it: only the marker goes
 		run = &cron.Run{RunID: v.Run.RunID, Claim: v.Run.Claim, Rev: -1}
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	case run.Rev != v.Rev:
-		return nil, nil
+		return nil, "", nil
 	}
+	was = run.State
 	run.State, run.Ended, run.RetryAt = v.Run.State, v.Run.Ended, v.Run.RetryAt
 	run.Skipped = max(run.Skipped, v.Run.Skipped)
 	switch cause := v.Run.Cause; {
@@ -191,7 +194,7 @@ func (s *session) recordOf(ctx context.Context, v plan.Settle) (*cron.Run, error
 	default:
 		run.Cause = cause
 	}
-	return run, nil
+	return run, was, nil
 }
 
 // tellOf tells people of a run of another runner's whose end its sentinel has written:

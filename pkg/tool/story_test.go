@@ -382,9 +382,9 @@ func (h *theatre) must(err error) {
 // report is what a sink writes of a run.
 func (h *theatre) report(run *cron.Run) string {
 	path := filepath.Join(h.TempDir(), "report")
-	sink, err := runner.OpenSink(path, nil, func(text string) { h.Error(text) })
+	sink, err := runner.OpenSink(runner.SinkConfig{Target: path, Warn: func(text string) { h.Error(text) }})
 	h.must(err)
-	sink.Add(run)
+	sink.Add(run, false)
 	sink.Close()
 	b, err := os.ReadFile(path)
 	h.must(err)

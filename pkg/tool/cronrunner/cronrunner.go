@@ -76,6 +76,9 @@ type options struct {
 	logSize    int
 	logAge     time.Duration
 	report     string
+	headerFile string
+	reportCA   string
+	hooks      runner.Hooks
 	statusAddr string
 	logFormat  string
 	quiet      bool
@@ -104,11 +107,16 @@ func setup(f *cli.Flags) cli.Run {
 		Help: "where all that each run writes is kept, for conch-cron logs --whole, unless its job has output = none; logs in the directory of --spool, unless set; none: nowhere"})
 	f.Int(&o.logSize, cli.Row{Name: "log-size", Arg: "MIB", Default: "1024", Min: 1, Max: 1 << 40, Help: "how much all of that may take: the oldest is removed first, and in any case what the disk has no room for; one run may have a quarter"})
 	f.Duration(&o.logAge, cli.Row{Name: "log-age", Default: "30d", Help: "for how long it is kept, and of each job for about as many runs as it is to remember"})
+	f.Group("Jobs without their own")
+	f.String(&o.hooks.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Help: "for sh -c, when a run did not end well, and is not tried again; a job that has this as : tells nobody"})
+	f.String(&o.hooks.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Help: "likewise, when one ended well, and the one before had not"})
 	f.Group("Reports")
 	f.Bool(&o.quiet, cli.Row{Name: "quiet", Short: "q", Help: "say only what is wrong"})
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "say also whose turn each run is, who has claimed it, which jobs and runners come and go"})
 	f.Enum(&o.logFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of the lines on standard error, errors among them, and of the runs' output"})
-	f.String(&o.report, cli.Row{Name: "report", Mask: maskQuery, Arg: "FILE|-|URL", Help: "a line of JSON for each run that has ended: appended to a file, to standard output, or posted; a URL that ends in /_bulk gets the form of Elasticsearch"})
+	f.String(&o.report, cli.Row{Name: "report", Mask: maskSecrets, Arg: "FILE|-|URL", Help: "a line of JSON for each run that has ended: appended to a file, to standard output, or posted; a URL that ends in /_bulk gets the form of Elasticsearch. What cannot be delivered waits in --spool"})
+	f.String(&o.headerFile, cli.Row{Name: "report-header-file", Arg: "FILE", Help: "lines NAME: VALUE, such as Authorization, for what is posted; they are read again for each request"})
+	f.String(&o.reportCA, cli.Row{Name: "report-cacert", Arg: "FILE", Help: "authorities that the URL's certificate may be signed by; the system's, unless set"})
 	f.String(&o.statusAddr, cli.Row{Name: "status-addr", Arg: "ADDRESS", Help: "answer HTTP, read-only, as conch-status serve does: /cron /elect /sema /livez /readyz /metrics; /readyz is 503 while the runner takes nothing on, too"})
 	o.Settings = connect.Flags(f)
 	return o.run
@@ -144,20 +152,22 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	defer owned.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var sink *runner.Sink
 	if o.report != "" {
-		sink, err := runner.OpenSink(o.report, log.out.Waiting(), func(text string) { log.warn("--report: " + text) })
-		if err != nil {
-			return cli.Errorf(cli.Config, "--report: %w", err)
-		}
-		defer sink.Close()
-		cfg.Report = sink.Add
+		cfg.Report = func(run *cron.Run, apart bool) { sink.Add(run, apart) }
 	}
 	r, err := runner.New(cfg)
 	if err != nil {
 		return cli.Errorf(cli.Config, "%w", err)
 	}
+	if o.report != "" { // once the spool is ours
+		if sink, err = o.openSink(cfg.Spool, log); err != nil {
+			return cli.Errorf(cli.Config, "--report: %w", err)
+		}
+		defer sink.Close()
+	}
 	if o.statusAddr != "" {
-		stop, err := o.serveStatus(ctx, c, r, log)
+		stop, err := o.serveStatus(ctx, c, r, sink, log)
 		if err != nil {
 			return err
 		}
@@ -201,7 +211,16 @@ func (o *options) config(stdio *cli.Stdio) (runner.Config, error) {
 		return runner.Config{}, err
 	}
 	return runner.Config{LogDir: logs, LogSize: int64(o.logSize) << 20, LogAge: o.logAge, Space: o.Space, Host: host, Labels: labels, Slots: o.slots, Placement: o.placement, TTL: o.ttl, KillAfter: o.killAfter,
-		Hedge: o.hedge, Drain: o.drain, Spool: spool, Version: version(), Env: stdio.Env, SkipClock: o.clock == "trust"}, nil
+		Hedge: o.hedge, Drain: o.drain, Spool: spool, Version: version(), Env: stdio.Env, Hooks: o.hooks, SkipClock: o.clock == "trust"}, nil
+}
+
+// openSink opens what --report names.
+func (o *options) openSink(spool string, log *log) (*runner.Sink, error) {
+	if spool != "" {
+		spool = filepath.Join(spool, "reports")
+	}
+	return runner.OpenSink(runner.SinkConfig{Target: o.report, Out: log.out.Waiting(), HeaderFile: o.headerFile, CACert: o.reportCA, Spool: spool,
+		Warn: func(text string) { log.warn("--report: " + text) }})
 }
 
 // spoolDir is where the spool is, made by us or by the service manager.
@@ -256,10 +275,15 @@ func version() string {
 	return "unknown"
 }
 
-// maskQuery masks what a URL has behind its ?: a key, as a rule.
-func maskQuery(text string) string {
+// maskSecrets masks what a URL has before its @ and behind its ?: a password and a key, as a
+// rule.
+func maskSecrets(text string) string {
 	if path, _, ok := strings.Cut(text, "?"); ok {
-		return path + "?***"
+		text = path + "?***"
+	}
+	scheme, rest, ok := strings.Cut(text, "://")
+	if end := strings.IndexByte(rest+"/", '/'); ok && strings.Contains(rest[:end], "@") {
+		text = scheme + "://***" + rest[strings.LastIndexByte(rest[:end], '@'):]
 	}
 	return text
 }

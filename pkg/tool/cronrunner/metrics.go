@@ -9,8 +9,8 @@ import (
 	"conch/pkg/status"
 )
 
-// writeMetrics adds this runner's own counts to /metrics.
-func writeMetrics(r *runner.Runner) func(io.Writer) {
+// writeMetrics adds this runner's own counts to /metrics. sink may be nil.
+func writeMetrics(r *runner.Runner, sink *runner.Sink) func(io.Writer) {
 	return func(w io.Writer) {
 		s := r.Stats()
 		m := status.NewMetrics(w)
@@ -35,6 +35,22 @@ func writeMetrics(r *runner.Runner) func(io.Writer) {
 		}
 		m.Family("conch_runner_lateness_seconds", "histogram", "From when a run was due to when its command was started.")
 		m.Histogram(s.Lateness.Bounds, s.Lateness.Counts, s.Lateness.Sum)
+		m.Family("conch_runner_notifications_total", "counter", "Commands that were to tell of how a run has ended.")
+		m.Sample(float64(s.Notified), "result", "ok")
+		m.Sample(float64(s.Unnotified), "result", "failed")
+		if sink != nil {
+			writeReports(m, sink)
+		}
 		_ = m.Flush()
 	}
+}
+
+func writeReports(m *status.Metrics, sink *runner.Sink) {
+	results, waiting := sink.Counts()
+	m.Family("conch_runner_reports_total", "counter", "Reports by what became of them.")
+	m.Sample(float64(results[runner.Delivered]), "result", "delivered")
+	m.Sample(float64(results[runner.Rejected]), "result", "refused")
+	m.Sample(float64(results[runner.Dropped]), "result", "lost")
+	m.Family("conch_runner_reports_waiting", "gauge", "Reports that have not been delivered.")
+	m.Sample(float64(waiting))
 }

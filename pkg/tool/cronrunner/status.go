@@ -16,7 +16,7 @@ import (
 
 // serveStatus answers what conch-status serve answers, and adds this runner's
 // own counts to /metrics, until stop is called.
-func (o *options) serveStatus(ctx context.Context, c *etcd.Client, r *runner.Runner, log *log) (stop func(), _ error) {
+func (o *options) serveStatus(ctx context.Context, c *etcd.Client, r *runner.Runner, sink *runner.Sink, log *log) (stop func(), _ error) {
 	l, err := net.Listen("tcp", o.statusAddr)
 	if err != nil {
 		return nil, cli.Errorf(cli.Config, "--status-addr: %w", err)
@@ -30,7 +30,7 @@ func (o *options) serveStatus(ctx context.Context, c *etcd.Client, r *runner.Run
 		}
 	})
 	wg.Go(func() {
-		if err := status.Serve(ctx, l, status.Handler(k, writeMetrics(r), r.Why)); err != nil {
+		if err := status.Serve(ctx, l, status.Handler(k, writeMetrics(r, sink), r.Why)); err != nil {
 			log.warn("--status-addr: " + err.Error())
 		}
 	})
