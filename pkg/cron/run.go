@@ -191,6 +191,8 @@ type Last struct {
 	Runs int       `json:"runs"`
 	// Failures is how many have ended otherwise since then.
 	Failures int `json:"failures,omitempty"`
+	// Tally counts them by how they ended.
+	Tally Tally `json:"tally,omitzero"`
 }
 
 // With returns what the job is remembered by when a run of it has ended, with which
@@ -203,6 +205,7 @@ func (l Last) With(r *Run, over time.Time, counted bool) Last {
 	if !counted {
 		l.Runs++
 	}
+	l.Tally.add(r, counted)
 	latest := l.ID == r.ID() || !r.Ended.Before(l.Ended)
 	switch {
 	case r.State.Well() && latest:

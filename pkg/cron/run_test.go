@@ -66,3 +66,36 @@ func TestNext(t *testing.T) {
 		}
 	}
 }
+
+// Runs that have ended are counted, each once, and what was counted is never less later.
+func TestTally(t *testing.T) {
+	began := time.Unix(1000, 0).UTC()
+	ended := func(s State, after time.Duration, attempt, skipped int) *Run {
+		return &Run{State: s, Began: began, Ended: began.Add(after), Attempt: attempt, Skipped: skipped}
+	}
+	lost := &Run{State: Lost, Ended: began.Add(time.Hour), Attempt: 1}
+	l := Last{}
+	for _, r := range []*Run{ended(OK, time.Second, 1, 0), ended(OK, 1500*time.Millisecond, 3, 2), ended(Failed, 7*time.Hour, 1, 1), ended(Unknown, 0, 1, 0), lost} {
+		l = l.With(r, time.Time{}, false)
+	}
+	want := Tally{OK: 2, Failed: 1, Unknown: 1, Lost: 1, Retries: 2, Skipped: 3, Seconds: 2.5 + 7*3600}
+	want.Took[0], want.Took[1], want.Took[2], want.Took[9] = 1, 1, 1, 1
+	if l.Tally != want {
+		t.Errorf("%+v, not %+v", l.Tally, want)
+	}
+	l = l.With(ended(OK, time.Minute, 1, 5), time.Time{}, true) // it was not lost after all
+	want.OK, want.Took[4], want.Seconds = 3, 1, want.Seconds+60
+	if l.Tally != want || l.Runs != 5 {
+		t.Errorf("%+v, not %+v; %d runs", l.Tally, want, l.Runs)
+	}
+	sum := uint32(0)
+	l.Tally.States(func(s State, n uint32) {
+		if !s.Final() {
+			t.Errorf("%s is no end", s)
+		}
+		sum += n
+	})
+	if sum != 6 {
+		t.Errorf("%d ends", sum)
+	}
+}

@@ -53,13 +53,28 @@ type oneShot struct {
 
 // memory is what a job is remembered by.
 type memory struct {
-	last    int64 // the latest tick that is over, seconds of UTC
-	ok      int64 // when it last ended well, nanoseconds of UTC
-	ended   int64 // when a run of it last ended, likewise
-	began   int64 // when that began, likewise
-	total   int32 // runs that there have been
-	fails   int32 // since it last ended well
-	lastRev int64 // of what says so
+	last    int64   // the latest tick that is over, seconds of UTC
+	ok      int64   // when it last ended well, nanoseconds of UTC
+	ended   int64   // when a run of it last ended, likewise
+	began   int64   // when that began, likewise
+	counts  *counts // nil: there was nothing to count
+	lastRev int64   // of what says so
+}
+
+// counts is what is counted of the runs of a job.
+type counts struct {
+	total int32 // that there have been
+	fails int32 // since it last ended well
+	tally cron.Tally
+}
+
+// countsOf is what m has counted.
+func countsOf(m cron.Last) *counts {
+	c := counts{int32(m.Runs), int32(m.Failures), m.Tally}
+	if c == (counts{}) {
+		return nil
+	}
+	return &c
 }
 
 // live is what goes on with a job.
@@ -238,7 +253,10 @@ func (j *job) claimed(a *act) {
 
 // remembered is what is known of the latest run of j: all that a later one is added to.
 func (j *job) remembered() cron.Memory {
-	m := cron.Memory{Rev: j.lastRev, Last: cron.Last{OK: fromNanos(j.ok), Ended: fromNanos(j.ended), Runs: int(j.total), Failures: int(j.fails)}}
+	m := cron.Memory{Rev: j.lastRev, Last: cron.Last{OK: fromNanos(j.ok), Ended: fromNanos(j.ended)}}
+	if c := j.counts; c != nil {
+		m.Runs, m.Failures, m.Tally = int(c.total), int(c.fails), c.tally
+	}
 	if j.last != 0 {
 		m.Tick = time.Unix(j.last, 0).UTC()
 	}

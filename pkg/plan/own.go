@@ -293,7 +293,7 @@ func (p *Planner) finish(j *job, s *Settle, spec *cron.Job, skipTo int64) {
 	if over != 0 {
 		s.Over = time.Unix(over, 0).UTC()
 	}
-	if spec == nil || (int(j.total)+1)%spec.Keeps() != 0 {
+	if spec == nil || (mem.Runs+1)%spec.Keeps() != 0 {
 		return
 	}
 	// A run that was asked for does not push out what the schedule still has to.

@@ -458,7 +458,7 @@ func (p *Planner) putLast(name string, m cron.Memory) {
 
 // remember takes in what a job is remembered by.
 func (p *Planner) remember(j *job, m cron.Memory) {
-	j.memory = memory{last: epoch(m.Tick), ok: nanos(m.OK), ended: nanos(m.Ended), total: int32(m.Runs), fails: int32(m.Failures), lastRev: m.Rev}
+	j.memory = memory{last: epoch(m.Tick), ok: nanos(m.OK), ended: nanos(m.Ended), counts: countsOf(m.Last), lastRev: m.Rev}
 	j.began = nanos(m.Began)
 	if id, ok := keys.RunOfID(j.name, m.ID); ok && j.began == 0 && !isManual(id) && !j.all { // its sentinel does not know
 		j.began = j.dueAt(id.Tick.Unix()) + 1

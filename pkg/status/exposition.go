@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,7 +77,8 @@ func (m *Metrics) write(parts ...string) {
 // Histogram writes the samples of a histogram: how many were at most each of
 // bounds, in the metric's unit, and the sum of all. Of counts there is one more
 // than of bounds, for what is above all of them; they are not cumulative.
-func (m *Metrics) Histogram(bounds []float64, counts []int64, sum float64) {
+// Labels are as of Sample.
+func (m *Metrics) Histogram(bounds []float64, counts []int64, sum float64, labels ...string) {
 	n := int64(0)
 	for i, c := range counts {
 		le := "+Inf"
@@ -84,10 +86,10 @@ func (m *Metrics) Histogram(bounds []float64, counts []int64, sum float64) {
 			le = number(bounds[i])
 		}
 		n += c
-		m.sample("_bucket", float64(n), "le", le)
+		m.sample("_bucket", float64(n), append(slices.Clone(labels), "le", le)...)
 	}
-	m.sample("_sum", sum)
-	m.sample("_count", float64(n))
+	m.sample("_sum", sum, labels...)
+	m.sample("_count", float64(n), labels...)
 }
 
 func number(v float64) string {

@@ -113,10 +113,20 @@ func TestMetrics(t *testing.T) {
 	c := space.Cron()
 	tick := time.Unix(1000, 0).UTC()
 	s.set(c.Job("j"), job("j", "*/5 * * * *"))
-	s.set(c.Job("k"), marshal(cron.Job{Name: "k", Schedule: "@hourly", TZ: "Europe/Rome", Paused: true}))
-	s.set(c.Last("j"), marshal(cron.Last{ID: "x", State: cron.TimedOut, Began: tick, Ended: tick.Add(1500 * time.Millisecond), Tick: tick, Failures: 2}))
+	s.set(c.Job("k"), marshal(cron.Job{Name: "k", Schedule: "@hourly", TZ: "Europe/Rome", Paused: true, On: "any role=db"}))
+	s.set(c.Last("j"), marshal(cron.Last{ID: "x", State: cron.TimedOut, Began: tick, Ended: tick.Add(1500 * time.Millisecond), Tick: tick, Failures: 2,
+		Tally: cron.Tally{OK: 40, TimedOut: 2, Retries: 3, Skipped: 4, Took: [10]uint32{40, 0, 2}, Seconds: 5.5}}))
+	s.set(c.Last("k"), marshal(cron.Last{ID: "x", State: cron.OK, Ended: tick, Tally: cron.Tally{OK: 1, Took: [10]uint32{9: 1}, Seconds: 90000}}))
+	s.set(c.Job("once"), marshal(cron.Job{Name: "once", Schedule: "@manual", KeepFor: cron.Duration(time.Hour)}))
+	s.set(c.Last("once"), marshal(cron.Last{ID: "x", State: cron.OK, Ended: tick, Tally: cron.Tally{OK: 1}}))
+	s.set(c.Request("j", "r"), marshal(cron.Request{Action: cron.RunNow}))
+	s.set(c.Request("j", "r2"), marshal(cron.Request{Action: cron.Kill}))
+	s.set(c.Request("j", "r3"), marshal(cron.Request{Action: cron.RunNow}))
+	s.drop(c.Request("j", "r3"))
 	s.set(c.Act(keys.RunID{Job: "j", Tick: tick}), marshal(cron.Act{Node: "n"}))
 	s.set(c.Node("n"), marshal(cron.Node{ID: "n", Host: "h", Slots: 4, Version: "v1"}))
+	s.set(c.Node("o"), marshal(cron.Node{ID: "o", Labels: map[string]string{"role": "db"}}))
+	s.set(c.Node("p"), marshal(cron.Node{ID: "p", Labels: map[string]string{"role": "db"}, Standby: "the clock is wrong"}))
 	k := s.kept()
 	k.answers.add(3 * time.Millisecond)
 	k.answers.add(time.Minute)
@@ -151,11 +161,28 @@ func TestMetrics(t *testing.T) {
 		`conch_cron_running{job="j"} 1`,
 		`conch_cron_running{job="k"} 0`,
 		`conch_runner_slots{runner="n"} 4`,
+		`conch_cron_runs_total{job="j",state="ok"} 40`,
+		`conch_cron_runs_total{job="j",state="timeout"} 2`,
+		`conch_cron_runs_total{job="j",state="lost"} 0`,
+		`conch_cron_retries_total{job="j"} 3`,
+		`conch_cron_skipped_total{job="j"} 4`,
+		`conch_cron_run_duration_seconds_bucket{job="j",le="0.1"} 40`,
+		`conch_cron_run_duration_seconds_bucket{job="j",le="5"} 42`,
+		`conch_cron_run_duration_seconds_bucket{job="k",le="21600"} 0`,
+		`conch_cron_run_duration_seconds_bucket{job="k",le="+Inf"} 1`,
+		`conch_cron_run_duration_seconds_sum{job="j"} 5.5`,
+		`conch_cron_run_duration_seconds_count{job="j"} 42`,
+		`conch_cron_eligible_runners{job="j"} 2`,
+		`conch_cron_eligible_runners{job="k"} 1`,
+		`conch_cron_waiting 1`,
 		`conch_runner_running{runner="n"} 1`,
 	} {
 		if !strings.Contains(b.String(), "\n"+want+"\n") {
 			t.Errorf("lacks %s", want)
 		}
+	}
+	if strings.Contains(b.String(), `job="once"`) {
+		t.Error("what was submitted is a label")
 	}
 	if t.Failed() {
 		t.Log(b.String())
@@ -214,6 +241,9 @@ func lint(t *testing.T, text string) {
 				t.Errorf("twice: %s", line)
 			} else {
 				series[id] = true
+			}
+			if strings.HasSuffix(m[1], "_count") {
+				buckets = -1 // what follows is another series'
 			}
 			if strings.HasSuffix(m[1], "_bucket") {
 				if value < buckets {

@@ -71,12 +71,16 @@ func (s *Snapshot) semaphores(m *Metrics) {
 }
 
 func (s *Snapshot) jobs(m *Metrics, now time.Time) {
-	all := func(name, help string, sample func(j *Job)) {
-		m.Family("conch_cron_"+name, "gauge", help)
+	// One that was submitted has a name of its own for its one run: no series.
+	each := func(name, kind, help string, sample func(j *Job)) {
+		m.Family("conch_cron_"+name, kind, help)
 		for _, j := range s.Jobs {
-			sample(j)
+			if !j.Once {
+				sample(j)
+			}
 		}
 	}
+	all := func(name, help string, sample func(j *Job)) { each(name, "gauge", help, sample) }
 	last := func(name, help string, sample func(j *Job, l *Last)) {
 		all(name, help, func(j *Job) {
 			if j.Last != nil {
@@ -84,6 +88,8 @@ func (s *Snapshot) jobs(m *Metrics, now time.Time) {
 			}
 		})
 	}
+	m.Family("conch_cron_waiting", "gauge", "Runs that were asked for, and that no runner has claimed.")
+	m.Sample(float64(s.Waiting))
 	m.Family("conch_cron_paused", "gauge", "Whether every job is paused.")
 	m.Flag(s.Paused)
 	all("job_info", "The schedule of the job; always 1.", func(j *Job) {
@@ -114,7 +120,60 @@ func (s *Snapshot) jobs(m *Metrics, now time.Time) {
 		}
 	})
 	last("consecutive_failures", "How many runs have ended otherwise since one ended well.", func(j *Job, l *Last) { m.Sample(float64(l.Failures), "job", j.Name) })
+	eligible := s.eligible()
+	all("eligible_runners", "Runners that take runs on and that have the labels the job asks for.", func(j *Job) {
+		if j.Bad == "" {
+			m.Sample(float64(eligible(j.On)), "job", j.Name)
+		}
+	})
+	tallies(m, each)
 }
+
+// tallies writes what is counted of the runs of each job.
+func tallies(m *Metrics, each func(name, kind, help string, sample func(j *Job))) {
+	of := func(name, kind, help string, sample func(j *Job, t *cron.Tally)) {
+		each(name, kind, help, func(j *Job) {
+			if j.Last != nil {
+				sample(j, &j.Last.Tally)
+			}
+		})
+	}
+	of("runs_total", "counter", "Runs that have ended, by how; one that was thought to be lost may have ended otherwise, too.", func(j *Job, t *cron.Tally) {
+		t.States(func(state cron.State, n uint32) { m.Sample(float64(n), "job", j.Name, "state", string(state)) })
+	})
+	of("retries_total", "counter", "Attempts after the first, of runs that have ended.", func(j *Job, t *cron.Tally) { m.Sample(float64(t.Retries), "job", j.Name) })
+	of("skipped_total", "counter", "Ticks that came while a run was in progress that has ended since, and were skipped for it.",
+		func(j *Job, t *cron.Tally) { m.Sample(float64(t.Skipped), "job", j.Name) })
+	of("run_duration_seconds", "histogram", "How long the last attempts of runs took that have ended, but for those that were lost.", func(j *Job, t *cron.Tally) {
+		counts := make([]int64, 0, len(t.Took))
+		for _, n := range t.Took {
+			counts = append(counts, int64(n))
+		}
+		m.Histogram(cron.TookBounds[:], counts, t.Seconds, "job", j.Name)
+	})
+}
+
+// eligible returns a function that counts the runners which may run a job by its On.
+func (s *Snapshot) eligible() func(on string) int {
+	known := map[string]int{}
+	return func(on string) int {
+		n, ok := known[on]
+		if ok {
+			return n
+		}
+		place, err := cron.ParsePlacement(on)
+		for _, r := range s.Runners {
+			if err == nil && r.takes() && place.Matches(r.Labels) {
+				n++
+			}
+		}
+		known[on] = n
+		return n
+	}
+}
+
+// takes reports whether r takes runs on.
+func (r *Runner) takes() bool { return !r.Draining && r.Standby == "" }
 
 func (s *Snapshot) runners(m *Metrics) {
 	all := func(name, help string, sample func(r *Runner)) {
@@ -126,7 +185,7 @@ func (s *Snapshot) runners(m *Metrics) {
 	all("info", "A runner that is there; always 1.", func(r *Runner) { m.Sample(1, "runner", r.ID, "host", r.Host, "version", r.Version) })
 	all("slots", "How many runs the runner takes at a time.", func(r *Runner) { m.Sample(float64(r.Slots), "runner", r.ID) })
 	all("running", "How many it has in progress.", func(r *Runner) { m.Sample(float64(r.Running), "runner", r.ID) })
-	all("available", "Whether it takes runs on.", func(r *Runner) { m.Flag(!r.Draining && r.Standby == "", "runner", r.ID) })
+	all("available", "Whether it takes runs on.", func(r *Runner) { m.Flag(r.takes(), "runner", r.ID) })
 }
 
 func version() string {

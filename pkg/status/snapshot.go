@@ -19,6 +19,7 @@ type Snapshot struct {
 	Jobs       []*Job       // by name
 	Running    []*cron.Act  // runs in progress, by job and tick
 	Runners    []*Runner    // by id
+	Waiting    int          // runs that were asked for, and that nobody has claimed
 	Paused     bool         // every job is
 
 	Rev     int64
@@ -84,6 +85,7 @@ type Spec struct {
 	On       string // "": any
 	Paused   bool
 	Bad      string // why it cannot be read, or ""
+	Once     bool   // it was submitted: a job of one run
 
 	dst                     schedule.Rule
 	anchor, starts, expires *time.Time

@@ -37,6 +37,7 @@ type state struct {
 	jobs   rows[Job] // Spec is nil for one that was removed
 	acts   rows[cron.Act]
 	nodes  rows[cron.Node]
+	reqs   map[string]bool // keys of requests for a run
 	paused bool
 }
 
@@ -49,7 +50,7 @@ type turn struct {
 
 func newState(space keys.Space) *state {
 	return &state{
-		space: space, cron: space.Cron(), caps: map[string]int{},
+		space: space, cron: space.Cron(), caps: map[string]int{}, reqs: map[string]bool{},
 		turns: rows[turn]{cmp: func(a, b *turn) int { return strings.Compare(a.key, b.key) }},
 		jobs:  rows[Job]{cmp: func(a, b *Job) int { return strings.Compare(a.Name, b.Name) }},
 		acts:  rows[cron.Act]{cmp: compareActs},
@@ -92,6 +93,11 @@ func (s *state) put(kv *mvccpb.KeyValue) {
 	case "act":
 		if a, err := cron.DecodeAct(e.Run, e.Waits, kv.Value, kv.ModRevision); err == nil {
 			s.acts.put(a)
+		}
+	case "req":
+		r := cron.Request{}
+		if err := json.Unmarshal(kv.Value, &r); err == nil && r.Action == cron.RunNow {
+			s.reqs[key] = true
 		}
 	case "node":
 		n := &cron.Node{}
@@ -151,6 +157,8 @@ func (s *state) drop(key string) {
 		s.putJob(e.Name, func(j *Job) { j.Last = nil })
 	case "act":
 		s.acts.drop(&cron.Act{RunID: e.Run, Waits: e.Waits})
+	case "req":
+		delete(s.reqs, key)
 	case "node":
 		s.nodes.drop(&cron.Node{ID: e.Name})
 	}
@@ -162,7 +170,7 @@ func readSpec(value []byte) *Spec {
 		return &Spec{Bad: err.Error()}
 	}
 	return &Spec{
-		Schedule: intern(j.Schedule), TZ: intern(j.TZ), On: intern(j.On), Paused: j.Paused,
+		Schedule: intern(j.Schedule), TZ: intern(j.TZ), On: intern(j.On), Paused: j.Paused, Once: j.KeepFor > 0,
 		dst: j.DST, anchor: j.Anchor, starts: j.Starts, expires: j.Expires,
 	}
 }
@@ -178,7 +186,7 @@ func readLast(value []byte) *Last {
 
 // snapshot is s for whoever wants to see it.
 func (s *state) snapshot() Snapshot {
-	snap := Snapshot{Paused: s.paused, Running: slices.Clone(s.acts.all)}
+	snap := Snapshot{Paused: s.paused, Waiting: len(s.reqs), Running: slices.Clone(s.acts.all)}
 	snap.Offices, snap.Semaphores = s.held()
 	snap.Jobs = make([]*Job, 0, len(s.jobs.all))
 	for _, j := range s.jobs.all {

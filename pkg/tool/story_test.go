@@ -89,17 +89,27 @@ var views = []struct {
 }{
 	{"ls --json", hidden, func(w *tale) []told {
 		var jobs []jobStory
-		w.read(&jobs, crontool.Tool, "ls", "--json", w.job)
+		w.read(&jobs, crontool.Tool, "ls", "--json", w.pattern())
 		return each(jobs, jobStory.told)
 	}},
 	{"ls --last", hidden, func(w *tale) []told {
-		return w.column(w.text(crontool.Tool, "ls", "--last", w.job), w.job, "", "LAST")
+		return w.column(w.text(crontool.Tool, "ls", "--last", w.pattern()), w.job, "", "LAST")
 	}},
 	{"ls", func(w *tale) bool { return w.over() || hidden(w) }, func(w *tale) []told {
 		if w.over() { // it is what the job is
 			return nil
 		}
-		return w.column(w.text(crontool.Tool, "ls", w.job), w.job, "", "STATE")
+		return w.column(w.text(crontool.Tool, "ls", w.pattern()), w.job, "", "STATE")
+	}},
+	{"ls --all --json", nil, func(w *tale) []told {
+		var jobs []jobStory
+		w.read(&jobs, crontool.Tool, "ls", "--all", "--json", w.pattern())
+		return each(jobs, jobStory.told)
+	}},
+	{"ls JOB --json", nil, func(w *tale) []told {
+		var jobs []jobStory
+		w.read(&jobs, crontool.Tool, "ls", "--json", w.job)
+		return each(jobs, jobStory.told)
 	}},
 	{"show JOB --json", nil, func(w *tale) []told {
 		var j jobStory
@@ -176,6 +186,16 @@ var views = []struct {
 	{"metrics: how it ended", unmeasured, func(w *tale) []told {
 		return w.metric("conch_cron_last_exit_code{job=%q} ", func(n int) told { return told{status: n} })
 	}},
+	{"metrics: counted", unmeasured, func(w *tale) (all []told) {
+		for _, s := range []cron.State{cron.OK, cron.Failed, cron.TimedOut, cron.Killed, cron.Lost, cron.Unknown} {
+			for _, t := range w.metric(`conch_cron_runs_total{job=%q,state="`+string(s)+`"} `, func(n int) told { return told{strings.Repeat(string(s), n), "", open} }) {
+				if t.id != "" {
+					all = append(all, told{state: t.id, status: open})
+				}
+			}
+		}
+		return all
+	}},
 	{"metrics: in progress", hidden, func(w *tale) []told {
 		return w.metric("conch_cron_running{job=%q} ", func(n int) told {
 			if in := w.state == cron.Running || w.state == cron.Retrying; in != (n == 1) {
@@ -194,11 +214,11 @@ var views = []struct {
 	}},
 }
 
-// hidden: a job that was submitted is neither a row of ls nor the value of a label.
-func hidden(w *tale) bool { return w.one && hides }
+// pattern matches the job, and is not its name.
+func (w *tale) pattern() string { return w.job[:len(w.job)-1] + "?" }
 
-// hides is whether that is so.
-const hides = false
+// hidden: a job that was submitted is neither a row of ls, unless it is asked for, nor the value of a label.
+func hidden(w *tale) bool { return w.one }
 
 // ended: what is over is no business of a view of what goes on, but for what was submitted.
 func ended(w *tale) bool { return w.over() && !w.one }

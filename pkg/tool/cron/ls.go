@@ -16,7 +16,7 @@ import (
 var lsTool = cli.Tool{
 	Name:  "ls",
 	Brief: "list jobs, when they are due and what they do now",
-	Usage: []string{"[NAME-GLOB]... [--last] [-o wide] [--json]"},
+	Usage: []string{"[NAME-GLOB]... [--all] [--last] [-o wide] [--json]"},
 	Examples: []cli.Example{
 		{Text: "All, with how they last ended", Command: "conch-cron ls --last"},
 		{Text: "Those that did not end well", Command: `conch-cron ls --json | jq -r '.[] | select(.last.failures > 0) | .name'`},
@@ -26,6 +26,7 @@ var lsTool = cli.Tool{
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &lsOptions{}
 		f.Group("The list")
+		f.Bool(&o.all, cli.Row{Name: "all", Short: "a", Env: cli.NoEnv, Help: "also what was submitted; without, only jobs with a schedule, and what is named without a pattern"})
 		f.Bool(&o.last, cli.Row{Name: "last", Env: cli.NoEnv, Help: "add how the latest run ended, or that it goes on; ? is one that was claimed, has no result, and whose runner is gone"})
 		f.Forms(&o.json, "an array of objects", &o.form, "wide adds the zone, where it runs, and what", "wide")
 		o.connection(f)
@@ -36,6 +37,7 @@ var lsTool = cli.Tool{
 
 type lsOptions struct {
 	session
+	all  bool
 	last bool
 	form string
 }
@@ -53,7 +55,9 @@ func (o *lsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) er
 		if err != nil {
 			return err
 		}
-		v.Jobs = slices.DeleteFunc(v.Jobs, func(j cron.Stored) bool { return !names.match(j.Name) })
+		v.Jobs = slices.DeleteFunc(v.Jobs, func(j cron.Stored) bool {
+			return !names.match(j.Name) || j.KeepFor > 0 && !o.all && !slices.Contains(names, j.Name)
+		})
 		if o.json {
 			return o.printJSON(stdio, v)
 		}

@@ -16,6 +16,10 @@ var sections = []cli.Section{
 		"= /livez, /healthz, /health: 200 while the process answers\n= /readyz, /ready: 200 if everything was read and etcd has answered within 13 s, else 503 with the reason\n" +
 		"= /metrics: for Prometheus\n= /cluster/status, /failover/status: how much there is\n\n" +
 		"Any method but GET and HEAD is refused with 405. While /readyz is 503, so are /elect, /sema and /cron, and /metrics has conch_etcd_up 0 and nothing of what may be untrue."},
+	{Title: "METRICS", Body: "What begins with conch_cron_ is of the whole cluster, and the same wherever it is asked; conch_runner_ in a runner's own answer is of that runner. Of each job there are, among others:\n\n" +
+		"= conch_cron_runs_total{job,state}: runs that have ended, by how\n= conch_cron_run_duration_seconds{job}: a histogram of how long they took\n= conch_cron_retries_total{job}, conch_cron_skipped_total{job}: further attempts, and ticks that came while a run was in progress\n" +
+		"= conch_cron_consecutive_failures{job}, conch_cron_last_success_timestamp_seconds{job}: what to alert on\n= conch_cron_eligible_runners{job}: runners that it may run on now; 0: none\n\n" +
+		"conch_cron_waiting counts runs that were asked for and that no runner has claimed. What was submitted is no label: its runs are counted in conch_runner_results_total alone. They are kept with the job, and begin anew with another of its name."},
 	{Title: "JSON", Body: "`--json` prints one object with `rev`, `cluster` (the id of the etcd cluster, hexadecimal), `at`, `stale` (why it is not of now; empty: it is; `--watch` prints a line when that changes, 13 s after the last answer of etcd), `paused`, and an array for each section. Names are those of the columns and of `--json` of the other tools; times are RFC 3339 in UTC, durations seconds, and an array without elements is `[]`."},
 	{Title: "KEYS IN ETCD", Body: "Everything below the prefix is looked at but the history of runs and what `--once` has recorded; nothing is written. An etcd user needs read on the prefix."},
 }
