@@ -53,7 +53,7 @@ func notifyManager(ctx context.Context, r *runner.Runner) {
 		s := r.Stats()
 		message := ""
 		if s.Ready && !ready {
-			ready = true
+			ready, said = true, time.Time{} // how it is now is another matter
 			message = daemon.SdNotifyReady + "\n"
 		}
 		if dog > 0 && r.Alive() {
