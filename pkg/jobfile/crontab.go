@@ -70,6 +70,7 @@ type crontab struct {
 	mail  bool           // it was noted that none is sent
 	drawn bool           // it was noted what becomes of ~
 	askew bool           // it was said that its lines have another form
+	other bool           // it was said that it is no crontab at all
 }
 
 func (c *crontab) read(line string) {
@@ -133,6 +134,9 @@ func (c *crontab) set(name, value string) {
 			c.refuse(c.line, "RANDOM_DELAY: %+.64q is not a number of minutes", value)
 		}
 		c.splay = time.Duration(minutes) * time.Minute
+	case "START_HOURS_RANGE":
+		c.other = true
+		c.advise(c.line, "1 is @daily here, 7 @weekly and @monthly @monthly, each with --splay for the delay", "%s: this is an anacrontab, and not a crontab", name)
 	case "TZ":
 		if value != "" && c.env["TZ"] == "" {
 			c.note(c.line, "TZ: conch takes it as the zone of the times below, too; CRON_TZ is for these alone")
@@ -157,6 +161,8 @@ func (c *crontab) job(line, named string) {
 	when, rest := cutSchedule(strings.TrimPrefix(line, "-"))
 	column := ""
 	switch {
+	case c.other:
+		return
 	case when == "@reboot":
 		c.note(c.line, "@reboot is left out: a cluster has no boot to run it after; have each host's init system do so")
 		return
@@ -165,6 +171,7 @@ func (c *crontab) job(line, named string) {
 	case c.SystemCrontab:
 		column, rest = cutWord(rest)
 	}
+	rest = cutFlags(rest)
 	command, stdin := splitPercent(rest)
 	switch {
 	case command == "" && c.SystemCrontab:
@@ -222,6 +229,18 @@ func cutSchedule(line string) (schedule, rest string) {
 		words = append(words, word)
 	}
 	return strings.Join(words, " "), rest
+}
+
+// cutFlags takes off what the crons of the BSDs know in front of a command: about mail,
+// the log, and one run at a time, as it is here.
+func cutFlags(line string) string {
+	for {
+		word, rest := cutWord(line)
+		if len(word) < 2 || word[0] != '-' || strings.Trim(word[1:], "nqs") != "" {
+			return line
+		}
+		line = rest
+	}
 }
 
 func cutWord(s string) (word, rest string) {

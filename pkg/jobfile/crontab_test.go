@@ -178,6 +178,8 @@ func TestCrontabColumns(t *testing.T) {
 		{"*/5 * * * * /bin/run it", system, `tab:1: "/bin/run it": no user stands before the command`, "leave out --system-crontab"},
 		{"*/5 * * * * cd /srv && ./run", system, `tab:1: "cd /srv && ./run": no user stands before the command`, "leave out --system-crontab"},
 		{"@daily FOO=1 run\n@daily BAR=1 run\n", system, `tab:1: "FOO=1 run": no user stands before the command`, "leave out --system-crontab"},
+		{"START_HOURS_RANGE=3-22\n1\t5\tcron.daily\trun-parts /x\n", mine, "tab:1: START_HOURS_RANGE: this is an anacrontab, and not a crontab",
+			"1 is @daily here, 7 @weekly and @monthly @monthly, each with --splay for the delay"},
 		{"#!/bin/sh\nset -e\n", mine, "tab:1: this is a script, and not a crontab", "conch-cron add NAME @daily -- tab is a job that runs it"},
 	} {
 		_, _, err := jobfile.ReadCrontab("tab", []byte(c.text), c.o)
@@ -185,6 +187,10 @@ func TestCrontabColumns(t *testing.T) {
 		if err == nil || err.Error() != c.want || !errors.As(err, &hint) || hint.Hint() != c.hint {
 			t.Errorf("%q: got\n\t%v, %+v, not\n\t%s, %s", c.text, err, hint, c.want, c.hint)
 		}
+	}
+	jobs, _, err := jobfile.ReadCrontab("tab", []byte("* * * * * -n -qs /x -n\n"), mine)
+	if err != nil || jobs[0].Script != "/x -n" {
+		t.Errorf("flags of a BSD: %+v, %v", jobs, err)
 	}
 	for text, o := range map[string]jobfile.Options{
 		"* * * * * root": mine, "* * * * * mysql -e x": mine, "* * * * * 7z a": mine, "* * * * * 1000 /x": system, "* * * * * deploy-42 /x": system,
@@ -348,6 +354,9 @@ func FuzzCrontab(f *testing.F) {
 		}
 		line = strings.TrimPrefix(strings.TrimLeft(line, " \t"), "-")
 		schedule, rest := refLine(strings.TrimLeft(line, " \t"))
+		if strings.HasPrefix(rest, "-") {
+			return // a flag of a BSD
+		}
 		command, input := refSplit(rest)
 		if strings.HasPrefix(schedule, "@") {
 			schedule = strings.ToLower(schedule)

@@ -81,6 +81,10 @@ func (f *file) isUTF8(b []byte) bool {
 	if n == len(b) {
 		return true
 	}
+	if bytes.IndexByte(b, 0) >= 0 {
+		f.refuse(0, "the file is not text")
+		return false
+	}
 	f.advise(1+bytes.Count(b[:n], []byte("\n")), "iconv -f WINDOWS-1252 -t UTF-8 makes that of Latin-1", "the file is not UTF-8%s", latin1(b[n]))
 	return false
 }

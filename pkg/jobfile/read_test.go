@@ -217,6 +217,7 @@ func TestReadRefuses(t *testing.T) {
 		{"f.json", "{}\n[\n\xff]", "f.json:3: the file is not UTF-8: in Latin-1 its byte 0xff is ÿ"},
 		{"f.crontab", "# caf\xe9\n@daily x\n", "f.crontab:1: the file is not UTF-8: in Latin-1 its byte 0xe9 is é"},
 		{"f.crontab", "\n@daily echo \x93x\x94\n", "f.crontab:2: the file is not UTF-8"},
+		{"f.yaml", "\x7fELF\xd0\x00", "f.yaml: the file is not text"},
 		{"f.yaml", "\xff\xfen\x00a\x00", "f.yaml: the file is UTF-16, and not UTF-8"},
 		{"f.yaml", "\xfe\xff\x00n\x00a", "f.yaml: the file is UTF-16, and not UTF-8"},
 		{"f.yaml", "n\x00a\x00m\x00", "f.yaml: the file is UTF-16, and not UTF-8"},

@@ -63,6 +63,9 @@ func (u *unit) read(field, job string) (uint64, *fault) {
 // readItem reads what stands between two commas.
 func (u *unit) readItem(item, job string) (uint64, *fault) {
 	base, stepText, stepped := strings.Cut(item, "/")
+	if strings.Contains(item, "..") {
+		return 0, &fault{what: "a range has a dash", instead: []string{strings.ReplaceAll(item, "..", "-")}}
+	}
 	if item == "" {
 		return 0, &fault{what: "there is nothing between two commas", instead: []string{""}, advice: fmt.Sprintf("* is every %s", u.name)}
 	}
@@ -240,10 +243,10 @@ func (u *unit) notValue(text string) *fault {
 	case core == "L", core == "W", core == "LW", strings.Contains(core, "#"):
 		return &fault{what: "L, W and # are not supported", advice: "name each day that may be meant, and have the command look at the date"}
 	case u.names == nil:
-		return &fault{what: fmt.Sprintf("%q is not a number", text), advice: fmt.Sprintf("a %s is a number from %d to %d", u.name, u.min, u.max)}
+		return &fault{what: fmt.Sprintf("%q is not a number", text), advice: fmt.Sprintf("the %s is a number from %d to %d", u.name, u.min, u.max)}
 	}
 	f := &fault{what: fmt.Sprintf("%q is neither a number nor a name", text),
-		advice: fmt.Sprintf("a %s is a number from %d to %d, or a name such as %s", u.name, u.min, u.max, strings.ToLower(u.names[0][:3]))}
+		advice: fmt.Sprintf("the %s is a number from %d to %d, or a name such as %s", u.name, u.min, u.max, strings.ToLower(u.names[0][:3]))}
 	for _, name := range u.names {
 		if len(text) > 3 && strings.EqualFold(text[:3], name[:3]) {
 			f.instead = []string{strings.ToLower(name[:3])}

@@ -47,6 +47,21 @@ func quartz(words []string) []string {
 	return []string{strings.Join(append(words[first:weekday:weekday], named), " "), same}
 }
 
+// lastOfSix is what six fields may be meant for of which the last is a year or a zone.
+func lastOfSix(words []string) []string {
+	if len(words) != 6 {
+		return nil
+	}
+	last := words[5]
+	if year, ok := number(last); last == "*" || ok && year >= 1970 {
+		return quartz(append([]string{"0"}, words...))
+	}
+	if zoneExists(last) {
+		return []string{"TZ=" + last + " " + strings.Join(words[:5], " ")}
+	}
+	return nil
+}
+
 // isoLength makes 1h30m of PT1H30M.
 func isoLength(text string) string {
 	days, clock, timed := strings.Cut(text, "T")

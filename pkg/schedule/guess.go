@@ -11,6 +11,13 @@ import (
 
 const shape = "five (minute, hour, day of the month, month, day of the week), or six with the second first"
 
+func counted(n int, name string) string {
+	if n == 1 {
+		return "1 " + name
+	}
+	return fmt.Sprintf("%d %ss", n, name)
+}
+
 // phrased has the fault of an expression ask for what is meant, if that is
 // English.
 func phrased(expr string, f *fault) *fault {
@@ -37,7 +44,15 @@ func guess(phrase string) []string {
 	for len(words) > 0 && strings.Contains(" every each once on a an run ", " "+words[0]+" ") {
 		words = words[1:]
 	}
+	if len(words) == 0 {
+		return nil
+	}
 	when, timed := "0 0", false
+	if last := words[len(words)-1]; strings.HasSuffix(last, "am") || strings.HasSuffix(last, "pm") || strings.Contains(last, ":") {
+		if words[max(0, len(words)-2)] != "at" {
+			words = append(words[:len(words)-1:len(words)-1], "at", last)
+		}
+	}
 	if n := len(words); n >= 2 && words[n-2] == "at" {
 		if when, timed = clockTime(words[n-1]); !timed {
 			return nil

@@ -31,7 +31,7 @@ func (s *Schedule) readMacro(expr string, o Options) *fault {
 		return s.readAt(arg)
 	case name == "@reboot", name == "@startup", name == "@boot":
 		return &fault{what: "a cluster has no boot to run it after; have each host's init system do so"}
-	case arg != "":
+	case arg != "" && (name == "@manual" || aliases[name] != ""):
 		return &fault{what: fmt.Sprintf("nothing may follow %s", name), instead: []string{name}}
 	case name == "@manual":
 		s.form = manual
@@ -39,12 +39,9 @@ func (s *Schedule) readMacro(expr string, o Options) *fault {
 	case aliases[name] != "":
 		return s.readFields(aliases[name], "")
 	}
-	if known := guess(name[1:]); known != nil {
-		return &fault{what: "there is no " + name, instead: known}
-	}
 	return &fault{
-		what:    "of the names with an @ there are @yearly, @monthly, @weekly, @daily, @hourly, @every, @at and @manual",
-		instead: nearAlias(name),
+		what:    "there is no " + name + "; there are @yearly, @monthly, @weekly, @daily, @hourly, @every, @at and @manual",
+		instead: append(nearAlias(name), guess(name[1:])...),
 	}
 }
 

@@ -184,7 +184,7 @@ func cutZone(expr string, zone *string) (prefix, rest string, f *fault) {
 func (s *Schedule) readFields(expr, job string) *fault {
 	words := strings.FieldsFunc(expr, isBlank)
 	if len(words) != 5 && len(words) != 6 {
-		f := &fault{what: fmt.Sprintf("it has %d fields and should have %s", len(words), shape)}
+		f := &fault{what: fmt.Sprintf("it has %s and should have %s", counted(len(words), "field"), shape)}
 		if len(words) == 7 {
 			f.instead, f.advice = quartz(words), "a year is for --starts and --expires"
 		}
@@ -199,7 +199,11 @@ func (s *Schedule) readFields(expr, job string) *fault {
 	for i, u := range units {
 		set, f := u.read(words[i], job)
 		if f != nil {
-			return phrased(expr, f.within(words, i, u))
+			f = f.within(words, i, u)
+			if meant := lastOfSix(words); meant != nil {
+				f.instead = meant
+			}
+			return phrased(expr, f)
 		}
 		sets[u.index] = set
 	}
