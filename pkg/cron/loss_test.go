@@ -36,8 +36,10 @@ func TestLoss(t *testing.T) {
 	if is, err := d.RunOf(d.ctx, run.RunID); err != nil || l.Run.Rev != is.Rev || l.Run.Cause != "killed" || l.Teller != "" {
 		t.Fatalf("%+v of %+v, %v", l.Run, is, err)
 	}
-	if !d.takes(l, "n0") || !d.takes(l, "n0") {
-		t.Error("it is not taken, or not when the first answer was lost")
+	for range 2 { // the first answer may have been lost
+		if !d.takes(l, "n0") {
+			t.Error("it is not taken")
+		}
 	}
 	if d.takes(l, "n1") {
 		t.Error("it is taken twice")

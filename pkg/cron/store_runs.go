@@ -53,14 +53,14 @@ func (s Store) RunOf(ctx context.Context, id keys.RunID) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, kv := range r {
-		run, err := DecodeRun(id, kv.Value, kv.ModRevision)
-		if err == nil {
-			run.State = run.State.with(alive[run.Node])
-		}
-		return run, err
+	if len(r) == 0 {
+		return nil, fmt.Errorf("%s: %w", id, ErrNoRun)
 	}
-	return nil, fmt.Errorf("%s: %w", id, ErrNoRun)
+	run, err := DecodeRun(id, r[0].Value, r[0].ModRevision)
+	if err == nil {
+		run.State = run.State.with(alive[run.Node])
+	}
+	return run, err
 }
 
 // withNodes reads something, and at the same revision which runners there are.
