@@ -93,10 +93,10 @@ func New(cfg Config) (*Runner, error) {
 	d := &daemon{cfg: cfg, poked: make(chan struct{}, 1), recheck: make(chan struct{}, 1), more: make(chan struct{}, 8)}
 	d.stats.results, d.stats.lateness = map[cron.State]int64{}, make([]int64, len(latenessBounds)+1)
 	var err error
-	d.archive = newArchive(&d.cfg, d.unlogged)
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
 		return nil, err
 	}
+	d.archive = newArchive(&d.cfg, d.unlogged) // not of a directory that another runner uses
 	d.trust = plan.Trust{Rev: d.spool.state.Rev, Cluster: d.spool.state.Cluster}
 	return &Runner{d}, nil
 }

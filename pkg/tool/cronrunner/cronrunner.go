@@ -104,7 +104,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Enum(&o.clock, cli.Row{Name: "clock", Values: []string{"check", "trust"}, Default: "check", Help: "compare the clock with etcd's, and stand by while it is wrong by more than 5s; or trust it"})
 	f.Group("Output")
 	f.String(&o.logDir, cli.Row{Name: "log-dir", Arg: "DIR", Alias: []string{"LOGS_DIRECTORY"},
-		Help: "where all that each run writes is kept, for conch-cron logs --whole, unless its job has output = none; logs in the directory of --spool, unless set; none: nowhere"})
+		Help: "where all that each run writes is kept, for conch-cron logs --whole, unless its job has output = none; logs in the directory of --spool, unless set; one for each runner; none: nowhere"})
 	f.Int(&o.logSize, cli.Row{Name: "log-size", Arg: "MIB", Default: "1024", Min: 1, Max: 1 << 40, Help: "how much all of that may take: the oldest is removed first, and in any case what the disk has no room for; one run may have a quarter"})
 	f.Duration(&o.logAge, cli.Row{Name: "log-age", Default: "30d", Help: "for how long it is kept, and of each job for about as many runs as it is to remember"})
 	f.Group("Jobs without their own")
