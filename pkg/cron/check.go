@@ -265,7 +265,7 @@ type fieldText struct{ field, text string }
 func (c *checker) texts() []fieldText {
 	all := []fieldText{
 		{"description", c.Description}, {"script", c.Script}, {"stdin", c.Stdin}, {"cwd", c.Cwd},
-		{"on-failure", c.OnFailure}, {"on-recovery", c.OnRecovery}, {"on-success", c.OnSuccess},
+		{"on-failure", c.OnFailure}, {"on-recovery", c.OnRecovery}, {"on-success", c.OnSuccess}, {"on-missed", c.OnMissed},
 	}
 	for _, owner := range c.Owners {
 		all = append(all, fieldText{"owners", owner})

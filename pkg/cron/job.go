@@ -136,6 +136,8 @@ type Job struct {
 	OnFailure  string `json:"on-failure,omitempty"`  // not well, and is not tried again
 	OnRecovery string `json:"on-recovery,omitempty"` // well, and the one before had not
 	OnSuccess  string `json:"on-success,omitempty"`
+	// OnMissed is likewise for when ticks were missed or unplaced, once for a stretch.
+	OnMissed string `json:"on-missed,omitempty"`
 
 	// KeepFor makes it a job of one run, which is removed that long after its
 	// end. submit sets it.
@@ -159,7 +161,9 @@ func (j *Job) Schedules() (*schedule.Schedule, error) {
 }
 
 // Tells reports whether the job has a command that tells of how a run has ended.
-func (j *Job) Tells() bool { return j.OnFailure != "" || j.OnRecovery != "" || j.OnSuccess != "" }
+func (j *Job) Tells() bool {
+	return j.OnFailure != "" || j.OnRecovery != "" || j.OnSuccess != "" || j.OnMissed != ""
+}
 
 // The settings of a job with their defaults.
 

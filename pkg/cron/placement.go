@@ -60,6 +60,14 @@ func (p Placement) Matches(labels map[string]string) bool {
 	return true
 }
 
+// Placed reports whether one of the runners takes what p says.
+func (p Placement) Placed(nodes []Node) bool {
+	return slices.ContainsFunc(nodes, func(n Node) bool { return n.Takes(p) })
+}
+
+// Takes reports whether a runner is one that p asks for, and is not about to end.
+func (n *Node) Takes(p Placement) bool { return !n.Draining && p.Matches(n.Labels) }
+
 func (p *Placement) count(word string) error {
 	switch word {
 	case "any":

@@ -31,6 +31,13 @@ const (
 	Adrift State = "?"
 )
 
+// The states of a stretch of ticks that nobody has run, of which there is one record
+// beside those of the runs.
+const (
+	Missed   State = "missed"   // they could not be started within the job's deadline
+	Unplaced State = "unplaced" // runners were there, and none that the job may run on
+)
+
 // Final reports whether a run in this state is over.
 func (s State) Final() bool { return s != Running && s != Retrying && s != Adrift }
 
@@ -76,6 +83,10 @@ type Run struct {
 	Bytes   int64   `json:"bytes,omitempty"`   // how much output there was
 	Log     string  `json:"log,omitempty"`     // where Host keeps all of it: see LogFile
 
+	// Of a stretch of ticks that nobody has run: how many they are, and the latest.
+	Count int       `json:"count,omitempty"`
+	Until time.Time `json:"until,omitzero"`
+
 	Rev int64 `json:"-"` // of the record
 }
 
@@ -98,7 +109,7 @@ func (r *Run) Status() int {
 		return 124
 	case r.State == Lost, r.State == Killed:
 		return 70
-	case r.State == Unknown:
+	case r.State == Unknown, r.State == Missed, r.State == Unplaced:
 		return 75
 	case r.Exit != nil && *r.Exit != 0:
 		return *r.Exit
@@ -111,9 +122,14 @@ func (r *Run) Status() int {
 // Since returns when the run was first claimed: it has been in progress from then on.
 func (r *Run) Since() time.Time { return or(r.First, r.Claimed) }
 
-// How says in words how the run has ended, where Cause does not.
+// How says in words how the run has ended, where Cause does not; of ticks that nobody
+// has run, how many they are.
 func (r *Run) How() string {
 	switch {
+	case r.Count == 1:
+		return "1 tick, at " + instant(r.Until)
+	case r.Count > 1:
+		return fmt.Sprintf("%d ticks up to %s", r.Count, instant(r.Until))
 	case r.Signal != "":
 		return "died of " + r.Signal
 	case r.Exit != nil:
@@ -174,7 +190,8 @@ func (a *Act) State(alive func(node string) bool) State {
 	return Running.with(alive(a.Node))
 }
 
-// Last is how the latest run of a job has ended.
+// Last is how the latest run of a job has ended, and how many of its ticks nobody has
+// run. Of one without a run it has no ID, and the latter alone.
 type Last struct {
 	ID    string    `json:"id"` // of the run
 	State State     `json:"state"`
@@ -193,6 +210,24 @@ type Last struct {
 	Failures int `json:"failures,omitempty"`
 	// Tally counts them by how they ended.
 	Tally Tally `json:"tally,omitzero"`
+	// Reckoned is never changed, but replaced.
+	Reckoned *Reckoning `json:"reckoned,omitempty"`
+}
+
+// Missed is how many ticks were missed so far.
+func (l Last) Missed() int {
+	if l.Reckoned == nil {
+		return 0
+	}
+	return l.Reckoned.Missed.Total
+}
+
+// Unplaced is how many ticks were unplaced so far.
+func (l Last) Unplaced() int {
+	if l.Reckoned == nil {
+		return 0
+	}
+	return l.Reckoned.Unplaced.Total
 }
 
 // With returns what the job is remembered by when a run of it has ended, with which

@@ -19,8 +19,8 @@ import (
 // lie by their places, or by ids that say nothing, and not by when they came.
 const oneInstant = 100
 
-// History returns the latest runs of a job, newest first, at most limit of them;
-// 0: all. One whose runner is gone is Adrift. A job that does not exist has none.
+// History returns the latest runs of a job, and stretches of its ticks that nobody has
+// run, newest first, at most limit of them; 0: all. One whose runner is gone is Adrift. A job that does not exist has none.
 func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, error) {
 	read := 0
 	if limit > 0 {
@@ -45,6 +45,15 @@ func (s Store) History(ctx context.Context, name string, limit int) ([]*Run, err
 		runs = runs[:limit]
 	}
 	return runs, nil
+}
+
+// Latest returns the latest run of a job; nil: there is none.
+func (s Store) Latest(ctx context.Context, name string) (*Run, error) {
+	runs, err := s.History(ctx, name, 0)
+	if i := slices.IndexFunc(runs, func(r *Run) bool { return !r.Ticks() }); err == nil && i >= 0 {
+		return runs[i], nil
+	}
+	return nil, err
 }
 
 // RunOf reads the record of a run. Errors: ErrNoRun.
@@ -107,7 +116,7 @@ func (s Store) Find(ctx context.Context, job, text string) (keys.RunID, error) {
 		}
 	}
 	for _, kv := range found(r, 1) {
-		if e, ok := s.Keys.Entry(string(kv.Key)); ok {
+		if e, ok := s.Keys.Entry(string(kv.Key)); ok && !e.Run.Ticks() {
 			all = append(all, e.Run)
 		}
 	}

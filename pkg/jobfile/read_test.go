@@ -68,6 +68,7 @@ output: failure
 on-failure: mail -s broken ops
 on-recovery: 'true'
 on-success: ":"
+on-missed: wall
 keep-for: 1h
 since: 2026-02-01T00:00:00Z
 updated: 2026-02-01T00:00:00Z
@@ -80,7 +81,7 @@ const jsonOfAll = `{"name":"nightly","description":"it copies the database","own
 	`"cmd":["/usr/bin/backup","--all","5","0777","no","1e3","2026-01-01"],"stdin":"one\n  two\n",` +
 	`"env":{"EMPTY":"","PORT":"8080","on":"off"},"cwd":"/srv","user":"1000","via":"ssh://web-1:22","on":"all role=db",` +
 	`"overlap":"replace","misfire":"once","deadline":"2m0s","run-ttl":"24h0m0s","retry":{"n":3,"backoff":"30s"},` +
-	`"keep":7,"output":"failure","on-failure":"mail -s broken ops","on-recovery":"true","on-success":":",` +
+	`"keep":7,"output":"failure","on-failure":"mail -s broken ops","on-recovery":"true","on-success":":","on-missed":"wall",` +
 	`"keep-for":"1h0m0s"}`
 
 func TestReadEachField(t *testing.T) {

@@ -133,9 +133,20 @@ type RunID struct {
 	Tick time.Time // the scheduled instant, or that of the request
 	// Place is "" for a job that runs in one place, "@" and a node's name or
 	// "#" and a number for one of several, and "+" (of an older conch "!") and the
-	// id of the request for a run that was asked for by hand: see Request.
+	// id of the request for a run that was asked for by hand: see Request. That of no
+	// run, but of ticks that nobody has run, the first of which Tick is, is ":" and
+	// what became of them.
 	Place string
 }
+
+// unrun begins the place of what is the record of no run.
+const unrun = ":"
+
+// TicksPlace is the Place of the record of a stretch of ticks that nobody has run.
+func TicksPlace(state string) string { return unrun + state }
+
+// Ticks reports whether r is no run, but ticks that nobody has run.
+func (r RunID) Ticks() bool { return strings.HasPrefix(r.Place, unrun) }
 
 // ManualPlace is the Place of the run that a request asks for.
 func ManualPlace(request string) string { return manual + request }
@@ -197,7 +208,7 @@ func RunOfID(job, id string) (RunID, bool) {
 	}
 	tick, ok := ParseTick(id[:tickWidth])
 	place := id[tickWidth:]
-	if !ok || place != "" && !strings.ContainsRune("@#"+manual+manualWas, rune(place[0])) || strings.Contains(place, "/") {
+	if !ok || place != "" && !strings.ContainsRune("@#"+manual+manualWas+unrun, rune(place[0])) || strings.Contains(place, "/") {
 		return RunID{}, false
 	}
 	return RunID{Job: job, Tick: tick, Place: place}, true

@@ -16,7 +16,7 @@
 //
 // # Verbs
 //
-// Claim, Start, GiveUp, Stop, Settle, Tell, Withdraw, Ask and Say. Who carries them out
+// Claim, Start, GiveUp, Stop, Settle, Tell, Withdraw, Ask, Note and Say. Who carries them out
 // tells what came of it as a fact. One that was never told of is a verb that failed
 // without a word: it is decided again, after a while.
 //
@@ -30,6 +30,10 @@
 //	missed     it could not be started within the job's deadline
 //	withdrawn  the job was edited, paused or removed before somebody claimed it (by which revision)
 //	unplaced   within the deadline, no runner was there that the job may run on
+//
+// The missed and the unplaced are counted in what the job is remembered by, with up to
+// which tick that has been done: so each counts once, whoever counts, and however often
+// it is derived.
 //
 // What is open is derived from the table, and kept only so as not to be derived
 // again for each change of something else: a runner that has just been started, and

@@ -39,6 +39,7 @@ func (p *Planner) look(j *job) {
 	l.requests()
 	l.losses()
 	l.retire()
+	l.notes()
 	if j.live != nil { // what this runner has had of ticks that are over matters no more
 		j.live.tidy(func(at int64) bool { return j.over(at, p.wall()) })
 		for _, c := range j.live.claimed {
@@ -119,7 +120,7 @@ func (l *looking) spec() (*cron.Job, cron.Placement) {
 func (p *Planner) eligible(place cron.Placement) []*cron.Node {
 	var nodes []*cron.Node
 	for _, n := range p.nodes {
-		if !n.Draining && place.Matches(n.Labels) {
+		if n.Takes(place) {
 			nodes = append(nodes, n)
 		}
 	}

@@ -279,6 +279,7 @@ func tryAgain(run *cron.Run, spec *cron.Job) {
 func (p *Planner) finish(j *job, s *Settle, spec *cron.Job, skipTo int64) {
 	run := s.Run
 	mem := j.remembered()
+	mem.Reckoned = p.reckoned[j.name]
 	if p.believes() && mem.Ended.After(p.now.Wall.Add(maxAhead)) { // by a clock that was ahead
 		mem.Ended = run.Ended
 	}

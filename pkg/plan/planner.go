@@ -78,11 +78,15 @@ type Planner struct {
 	met     map[string]bool  // the runners that were compared with this one
 	told    map[string]int64 // see Told
 	unsaid  []unsaid         // see sayFirst
+
+	notes    map[string]*noting // what is to be counted, by job
+	counting []string           // the jobs whose ticks are gone through for that
 }
 
 // New returns a planner that knows of nothing.
 func New(cfg Config) *Planner {
-	p := &Planner{cfg: cfg, table: newTable(), mine: map[string]*own{}, kept: map[string]bool{}, met: map[string]bool{}, told: map[string]int64{}}
+	p := &Planner{cfg: cfg, table: newTable(), mine: map[string]*own{}, kept: map[string]bool{}, met: map[string]bool{}, told: map[string]int64{},
+		notes: map[string]*noting{}}
 	p.cfg.Node.Standby = "" // while it stands by nothing is decided
 	maps.Copy(p.told, cfg.Told)
 	return p
@@ -109,7 +113,12 @@ func (p *Planner) Step(now Reading, facts ...Fact) (verbs []Verb, sleep time.Dur
 	}
 	p.fill()
 	p.lookAtChanged()
+	counting := p.count()
+	p.lookAtChanged()
 	sleep = rest
+	if counting {
+		sleep = countAgain
+	}
 	if len(p.agenda) > 0 {
 		sleep = min(sleep, time.Duration(p.agenda[0].wake-p.wall()))
 	}

@@ -17,15 +17,16 @@ import (
 
 // table is everything under cron/ but the runs, as far as it has been told.
 type table struct {
-	rev     int64
-	reading uint32 // counts rereadings
-	whole   bool
-	jobs    map[string]*job // and names without a job, of which something is left
-	busy    map[string]*job // those that have a live
-	nodes   map[string]*cron.Node
-	load    map[string]int // runs in progress, by runner
-	stored  int            // jobs that there are
-	wholeAt int64          // when it was first told of as a whole since it was read, nanoseconds of UTC
+	rev      int64
+	reading  uint32 // counts rereadings
+	whole    bool
+	jobs     map[string]*job // and names without a job, of which something is left
+	busy     map[string]*job // those that have a live
+	nodes    map[string]*cron.Node
+	load     map[string]int             // runs in progress, by runner
+	stored   int                        // jobs that there are
+	reckoned map[string]*cron.Reckoning // of jobs of which ticks were counted that nobody has run
+	wholeAt  int64                      // when it was first told of as a whole since it was read, nanoseconds of UTC
 
 	paused   bool
 	pausedAt int64   // when that began, nanoseconds of UTC
@@ -38,7 +39,7 @@ type table struct {
 type pause struct{ from, to int64 }
 
 func newTable() table {
-	return table{jobs: map[string]*job{}, busy: map[string]*job{}, nodes: map[string]*cron.Node{}, load: map[string]int{},
+	return table{jobs: map[string]*job{}, busy: map[string]*job{}, nodes: map[string]*cron.Node{}, load: map[string]int{}, reckoned: map[string]*cron.Reckoning{},
 		schedules: map[string]*schedule.Schedule{}}
 }
 
@@ -113,6 +114,7 @@ func (p *Planner) reread() {
 	for _, j := range p.jobs {
 		j.memory = memory{}
 	}
+	clear(p.reckoned)
 	p.nodes, p.load, p.paused = map[string]*cron.Node{}, map[string]int{}, false
 	for _, j := range p.busy {
 		for _, a := range j.live.acts {
@@ -294,6 +296,7 @@ func (p *Planner) putAct(a *cron.Act) {
 	}
 	j.claimed(is)
 	p.taken(j, is)
+	p.ranAfterAll(j, a)
 	p.touch(j)
 }
 
@@ -415,6 +418,8 @@ func (p *Planner) putJob(name string, f Put) {
 		p.withdraw(j, f.Rev, func(*tick) bool { return true })
 		p.stored--
 		delete(p.told, name)
+		delete(p.notes, name)
+		delete(p.reckoned, name)
 		j.memory, before = memory{}, job{}
 	}
 	if before.rev == 0 {
@@ -449,6 +454,7 @@ func (p *Planner) removed(j *job, rev int64) {
 	*j = job{name: j.name, live: j.live, at: j.at, wake: j.wake, touched: j.touched, queued: j.queued}
 	p.stored--
 	delete(p.told, j.name)
+	delete(p.notes, j.name)
 	p.say(Event{Event: "job", Level: Debug, Job: j.name, Reason: "removed"})
 }
 
@@ -464,6 +470,7 @@ func (p *Planner) remember(j *job, m cron.Memory) {
 		j.began = j.dueAt(id.Tick.Unix()) + 1
 	}
 	p.setOver(j)
+	p.reckon(j, m.Reckoned)
 	if j.live != nil {
 		for i, f := range j.live.freed {
 			if f.ID() == m.ID {

@@ -24,6 +24,7 @@ type tick struct {
 	refused int  // claims of it, in a row
 	said    bool // that it is skipped has been said
 	unsaid  bool // that it was missed is still to be said
+	unrun   bool // that it was missed is still to be counted
 	forAll  bool // it was missed, and is run for all that were
 	placed  bool // a runner was there that it may run on
 	blocked bool // a run was in progress when it came: it is over with that, if that goes on long enough
@@ -135,6 +136,7 @@ func (l *looking) openTicks() {
 				end = min(end, spec.Expires.Add(time.Second-1).Unix())
 			}
 			missed := j.missed(j.next-1, end)
+			l.unrun(cron.Missed, max(j.next, j.last+1), end-1)
 			j.advance(oldest - 1)
 			l.misfire(missed)
 			continue
@@ -401,13 +403,17 @@ func (l *looking) capMissed() {
 			return false
 		}
 		l.sayMissed(t)
-		return !t.unsaid
+		return !t.unsaid && !t.unrun
 	})
 }
 
 // sayMissed says that a tick was missed that may be run all the same, if that is still
 // to be said, and known.
 func (l *looking) sayMissed(t *tick) {
+	if t.unrun && !l.p.away() {
+		t.unrun = false
+		l.unrun(cron.Missed, t.at, t.at)
+	}
 	if t.unsaid && !l.p.away() {
 		t.unsaid = false
 		spec, _ := l.spec()
@@ -571,7 +577,7 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 		Reason: tooLate}
 	tell := p.tells(j, place)
 	if t.turn >= 0 && spec.Misfires() != cron.MisfireSkip {
-		t.late, t.from, t.forAll, t.unsaid = 0, p.wall(), spec.Misfires() == cron.MisfireOnce, tell
+		t.late, t.from, t.forAll, t.unsaid, t.unrun = 0, p.wall(), spec.Misfires() == cron.MisfireOnce, tell, true
 		p.touch(j)
 		return true
 	}
@@ -590,6 +596,12 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 		e.Event, e.Reason = Unplaced, "no runner is there that the job may run on: "+spec.On
 	case spec.Overlaps() != cron.Allow && len(rivals) > 0:
 		e.Event, e.Level, e.Count, e.Reason = Skipped, Info, 0, "still running: "+rivals[0].name
+	}
+	switch e.Event {
+	case Missed:
+		l.unrun(cron.Missed, t.at, t.at)
+	case Unplaced:
+		l.unrun(cron.Unplaced, t.at, t.at)
 	}
 	if tell {
 		p.told[j.name] = max(p.told[j.name], t.at)

@@ -78,6 +78,14 @@ type (
 		Waits   bool
 	}
 
+	// Note: count ticks that nobody has run, as of what the job is remembered by, unless
+	// that has changed; and tell those whom Spec names of the stretches that begin. The
+	// table tells what came of it.
+	Note struct {
+		cron.Note
+		Spec *cron.Job
+	}
+
 	// Say: tell people.
 	Say struct{ Event }
 )
@@ -90,6 +98,7 @@ func (Settle) verb()   {}
 func (Tell) verb()     {}
 func (Withdraw) verb() {}
 func (Ask) verb()      {}
+func (Note) verb()     {}
 func (Say) verb()      {}
 
 // Event is a step in a runner's life, or in that of a run.

@@ -364,7 +364,7 @@ func (w *world) runs(job string) []*cron.Run {
 		w.Fatal(err)
 	}
 	slices.Reverse(all)
-	return all
+	return slices.DeleteFunc(all, func(r *cron.Run) bool { return r.Ticks() })
 }
 
 // over waits until a job has so many runs that are over, and returns all.

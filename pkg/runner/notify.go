@@ -52,6 +52,8 @@ func (r *running) hooks(recovered bool) []string {
 		}
 	}
 	switch defaults := r.cfg.Hooks; {
+	case r.run.Ticks():
+		add(r.spec.OnMissed, "")
 	case !r.run.State.Well():
 		add(r.spec.OnFailure, defaults.OnFailure)
 	default:
@@ -130,6 +132,9 @@ func (r *running) hookIn(p place, command string) error {
 	}
 	env := append(p.env, "CONCH_STATE="+string(r.run.State), "CONCH_STATUS="+strconv.Itoa(r.run.Status()),
 		"CONCH_DESCRIPTION="+r.spec.Description, "CONCH_OWNERS="+strings.Join(r.spec.Owners, ","))
+	if r.run.Ticks() {
+		env = append(env, "CONCH_COUNT="+strconv.Itoa(r.run.Count), "CONCH_UNTIL="+r.run.Until.Format(time.RFC3339))
+	}
 	c := proc.Cmd{Args: []string{"/bin/sh", "-c", command}, Paths: []string{"/bin/sh"}, Env: env, Dir: p.dir, Session: true, Stdio: out.stdio()}
 	r.become(&c, p.who)
 	g := guard.Guard{StopSignal: syscall.SIGTERM, KillAfter: r.cfg.KillAfter, LossGrace: guard.Grace(r.lease.Usable(), r.cfg.KillAfter),

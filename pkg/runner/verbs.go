@@ -37,6 +37,8 @@ func (s *session) do(v plan.Verb) {
 		s.withdraw(v)
 	case plan.Ask:
 		s.put(v)
+	case plan.Note:
+		s.count(v)
 	case plan.Say:
 		s.sayAll(v.Event)
 	}
@@ -235,6 +237,21 @@ func (s *session) commit(ctx context.Context, op clientv3.Op) (*clientv3.TxnResp
 	return etcd.Do(ctx, s.cfg.Etcd, func(ctx context.Context, m *etcd.Member) (*clientv3.TxnResponse, error) {
 		is, then, otherwise := op.Txn()
 		return m.KV().Txn(ctx).If(is...).Then(then...).Else(otherwise...).Commit()
+	})
+}
+
+// count counts ticks that nobody has run, and tells those whom the job names.
+func (s *session) count(v plan.Note) {
+	s.ask(func(context.Context) error {
+		begun, err := s.ledger.Note(v.Note)
+		if errors.Is(err, cron.ErrCounted) { // we will be told by whom
+			return nil
+		}
+		for _, ticks := range begun {
+			ticks.Trace = newTrace()
+			(&running{session: s, run: ticks, spec: v.Spec, due: ticks.Tick, telling: newSignals()}).notify(false)
+		}
+		return err
 	})
 }
 

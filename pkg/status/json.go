@@ -68,6 +68,9 @@ type jobJSON struct {
 	Next     *time.Time `json:"next"` // null: none, or it is paused
 	Last     *lastJSON  `json:"last"`
 	Running  []runJSON  `json:"running"`
+	State    string     `json:"state"`           // as conch-cron ls has it, but for what was only asked for
+	Missed   int        `json:"missed"`          // ticks, so far
+	Unplaced int        `json:"unplaced"`        // likewise
 	Error    string     `json:"error,omitempty"` // why it cannot be read
 }
 
@@ -157,8 +160,14 @@ func (s *Semaphore) json() semaphoreJSON {
 	return j
 }
 
-func (s *Snapshot) job(j *Job, now time.Time, runs []*cron.Act) jobJSON {
-	return jobJSON{j.Name, j.Schedule, cmp.Or(j.TZ, "UTC"), cmp.Or(j.On, "any"), j.Paused, moment(j.Next(now)), j.Last.json(j.Name), each(runs, s.run), j.Bad}
+func (s *Snapshot) job(j *Job, now time.Time, runs []*cron.Act, placed func(*Job) bool) jobJSON {
+	state := s.standing(j, now, placed)
+	for _, a := range runs[:min(len(runs), 1)] {
+		if state = string(s.State(a)); j.Paused {
+			state += ",paused"
+		}
+	}
+	return jobJSON{j.Name, j.Schedule, cmp.Or(j.TZ, "UTC"), cmp.Or(j.On, "any"), j.Paused, moment(j.Next(now)), j.Last.json(j.Name), each(runs, s.run), state, j.Missed, j.Unplaced, j.Bad}
 }
 
 func (l *Last) json(job string) *lastJSON {
@@ -213,8 +222,8 @@ func (s *Snapshot) WriteJSON(w io.Writer, now time.Time, only ...string) error {
 	section("offices", func() { list(&out, s.Offices, (*Office).json) })
 	section("semaphores", func() { list(&out, s.Semaphores, (*Semaphore).json) })
 	section("jobs", func() {
-		runs := s.runs()
-		list(&out, s.Jobs, func(j *Job) jobJSON { return s.job(j, now, runs(j.Name)) })
+		runs, placed := s.runs(), s.Placed()
+		list(&out, s.Jobs, func(j *Job) jobJSON { return s.job(j, now, runs(j.Name), placed) })
 	})
 	section("runners", func() { list(&out, s.Runners, (*Runner).json) })
 	out.text("}\n")

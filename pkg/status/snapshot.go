@@ -76,6 +76,8 @@ type Job struct {
 	Name string
 	*Spec
 	Last *Last // nil: none has
+
+	Missed, Unplaced int // ticks that nobody has run, so far
 }
 
 // Spec is what is kept of what a job is. There may be very many.
@@ -112,4 +114,40 @@ func (l *Last) Took() (time.Duration, bool) {
 type Runner struct {
 	*cron.Node
 	Running int
+}
+
+// Placed returns a function that reports whether a runner is there that a job may run
+// on. Where that cannot be read, runners say so.
+func (s *Snapshot) Placed() func(j *Job) bool {
+	nodes := make([]cron.Node, len(s.Runners))
+	for i, r := range s.Runners {
+		nodes[i] = *r.Node
+	}
+	known := map[string]bool{}
+	return func(j *Job) bool {
+		is, ok := known[j.On]
+		if !ok {
+			p, err := cron.ParsePlacement(j.On)
+			is = err != nil || p.Placed(nodes)
+			known[j.On] = is
+		}
+		return is
+	}
+}
+
+// standing says where a job stands of which nothing runs.
+func (s *Snapshot) standing(j *Job, now time.Time, placed func(*Job) bool) string {
+	switch {
+	case j.Bad != "":
+		return "unreadable"
+	case j.Paused:
+		return "paused"
+	case s.Paused:
+		return "all-paused"
+	case j.Schedule != "@manual" && j.Next(now).IsZero():
+		return "over"
+	case !placed(j):
+		return string(cron.Unplaced)
+	}
+	return "ready"
 }

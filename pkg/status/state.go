@@ -89,7 +89,7 @@ func (s *state) put(kv *mvccpb.KeyValue) {
 	case "job":
 		s.putJob(strings.Clone(e.Name), func(j *Job) { j.Spec = readSpec(kv.Value) })
 	case "last":
-		s.putJob(strings.Clone(e.Name), func(j *Job) { j.Last = readLast(kv.Value) })
+		s.putJob(strings.Clone(e.Name), func(j *Job) { j.Last, j.Missed, j.Unplaced = readLast(kv.Value) })
 	case "act":
 		if a, err := cron.DecodeAct(e.Run, e.Waits, kv.Value, kv.ModRevision); err == nil {
 			s.acts.put(a)
@@ -127,7 +127,7 @@ func (s *state) putJob(name string, change func(*Job)) {
 		now = *was
 	}
 	change(&now)
-	if now.Spec == nil && now.Last == nil {
+	if now.Spec == nil && now.Last == nil && now.Missed+now.Unplaced == 0 {
 		s.jobs.drop(&now)
 	} else {
 		s.jobs.put(&now)
@@ -154,7 +154,7 @@ func (s *state) drop(key string) {
 	case "job":
 		s.putJob(e.Name, func(j *Job) { j.Spec = nil })
 	case "last":
-		s.putJob(e.Name, func(j *Job) { j.Last = nil })
+		s.putJob(e.Name, func(j *Job) { j.Last, j.Missed, j.Unplaced = nil, 0, 0 })
 	case "act":
 		s.acts.drop(&cron.Act{RunID: e.Run, Waits: e.Waits})
 	case "req":
@@ -175,13 +175,20 @@ func readSpec(value []byte) *Spec {
 	}
 }
 
-func readLast(value []byte) *Last {
-	l := &Last{}
+// readLast reads how the latest run has ended, nil for none, and how many ticks were
+// missed and unplaced.
+func readLast(value []byte) (l *Last, missed, unplaced int) {
+	l = &Last{}
 	if err := json.Unmarshal(value, l); err != nil {
-		return nil
+		return nil, 0, 0
+	}
+	missed, unplaced = l.Last.Missed(), l.Last.Unplaced()
+	l.Reckoned = nil // there may be very many
+	if l.ID == "" {
+		return nil, missed, unplaced
 	}
 	l.State, l.Host = cron.State(intern(string(l.State))), intern(l.Host)
-	return l
+	return l, missed, unplaced
 }
 
 // snapshot is s for whoever wants to see it.

@@ -296,12 +296,22 @@ func TestWriteJSON(t *testing.T) {
 	s.set(c.Act(keys.RunID{Job: "j", Tick: tick}), marshal(cron.Act{Node: "n", Host: "h", Attempt: 2, Claimed: tick}))
 	want := head + `,"jobs":[{"name":"j","schedule":"@hourly","tz":"UTC","on":"any","paused":false,"next":"1970-01-01T01:00:00Z",` +
 		`"last":{"id":"j/0000000000060","state":"timeout","tick":"1970-01-01T00:01:00Z","began":"1970-01-01T00:01:00Z","ended":"1970-01-01T00:01:01.5Z","duration":1.5,"exit":null,"status":124,"host":"","ok":null,"runs":2,"failures":1},` +
-		`"running":[{"id":"j/0000000000060","state":"running","tick":"1970-01-01T00:01:00Z","attempt":2,"runner":"n","host":"h","claimed":"1970-01-01T00:01:00Z"}]}]}` + "\n"
+		`"running":[{"id":"j/0000000000060","state":"running","tick":"1970-01-01T00:01:00Z","attempt":2,"runner":"n","host":"h","claimed":"1970-01-01T00:01:00Z"}],"state":"running","missed":0,"unplaced":0}]}` + "\n"
 	if got := write("jobs"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 	s.drop(c.Node("n")) // it is gone, and nobody has said of its run that it is lost
-	if got, want := write("jobs"), strings.Replace(want, `"state":"running"`, `"state":"?"`, 1); got != want {
+	if got, want := write("jobs"), strings.ReplaceAll(want, `"state":"running"`, `"state":"?"`); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	// Nothing of it has been run, nobody is there who may, and what that came to was counted.
+	s.drop(c.Act(keys.RunID{Job: "j", Tick: tick}))
+	s.set(c.Last("j"), marshal(cron.Last{Reckoned: &cron.Reckoning{Missed: cron.Stretch{Total: 3}, Unplaced: cron.Stretch{Total: 4}}}))
+	if got, want := write("jobs"), `"last":null,"running":[],"state":"unplaced","missed":3,"unplaced":4}]}`+"\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	s.drop(c.Last("j"))
+	if got, want := write("jobs"), `"state":"unplaced","missed":0,"unplaced":0}]}`+"\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

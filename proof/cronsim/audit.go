@@ -28,6 +28,9 @@ func (b *books) balance(last bool) {
 		}
 	}
 	if last {
+		for _, name := range names {
+			b.counted(b.job[name])
+		}
 		b.leftovers(names)
 		b.results()
 	}
@@ -107,6 +110,7 @@ func (b *books) balanceTick(j *jobBook, e era, t time.Time, due, end time.Durati
 		b.w.fail("vanished", "%s, due at %s, was not run: %s;%s", r.id, spell(due), why, r)
 	}
 	b.truthful(j, e, r, due, end)
+	b.tell(j, e.version, r)
 	if told := end + 30*time.Second; len(r.accounts) == 0 && e.to >= told && b.wellThrough(due-slack, told) && !b.changed(due-slack, told) {
 		b.w.fail("unaccounted", "%s, due at %s: nobody has said what became of it", r.id, spell(due))
 	}
@@ -388,7 +392,7 @@ func (b *books) leftovers(names []string) {
 			}
 		}
 	}
-	runs := map[string]int{}
+	runs, stretches := map[string]int{}, map[string]int{}
 	for _, kv := range b.w.db.keys {
 		e, ok := b.w.entry(kv.Key)
 		if !ok {
@@ -408,7 +412,10 @@ func (b *books) leftovers(names []string) {
 				b.w.fail("left over", "the key of %s, which is gone", e.Name)
 			}
 		case "run":
-			runs[name]++
+			if runs[name]++; e.Run.Ticks() {
+				runs[name]-- // there are two for a run at most
+				stretches[name]++
+			}
 			if !exists && len(j.live) == 0 {
 				b.w.fail("left over", "the record of %s, which is no job's", e.Run)
 			}
@@ -441,6 +448,9 @@ func (b *books) leftovers(names []string) {
 		}
 		if runs[name] > most {
 			b.w.fail("history grows", "%s has %d runs, and is to keep %d", name, runs[name], v.spec.Keeps())
+		}
+		if stretches[name] > 2*most {
+			b.w.fail("history grows", "%s has %d stretches of ticks that nobody has run, and is to keep %d", name, stretches[name], v.spec.Keeps())
 		}
 		b.latest(b.job[name])
 		if v.spec.KeepFor > 0 && b.w.now > v.from+3*time.Duration(v.spec.KeepFor)+time.Hour && len(b.job[name].live) == 0 && !b.job[name].waited() {

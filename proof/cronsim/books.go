@@ -66,6 +66,9 @@ type jobBook struct {
 	requests map[string]*requestBook
 	losses   map[string]time.Duration // of which nobody has told yet, by run: since when
 	closed   time.Duration            // ticks that were due before have been gone through
+
+	stretches map[string]*stretch // the records of ticks that nobody has run
+	told      []told
 }
 
 type goneAt struct {
@@ -146,7 +149,8 @@ func newBooks(w *world) *books {
 func (b *books) jobOf(name string) *jobBook {
 	j := b.job[name]
 	if j == nil {
-		j = &jobBook{name: name, live: map[string]*marker{}, ends: map[string]time.Duration{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}, losses: map[string]time.Duration{}}
+		j = &jobBook{name: name, live: map[string]*marker{}, ends: map[string]time.Duration{}, finals: map[string]bool{}, splays: map[time.Duration]bool{}, requests: map[string]*requestBook{}, losses: map[string]time.Duration{},
+			stretches: map[string]*stretch{}}
 		b.job[name] = j
 	}
 	return j

@@ -79,6 +79,19 @@ func eachSettle(change func(s *session, v *plan.Settle)) func(*session, []plan.V
 	}
 }
 
+// eachNote changes what a planner has counted.
+func eachNote(change func(s *session, v *plan.Note)) func(*session, []plan.Verb) []plan.Verb {
+	return func(s *session, verbs []plan.Verb) []plan.Verb {
+		for i, v := range verbs {
+			if v, ok := v.(plan.Note); ok {
+				change(s, &v)
+				verbs[i] = v
+			}
+		}
+		return verbs
+	}
+}
+
 // without leaves out verbs.
 func without(is func(s *session, v plan.Verb) bool) func(*session, []plan.Verb) []plan.Verb {
 	return func(s *session, verbs []plan.Verb) []plan.Verb {
@@ -498,6 +511,61 @@ at 00:06:10 host2 start
 		verbs: without(func(_ *session, v plan.Verb) bool { _, tells := v.(plan.Tell); return tells }),
 	},
 	{
+		name: "of ticks that nobody has run ten are counted", kinds: "uncounted",
+		script: scripted(`length 01:30:00
+host host1 slots=4
+at 00:00:10 hand add a {"schedule":"* * * * *","cmd":["sim","v1","takes=1s"]}
+at 00:05:10 host1 kill
+at 01:00:10 host1 start
+`),
+		verbs: eachNote(func(_ *session, v *plan.Note) {
+			for i := range v.Gaps {
+				v.Gaps[i].Count = min(v.Gaps[i].Count, 10)
+			}
+		}),
+	},
+	{
+		name: "ticks that nobody has run are counted by each runner", kinds: "counted wrongly,counts went back",
+		script: scripted(`length 00:30:00
+host host1 slots=4
+host host2 slots=4
+at 00:00:10 hand add a {"schedule":"* * * * *","cmd":["sim","v1","takes=1s"],"on":"any role=none"}
+`),
+		facts: func(s *session, facts []plan.Fact) []plan.Fact { // nobody is told of what another has counted
+			for i, f := range facts {
+				p, ok := f.(plan.Put)
+				var l cron.Last
+				if ok && p.Entry.Kind == "last" && json.Unmarshal(p.Value, &l) == nil && l.Reckoned != nil && l.Reckoned.By != s.node.ID {
+					l.Reckoned = nil
+					p.Value, _ = json.Marshal(l)
+					facts[i] = p
+				}
+			}
+			return facts
+		},
+	},
+	{
+		name: "ticks that nobody can run are counted one by one", kinds: "counted too often",
+		script: scripted(`length 00:30:00
+host host1 slots=4
+at 00:00:10 hand add a {"schedule":"@every 5s","cmd":["sim","v1","takes=1s"],"on":"any role=none"}
+`),
+		facts: func(s *session, facts []plan.Fact) []plan.Fact {
+			for i, f := range facts {
+				p, ok := f.(plan.Put)
+				var l cron.Last
+				if ok && p.Entry.Kind == "last" && json.Unmarshal(p.Value, &l) == nil && l.Reckoned != nil {
+					is := *l.Reckoned
+					is.At = time.Time{}
+					l.Reckoned = &is
+					p.Value, _ = json.Marshal(l)
+					facts[i] = p
+				}
+			}
+			return facts
+		},
+	},
+	{
 		name: "retries go on when they were taken out of the job", kinds: "retried too often",
 		script: scripted(`length 00:20:00
 host host1 slots=4
@@ -509,9 +577,9 @@ at 00:05:30 hand edit a {"schedule":"*/5 * * * *","cmd":["sim","v1","takes=1s","
 }
 
 // allKinds are all failures that can be known.
-var allKinds = strings.Split("claims while draining,claims while standing by,a lie,another's command,claim,claimed twice,contradicted,failed for its host,history grows,job removed,job written,last,last.tick in the future,"+
+var allKinds = strings.Split("claims while draining,claims while standing by,a lie,another's command,claim,claimed twice,contradicted,counted too often,counted wrongly,counts went back,failed for its host,history grows,job removed,job written,last,last.tick in the future,"+
 	"last.tick went back,left over,made up for a pause,misplaced,no such run,no tick,not the last,overlap,ran while paused,request not met,request withdrawn,result lost,"+
-	"result replaced,result thrown away,retried too often,retried while paused,retry not made,runs,runs went back,started twice,told twice,too early,unaccounted,unmarked,vanished", ",")
+	"result replaced,result thrown away,retried too often,retried while paused,retry not made,runs,runs went back,started twice,told twice,too early,unaccounted,uncounted,unmarked,vanished", ",")
 
 // find looks for a seed that shows what is broken. Other promises count as known to be
 // broken.

@@ -39,6 +39,8 @@ func (s *session) do(v plan.Verb) {
 		s.withdraw(v)
 	case plan.Ask:
 		s.ask(v)
+	case plan.Note:
+		s.count(v)
 	case plan.Say:
 		s.w.books.said(s, v.Event)
 	}
@@ -258,6 +260,21 @@ func (s *session) tellOf(v plan.Tell) {
 			s.call(commit(v.Loss.Forget(s.w.keys, s.node.ID)), func(any, error) {})
 		})
 	})
+}
+
+// count counts ticks that nobody has run.
+func (s *session) count(v plan.Note) {
+	n := v.Note
+	s.results.add(0, item{n.Job, n.Look(s.w.keys), func(rev int64, inner *clientv3.TxnResponse, err error) {
+		if err != nil || n.Seen(s.w.keys, inner, rev) != nil {
+			return
+		}
+		s.results.add(0, item{n.Job, n.Op(s.w.keys), func(rev int64, inner *clientv3.TxnResponse, err error) {
+			if err == nil {
+				_, _ = n.Answer(inner, rev)
+			}
+		}})
+	}})
 }
 
 // withdraw deletes a request, or a job.

@@ -26,6 +26,11 @@ func (b *books) saw(changes []event) {
 func (b *books) commit(changes []event) {
 	touched := map[string]bool{}
 	for _, c := range changes {
+		if e, ok := b.w.entry(c.kv.Key); ok && e.Kind == "run" && e.Run.Ticks() {
+			b.putStretch(e, c)
+		}
+	}
+	for _, c := range changes {
 		b.w.trace.key(b.w, c)
 		e, ok := b.w.entry(c.kv.Key)
 		if !ok {
@@ -37,6 +42,9 @@ func (b *books) commit(changes []event) {
 		case "act":
 			b.putAct(e, c)
 		case "run":
+			if e.Run.Ticks() {
+				continue
+			}
 			b.putRun(e, c)
 			touched[e.Name] = true
 		case "last":
@@ -147,6 +155,9 @@ func (b *books) putLast(name string, c event) {
 	if err := json.Unmarshal(c.kv.Value, &j.last); err != nil {
 		b.w.fail("simulator", "last of %s: %v", name, err)
 	}
+	if b.w.author != "hand" { // who has only read it again
+		b.reckon(j, before.Reckoned, j.last.Reckoned)
+	}
 	if j.last.Runs < before.Runs {
 		b.w.fail("runs went back", "%s: from %d to %d", name, before.Runs, j.last.Runs)
 	}
@@ -202,6 +213,23 @@ func (b *books) putPaused(c event) {
 	case !c.deleted && !open:
 		b.allPaused = append(b.allPaused, span{b.w.now, forever})
 	}
+}
+
+// putStretch is told of the record of ticks that nobody has run.
+func (b *books) putStretch(e keys.Entry, c event) {
+	all := b.jobOf(e.Run.Job).stretches
+	if c.deleted {
+		delete(all, e.Run.ID())
+		return
+	}
+	r, err := cron.DecodeRun(e.Run, c.kv.Value, c.kv.ModRevision)
+	if err != nil {
+		b.w.fail("simulator", "%v", err)
+	}
+	if was := all[e.Run.ID()]; was != nil && b.w.now-was.at < time.Minute-slack {
+		b.w.fail("counted too often", "%s at %s, and again at %s", e.Run, spell(was.at), spell(b.w.now))
+	}
+	all[e.Run.ID()] = &stretch{r, b.w.now}
 }
 
 // putRun is told of a claim, a result, or that a record has gone.
@@ -410,7 +438,7 @@ func (b *books) reload() {
 		for _, q := range j.requests {
 			q.to = min(q.to, b.w.now)
 		}
-		j.finals, j.base, j.hasLast, j.last = map[string]bool{}, 0, false, cron.Last{}
+		j.finals, j.base, j.hasLast, j.last, j.stretches = map[string]bool{}, 0, false, cron.Last{}, map[string]*stretch{}
 		clear(j.losses)
 	}
 	for _, r := range b.run {
@@ -437,6 +465,8 @@ func (b *books) reload() {
 			b.putLoss(e, c)
 		case e.Kind == "paused":
 			b.putPaused(c)
+		case e.Kind == "run" && e.Run.Ticks():
+			b.putStretch(e, c)
 		case e.Kind == "run":
 			r := b.runOf(e.Run)
 			r.record, _ = cron.DecodeRun(e.Run, kv.Value, kv.ModRevision)

@@ -30,7 +30,7 @@ var addTool = cli.Tool{
 		o := &addOptions{}
 		f.Group("The job")
 		f.Bool(&o.create, cli.Row{Name: "create", Env: cli.NoEnv, Help: "refuse to write over a job"})
-		f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "say when it is due next, what the schedule may not be expected to do, and what is different from the job that was there"})
+		f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Env: cli.NoEnv, Help: "say when it is due next, what the schedule may not be expected to do, what is different from the job that was there, and that no runner is there that may run it"})
 		o.when(f)
 		o.what(f, o.where)
 		o.connection(f)
@@ -57,6 +57,9 @@ func (o *addOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) e
 			_, err = s.Put(ctx, j, cron.Absent)
 		} else {
 			was, err = s.Replace(ctx, j, !o.given("paused"))
+		}
+		if err == nil && o.verbose {
+			err = sayUnplaced(ctx, stdio, s, j)
 		}
 		return err
 	}); err != nil {

@@ -89,8 +89,24 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 				return err
 			}
 		}
+		if err := o.sayUnplaced(ctx, stdio, s, changes); err != nil {
+			return err
+		}
 		return printChanges(stdio, changes)
 	})
+}
+
+// sayUnplaced says of what has changed that no runner is there that may run it.
+func (o *applyOptions) sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron.Store, changes []cron.Change) error {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	var jobs []*cron.Job
+	for _, c := range changes {
+		if c.Job != nil {
+			jobs = append(jobs, c.Job)
+		}
+	}
+	return sayUnplaced(ctx, stdio, s, jobs...)
 }
 
 func (o *applyOptions) apply(ctx context.Context, stdio *cli.Stdio, s cron.Store, rev int64, changes []cron.Change) error {

@@ -14,7 +14,7 @@ import (
 
 var historyTool = cli.Tool{
 	Name:  "history",
-	Brief: "list the runs of a job, newest first",
+	Brief: "list the runs of a job, and ticks that were not run, newest first",
 	Usage: []string{"NAME [-n N] [--json]"},
 	Examples: []cli.Example{
 		{Text: "The latest five", Command: "conch-cron history backup -n 5"},
@@ -80,6 +80,10 @@ func printHistory(stdio *cli.Stdio, runs []*cron.Run) error {
 		if r.Signal != "" {
 			exit = r.Signal
 		}
+		if r.Ticks() {
+			t.add(r.String(), string(r.State), clock(r.Tick), "", "", "", "", r.How()+": "+r.Cause)
+			continue
+		}
 		t.add(r.String(), string(r.State), clock(began), lasted, exit, fmt.Sprint(r.Attempt), r.Host, r.Cause)
 	}
 	return t.print(stdio)
@@ -144,12 +148,9 @@ func theRun(ctx context.Context, s cron.Store, job, text string) (*cron.Run, err
 		}
 		return s.RunOf(ctx, id)
 	}
-	runs, err := s.History(ctx, job, 1)
-	if err != nil {
-		return nil, err
-	}
-	if len(runs) > 0 {
-		return runs[0], nil
+	r, err := s.Latest(ctx, job)
+	if err != nil || r != nil {
+		return r, err
 	}
 	if _, err := s.Job(ctx, job); err != nil {
 		return nil, err

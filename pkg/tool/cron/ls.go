@@ -111,8 +111,8 @@ func (v *view) result(job string) []string {
 			return []string{l.State, clock(*l.Since), ""}
 		}
 	}
-	l, ok := v.Lasts[job]
-	if !ok {
+	l := v.Lasts[job]
+	if l.ID == "" {
 		return []string{"", "", ""}
 	}
 	return []string{string(l.State), clock(l.Ended), number(l.Exit)}

@@ -216,11 +216,11 @@ func current(ctx context.Context, s cron.Store, job string) (keys.RunID, error) 
 		}
 	}
 	if len(ids) == 0 && t.Jobs[0].KeepFor > 0 {
-		runs, err := s.History(ctx, job, 1)
+		r, err := s.Latest(ctx, job)
 		if err != nil {
 			return keys.RunID{}, err
 		}
-		for _, r := range runs {
+		if r != nil {
 			ids = append(ids, r.RunID)
 		}
 	}

@@ -130,7 +130,8 @@ func (v *view) pairs(j *cron.Stored) []pair {
 	for _, l := range v.live[j.Name] {
 		add("live", fmt.Sprintf("%s %s", l.ID, livePhrase(l)))
 	}
-	if l, ok := v.Lasts[j.Name]; ok {
+	l := v.Lasts[j.Name]
+	if l.ID != "" {
 		add("last", lastPhrase(j.Name, l))
 		add("last-ok", clock(l.OK))
 		if l.Failures > 0 {
@@ -138,9 +139,24 @@ func (v *view) pairs(j *cron.Stored) []pair {
 		}
 		add("runs", fmt.Sprint(l.Runs))
 	}
+	if r := l.Reckoned; r != nil {
+		add(string(cron.Missed), stretchPhrase(r.Missed))
+		add(string(cron.Unplaced), stretchPhrase(r.Unplaced))
+	}
 	add("updated", clock(j.Updated))
 	add("by", j.By)
 	return list
+}
+
+// stretchPhrase is how many ticks were not run.
+func stretchPhrase(s cron.Stretch) string {
+	switch {
+	case s.Total == 0:
+		return ""
+	case s.Count == 1:
+		return fmt.Sprintf("%d, the latest at %s", s.Total, clock(s.To))
+	}
+	return fmt.Sprintf("%d, the latest %d from %s to %s", s.Total, s.Count, clock(s.From), clock(s.To))
 }
 
 // livePhrase is what a run does now.
@@ -174,6 +190,10 @@ func lastPhrase(job string, l cron.Last) string {
 
 // pairsOf is a run in words.
 func pairsOf(r *cron.Run) []pair {
+	if r.Ticks() {
+		return []pair{{"run", r.String()}, {"state", string(r.State)}, {"cause", r.Cause}, {"tick", clock(r.Tick)}, {"until", clock(r.Until)},
+			{"count", fmt.Sprint(r.Count)}, {"written", clock(r.Ended)}, {"node", r.Node}}
+	}
 	list := []pair{
 		{"run", r.String()}, {"state", string(r.State)}, {"cause", r.Cause}, {"exit", number(r.Exit)}, {"signal", r.Signal},
 		{"tick", clock(r.Tick)}, {"attempt", fmt.Sprint(r.Attempt)}, {"host", r.Host}, {"node", r.Node}, {"by", r.By},

@@ -66,6 +66,7 @@ func (s *spec) what(f *cli.Flags, where func(context.Context, string) []string) 
 	f.String(&s.job.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, when a run did not end well, and is not tried again"})
 	f.String(&s.job.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well, and the one before had not"})
 	f.String(&s.job.OnSuccess, cli.Row{Name: "on-success", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well"})
+	f.String(&s.job.OnMissed, cli.Row{Name: "on-missed", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when ticks were missed or unplaced: once for a stretch of them"})
 	f.Meant(flagMeant)
 	s.given, s.source = f.Set, f.Source
 }

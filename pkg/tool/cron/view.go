@@ -43,6 +43,7 @@ type jobJSON struct {
 	OnFailure   string            `json:"on_failure"`
 	OnRecovery  string            `json:"on_recovery"`
 	OnSuccess   string            `json:"on_success"`
+	OnMissed    string            `json:"on_missed"`
 	KeepFor     float64           `json:"keep_for"`
 	Updated     *time.Time        `json:"updated"`
 	By          string            `json:"by"` // who last wrote it, by his own account
@@ -52,6 +53,9 @@ type jobJSON struct {
 	Next  *time.Time  `json:"next"` // null: never, or not while it is paused
 	Live  []*liveJSON `json:"live"`
 	Last  *lastJSON   `json:"last"` // null: no run is over
+
+	Missed   int `json:"missed"`   // ticks, so far
+	Unplaced int `json:"unplaced"` // likewise
 }
 
 // liveJSON is a run in progress, or one that was asked for.
@@ -109,6 +113,10 @@ type runJSON struct {
 	Bytes   int64      `json:"bytes"` // of output
 	Log     string     `json:"log"`   // the file on its host with all of that
 	Rev     int64      `json:"rev"`
+
+	// Of ticks that nobody has run: how many, and the latest. Tick is the first.
+	Count int        `json:"count"`
+	Until *time.Time `json:"until"`
 }
 
 // nodeJSON is a runner.
@@ -134,7 +142,8 @@ const (
 	ready      = "ready"
 	paused     = "paused"
 	allPaused  = "all-paused"
-	over       = "over" // it is not due any more
+	over       = "over"     // it is not due any more
+	unplaced   = "unplaced" // no runner is there that it may run on
 	unreadable = "unreadable"
 	waiting    = "waiting" // a run was asked for
 )
@@ -191,6 +200,8 @@ func (v *view) state(j *cron.Stored) (string, time.Time) {
 		state, next = allPaused, time.Time{}
 	case next.IsZero() && (j.KeepFor > 0 || s.String() != "@manual"):
 		state = over
+	case !v.placed(j.On):
+		state = unplaced
 	}
 	if live := v.live[j.Name]; len(live) > 0 {
 		state = live[0].State
@@ -201,13 +212,20 @@ func (v *view) state(j *cron.Stored) (string, time.Time) {
 	return state, next
 }
 
+// placed reports whether a runner is there that a job may run on. Where that cannot be
+// read, runners say so.
+func (v *view) placed(on string) bool {
+	p, err := cron.ParsePlacement(on)
+	return err != nil || p.Placed(v.Nodes)
+}
+
 func (v *view) job(j *cron.Stored) *jobJSON {
 	out := &jobJSON{
 		Name: j.Name, Description: j.Description, Owners: j.Owners, Schedule: j.Schedule, TZ: or(j.TZ, "UTC"), DST: or(string(j.DST), "once"),
 		Anchor: j.Anchor, Splay: seconds(time.Duration(j.Splay)), Starts: j.Starts, Expires: j.Expires, Paused: j.Paused,
 		Cmd: j.Cmd, Script: j.Script, Stdin: j.Stdin, Env: j.Env, Cwd: j.Cwd, User: j.User, Via: j.Via, On: or(j.On, "any"),
 		Overlap: j.Overlaps(), Misfire: j.Misfires(), Deadline: seconds(j.Lateness()), RunTTL: seconds(j.MaxRun()), Retries: j.Retries(),
-		Keep: j.Keeps(), Output: j.Outputs(), OnFailure: j.OnFailure, OnRecovery: j.OnRecovery, OnSuccess: j.OnSuccess,
+		Keep: j.Keeps(), Output: j.Outputs(), OnFailure: j.OnFailure, OnRecovery: j.OnRecovery, OnSuccess: j.OnSuccess, OnMissed: j.OnMissed,
 		KeepFor: seconds(time.Duration(j.KeepFor)), Updated: at(j.Updated), By: j.By, Rev: j.Rev, Live: v.live[j.Name], Last: v.last(j.Name),
 	}
 	if j.Retries() > 0 {
@@ -219,12 +237,13 @@ func (v *view) job(j *cron.Stored) *jobJSON {
 	}
 	state, next := v.state(j)
 	out.State, out.Next = state, at(next)
+	out.Missed, out.Unplaced = v.Lasts[j.Name].Missed(), v.Lasts[j.Name].Unplaced()
 	return out
 }
 
 func (v *view) last(job string) *lastJSON {
-	l, ok := v.Lasts[job]
-	if !ok {
+	l := v.Lasts[job]
+	if l.ID == "" {
 		return nil
 	}
 	return &lastJSON{ID: job + "/" + l.ID, State: l.State, Began: at(l.Began), Ended: at(l.Ended), Exit: l.Exit, Status: l.Status, Host: l.Host, OK: at(l.OK), Tick: at(l.Tick), Runs: l.Runs, Failures: l.Failures}
@@ -235,6 +254,7 @@ func run(r *cron.Run) *runJSON {
 		ID: r.String(), Job: r.Job, Tick: r.Tick, Place: r.Place, State: r.State, Attempt: r.Attempt, Node: r.Node, Host: r.Host, By: r.By,
 		Claimed: at(r.Claimed), Began: at(r.Began), Ended: at(r.Ended), RetryAt: at(r.RetryAt), Exit: r.Exit, Signal: r.Signal, Cause: r.Cause,
 		User: r.User, System: r.System, Skipped: r.Skipped, Trace: r.Trace, Tail: r.Tail, Bytes: r.Bytes, Log: r.LogFile(), Rev: r.Rev,
+		Count: r.Count, Until: at(r.Until),
 	}
 	if r.State.Final() {
 		status := r.Status()

@@ -153,10 +153,10 @@ func (v *view) jobs() {
 	if v.Paused {
 		title += " (all paused)"
 	}
-	runs := byJob(v.Running)
+	runs, placed := byJob(v.Running), v.Placed()
 	v.table(title, []string{"NAME", "SCHEDULE", "NEXT", "LAST", "RUNNING"}, len(v.Jobs), func(i int) []string {
 		j := v.Jobs[i]
-		return []string{j.Name, j.Schedule, v.next(j), v.last(j.Last), v.running(runs(j.Name))}
+		return []string{j.Name, j.Schedule, v.next(j, placed), v.last(j.Last), v.running(runs(j.Name))}
 	}, v.more(func(i int) (lines []string) {
 		for _, a := range runs(v.Jobs[i].Name) {
 			what := "runs"
@@ -167,6 +167,9 @@ func (v *view) jobs() {
 				what = "has no result, and its runner is gone; it was"
 			}
 			lines = append(lines, fmt.Sprintf("%s %s on %s, claimed %s", a.RunID, what, a.Host, v.at(a.Claimed)))
+		}
+		if j := v.Jobs[i]; j.Missed+j.Unplaced > 0 {
+			lines = append(lines, fmt.Sprintf("ticks missed: %d, unplaced: %d", j.Missed, j.Unplaced))
 		}
 		return lines
 	}))
@@ -184,14 +187,18 @@ func byJob(all []*cron.Act) func(job string) []*cron.Act {
 	}
 }
 
-func (v *view) next(j *status.Job) string {
+func (v *view) next(j *status.Job, placed func(*status.Job) bool) string {
 	switch {
 	case j.Bad != "":
 		return "unreadable"
 	case j.Paused || v.Snapshot.Paused:
 		return "paused"
 	}
-	return v.at(j.Next(v.now))
+	next := v.at(j.Next(v.now))
+	if !placed(j) && next != "" {
+		return "unplaced"
+	}
+	return next
 }
 
 func (v *view) last(l *status.Last) string {

@@ -96,7 +96,7 @@ func TestWidth(t *testing.T) {
 
 // A hundred thousand jobs are printed as they come, in columns all the same.
 func TestManyJobs(t *testing.T) {
-	s := &status.Snapshot{}
+	s := &status.Snapshot{Runners: []*status.Runner{{Node: &cron.Node{ID: "n"}}}}
 	for i := range 100_000 {
 		s.Jobs = append(s.Jobs, &status.Job{Name: fmt.Sprintf("job-%d", i), Spec: &status.Spec{Schedule: "@hourly"}})
 	}

@@ -10,7 +10,7 @@ var examples = []cli.Example{
 }
 
 var sections = []cli.Section{
-	{Title: "DESCRIPTION", Body: "`conch-status` prints offices (who holds, since when, the fencing token, how many stand in line), semaphores, jobs and runners, as they were at one revision of etcd. A section in which there is nothing says `none`. Times of holders and runs are those of the clock of the machine that wrote them. A run whose runner is gone, and that is not known as lost yet, is `?` in the column RUNNING.\n\n" +
+	{Title: "DESCRIPTION", Body: "`conch-status` prints offices (who holds, since when, the fencing token, how many stand in line), semaphores, jobs and runners, as they were at one revision of etcd. A section in which there is nothing says `none`. Times of holders and runs are those of the clock of the machine that wrote them. A run whose runner is gone, and that is not known as lost yet, is `?` in the column RUNNING. A job is `unplaced`, in the column NEXT, while no runner is there that it may run on; with `-v` it is said how many of its ticks were missed and unplaced.\n\n" +
 		"`conch-status serve` answers HTTP. It keeps what it knows by one watch, so that any number of clients cost etcd no more than one. It only answers questions: who may reach ADDRESS may read names, hosts, command lines and schedules."},
 	{Title: "BY HTTP", Body: "= /elect: who holds which office\n= /sema: semaphores, their holders and waiters\n= /cron: jobs, their next and latest ticks\n" +
 		"= /livez, /healthz, /health: 200 while the process answers\n= /readyz, /ready: 200 if everything was read and etcd has answered within 13 s, else 503 with the reason\n" +
