@@ -115,7 +115,8 @@ func TestMetrics(t *testing.T) {
 	s.set(c.Job("j"), job("j", "*/5 * * * *"))
 	s.set(c.Job("k"), marshal(cron.Job{Name: "k", Schedule: "@hourly", TZ: "Europe/Rome", Paused: true, On: "any role=db"}))
 	s.set(c.Last("j"), marshal(cron.Last{ID: "x", State: cron.TimedOut, Began: tick, Ended: tick.Add(1500 * time.Millisecond), Tick: tick, Failures: 2,
-		Tally: cron.Tally{OK: 40, TimedOut: 2, Retries: 3, Skipped: 4, Took: [10]uint32{40, 0, 2}, Seconds: 5.5}}))
+		Tally:    cron.Tally{OK: 40, TimedOut: 2, Retries: 3, Skipped: 4, Took: [10]uint32{40, 0, 2}, Seconds: 5.5},
+		Reckoned: &cron.Reckoning{Missed: cron.Stretch{Total: 60}, Unplaced: cron.Stretch{Total: 7}}}))
 	s.set(c.Last("k"), marshal(cron.Last{ID: "x", State: cron.OK, Ended: tick, Tally: cron.Tally{OK: 1, Took: [10]uint32{9: 1}, Seconds: 90000}}))
 	s.set(c.Job("once"), marshal(cron.Job{Name: "once", Schedule: "@manual", KeepFor: cron.Duration(time.Hour)}))
 	s.set(c.Last("once"), marshal(cron.Last{ID: "x", State: cron.OK, Ended: tick, Tally: cron.Tally{OK: 1}}))
@@ -175,6 +176,9 @@ func TestMetrics(t *testing.T) {
 		`conch_cron_eligible_runners{job="j"} 2`,
 		`conch_cron_eligible_runners{job="k"} 1`,
 		`conch_cron_waiting 1`,
+		`conch_cron_missed_total{job="j"} 60`,
+		`conch_cron_unplaced_total{job="j"} 7`,
+		`conch_cron_missed_total{job="k"} 0`,
 		`conch_runner_running{runner="n"} 1`,
 	} {
 		if !strings.Contains(b.String(), "\n"+want+"\n") {

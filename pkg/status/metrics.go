@@ -126,6 +126,8 @@ func (s *Snapshot) jobs(m *Metrics, now time.Time) {
 			m.Sample(float64(eligible(j.On)), "job", j.Name)
 		}
 	})
+	each("missed_total", "counter", "Ticks that no runner could start within the job's deadline.", func(j *Job) { m.Sample(float64(j.Missed), "job", j.Name) })
+	each("unplaced_total", "counter", "Ticks for which there were runners, but none that the job may run on.", func(j *Job) { m.Sample(float64(j.Unplaced), "job", j.Name) })
 	tallies(m, each)
 }
 
