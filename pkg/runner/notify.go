@@ -18,10 +18,10 @@ import (
 // hookTimeout is how long a notification may take.
 const hookTimeout = 30 * time.Second
 
-// Hooks are the commands that tell of how a run has ended, for jobs that have none of
+// Hooks are the commands that tell of runs and ticks, for jobs that have none of
 // their own.
 type Hooks struct {
-	OnFailure, OnRecovery string
+	OnFailure, OnRecovery, OnMissed string
 }
 
 // notify runs the commands that the job wants to be told by, under the same
@@ -53,7 +53,7 @@ func (r *running) hooks(recovered bool) []string {
 	}
 	switch defaults := r.cfg.Hooks; {
 	case r.run.Ticks():
-		add(r.spec.OnMissed, "")
+		add(r.spec.OnMissed, defaults.OnMissed)
 	case !r.run.State.Well():
 		add(r.spec.OnFailure, defaults.OnFailure)
 	default:

@@ -110,6 +110,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Group("Jobs without their own")
 	f.String(&o.hooks.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Help: "for sh -c, when a run did not end well, and is not tried again; a job that has this as : tells nobody"})
 	f.String(&o.hooks.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Help: "likewise, when one ended well, and the one before had not"})
+	f.String(&o.hooks.OnMissed, cli.Row{Name: "on-missed", Arg: "SCRIPT", Help: "likewise, when ticks were missed or unplaced: once for a stretch of them"})
 	f.Group("Reports")
 	f.Bool(&o.quiet, cli.Row{Name: "quiet", Short: "q", Help: "say only what is wrong"})
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "say also whose turn each run is, who has claimed it, which jobs and runners come and go"})
