@@ -26,7 +26,7 @@ var applyTool = cli.Tool{
 		{Text: "And those of the system", Command: "conch-cron apply -f /etc/cron.d --system-crontab --dry-run"},
 		{Text: "Restore what export has saved", Command: "conch-cron apply -f backup.json --prune"},
 	},
-	Statuses: append(statuses(cli.Busy, cli.Config), cli.Status{Code: "1", Meaning: "a file or directory holds no job"}),
+	Statuses: applyStatuses(),
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &applyOptions{}
 		f.Group("The files")

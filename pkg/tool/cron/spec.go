@@ -57,7 +57,7 @@ func (s *spec) what(f *cli.Flags, where func(context.Context, string) []string) 
 	f.Func(word(&s.job.Overlap), cli.Row{Name: "overlap", Arg: "forbid|allow|replace", Values: []string{"forbid", "allow", "replace"}, Env: cli.NoEnv,
 		Help: "what happens to a tick while an earlier run goes on: it is skipped, both run, or the earlier one is killed; what is asked for by hand waits, or runs too"})
 	f.Func(span((*time.Duration)(&s.job.Deadline)), cli.Row{Name: "deadline", Arg: "DURATION", Env: cli.NoEnv, Help: "not to be started later than that after its time; 1m without"})
-	f.Func(s.limit, cli.Row{Name: "run-ttl", Arg: "DURATION", Env: cli.NoEnv, Help: "how long a run may last; 10m without, and 0 is for ever"})
+	f.Func(s.limit, cli.Row{Name: "run-ttl", Arg: "DURATION", Env: cli.NoEnv, Help: "how long a run may last; 10m without, 0: for ever"})
 	f.Int(&s.retries, cli.Row{Name: "retry", Min: 0, Max: cron.MaxRetries, Env: cli.NoEnv, Help: "start a run again that did not end well, so often: its command may have its effect more than once"})
 	f.Func(span(&s.backoff), cli.Row{Name: "backoff", Arg: "DURATION", Env: cli.NoEnv, Help: "after how long, doubled each time; 10s without"})
 	f.Int(&s.job.Keep, cli.Row{Name: "keep", Min: 1, Max: cron.MaxKeep, Env: cli.NoEnv, Help: "how many runs to remember; 20 without"})

@@ -35,6 +35,13 @@ func statuses(more ...int) []cli.Status {
 	return list
 }
 
+// applyStatuses are those of apply.
+func applyStatuses() []cli.Status {
+	list := statuses(cli.Busy, cli.Config)
+	list[1].Meaning = "a file or directory holds no job"
+	return list
+}
+
 // waitStatuses are those of a command that waits for the end of a run.
 func waitStatuses() []cli.Status {
 	return append([]cli.Status{
