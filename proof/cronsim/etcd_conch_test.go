@@ -34,7 +34,7 @@ func TestModelTakesConch(t *testing.T) {
 			p.sameState(0)
 		}
 	}
-	for _, what := range []string{"succeeded", "put ", "claim ", "settle ", "replaced", "low "} {
+	for _, what := range []string{"succeeded", "put ", "claim ", "settle ", "replaced", "low ", "note ["} {
 		if onModel.did[what] == 0 {
 			t.Errorf("in no step: %q", what)
 		}
@@ -84,7 +84,7 @@ func pick[T any](c *clerk, from ...T) T { return from[c.IntN(len(from))] }
 // step does something, and says what came of it.
 func (c *clerk) step() string {
 	c.now = c.now.Add(time.Duration(c.IntN(20)) * time.Second)
-	steps := []func() string{c.put, c.remove, c.pause, c.request, c.kill, c.apply, c.enlist, c.look}
+	steps := []func() string{c.put, c.remove, c.pause, c.request, c.kill, c.apply, c.enlist, c.look, c.note}
 	said := ""
 	switch n := c.IntN(20); {
 	case n < len(steps):
@@ -94,7 +94,7 @@ func (c *clerk) step() string {
 	default:
 		said = c.settle()
 	}
-	for _, what := range []string{"put ", "claim ", "settle ", "low ", "replaced"} {
+	for _, what := range []string{"put ", "claim ", "settle ", "low ", "replaced", "note ["} {
 		if strings.Contains(said, what) {
 			c.did[what]++
 		}
@@ -257,6 +257,32 @@ func (c *clerk) claim() string {
 		c.runs = append(c.runs, run)
 	}
 	return said("claim "+w.Run.RunID.String(), run, err)
+}
+
+// note counts ticks that nobody has run.
+func (c *clerk) note() string {
+	name := c.name()
+	r, err := c.do(clientv3.OpGet(c.keys.Last(name), clientv3.WithKeysOnly()))
+	if err != nil {
+		return err.Error()
+	}
+	from := c.now.Truncate(time.Second).Add(-time.Minute)
+	n := cron.Note{Job: name, JobRev: c.made(name), By: "n", At: c.now, Over: from.Add(time.Duration(c.IntN(99)-50) * time.Second), Many: c.one(2),
+		Gaps: []cron.Gap{{State: pick(c, cron.Missed, cron.Unplaced), From: from, To: from.Add(20 * time.Second), Count: 21}}}
+	for _, kv := range r.Get().Kvs {
+		n.Rev = kv.ModRevision
+	}
+	t, err := c.txn(nil, n.Look(c.keys))
+	if err == nil {
+		err = n.Seen(c.keys, (*clientv3.TxnResponse)(t.Responses[0].GetResponseTxn()), t.Header.Revision)
+	}
+	var begun []*cron.Run
+	if err == nil {
+		if t, err = c.txn(nil, n.Op(c.keys)); err == nil {
+			begun, err = n.Answer((*clientv3.TxnResponse)(t.Responses[0].GetResponseTxn()), t.Header.Revision)
+		}
+	}
+	return said("note", begun, err)
 }
 
 // made is the create-revision of the job, or one that nobody knows.
