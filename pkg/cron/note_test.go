@@ -84,24 +84,55 @@ func TestNoteOnce(t *testing.T) {
 	}
 }
 
+// What changes between the look and the transaction refuses that.
+func TestNoteMeanwhile(t *testing.T) {
+	for what, spoil := range map[string]func(d *desk, rev int64){
+		"another has counted": func(d *desk, rev int64) {
+			if _, err := d.books[0].Note(d.note(0, rev, gap(Missed, 20, 5))); err != nil {
+				d.t.Fatal(err)
+			}
+		},
+		"one of them is claimed": func(d *desk, rev int64) { d.must(0, d.wish(0, tickOf("job", 3), rev)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := newDesk(t, 1)
+			rev := d.add("job")
+			n := d.note(0, rev, gap(Missed, 1, 5))
+			r, at := d.asked(n.Look(d.Keys))
+			if err := n.Seen(d.Keys, r, at); err != nil {
+				t.Fatal(err)
+			}
+			spoil(d, rev)
+			before := len(d.stretches())
+			r, at = d.asked(n.Op(d.Keys))
+			if begun, err := n.Answer(r, at); !errors.Is(err, ErrCounted) || len(begun) > 0 || len(d.stretches()) != before {
+				t.Errorf("%+v, %v", begun, err)
+			}
+		})
+	}
+}
+
+// asked commits the transaction that an operation is, and returns at which revision.
+func (d *desk) asked(op clientv3.Op) (*clientv3.TxnResponse, int64) {
+	d.t.Helper()
+	is, then, otherwise := op.Txn()
+	r, err := d.admin.Txn(d.ctx).If(is...).Then(then...).Else(otherwise...).Commit()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return r, r.Header.Revision
+}
+
 // One whose answer is lost is sent again, and is ours.
 func TestNoteSentTwice(t *testing.T) {
 	d := newDesk(t, 1)
 	n := d.note(0, d.add("job"), gap(Missed, 1, 5))
-	commit := func(op clientv3.Op) (*clientv3.TxnResponse, int64) {
-		is, then, otherwise := op.Txn()
-		r, err := d.admin.Txn(d.ctx).If(is...).Then(then...).Else(otherwise...).Commit()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r, r.Header.Revision
-	}
-	r, rev := commit(n.Look(d.Keys))
+	r, rev := d.asked(n.Look(d.Keys))
 	if err := n.Seen(d.Keys, r, rev); err != nil {
 		t.Fatal(err)
 	}
-	_, first := commit(n.Op(d.Keys))
-	r, rev = commit(n.Op(d.Keys))
+	_, first := d.asked(n.Op(d.Keys))
+	r, rev = d.asked(n.Op(d.Keys))
 	if begun, err := n.Answer(r, rev); err != nil || len(begun) != 1 || begun[0].Rev != first {
 		t.Errorf("%+v, %v", begun, err)
 	}

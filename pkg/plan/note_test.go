@@ -37,16 +37,13 @@ func (a *alone) counted(n Note) {
 	a.put(keys.Entry{Kind: "last", Name: n.Job}, cron.Last{Reckoned: &cron.Reckoning{Through: n.Gaps[len(n.Gaps)-1].To, By: n.By, At: n.At}})
 }
 
-// What came in a week while nobody was there is counted, all of it, without that a step
-// takes long.
+// What came in a week while nobody was there is counted, all of it, in many steps.
 func TestNoteAWeek(t *testing.T) {
 	a := newAlone(t, noon)
 	a.put(keys.Entry{Kind: "job", Name: "j"}, `{"name":"j","schedule":"@every 1s","cmd":["true"],"updated":"2025-12-25T12:00:00Z","expires":"2026-01-01T11:00:00Z"}`)
-	var longest time.Duration
-	for range 3 * 7 * 24 * 3600 / countAtOnce {
-		began := time.Now()
+	steps := 0
+	for ; steps < 10_000; steps++ {
 		sleep := a.step()
-		longest = max(longest, time.Since(began))
 		a.now, a.up = a.now.Add(max(sleep, time.Millisecond)), a.up.Add(max(sleep, time.Millisecond))
 		if len(a.other) > 0 {
 			break
@@ -59,8 +56,8 @@ func TestNoteAWeek(t *testing.T) {
 	if n := total(all...); n != 7*24*3600-3600-1 || len(all) != 1 {
 		t.Fatalf("%d ticks: %+v", n, all)
 	}
-	if longest > 2*time.Second {
-		t.Errorf("a step took %v", longest)
+	if steps < 100 { // or each holds the others up
+		t.Errorf("in %d steps", steps)
 	}
 	if g := all[0].Gaps[0]; !g.From.Equal(time.Date(2025, 12, 25, 12, 0, 1, 0, time.UTC)) || !g.To.Equal(time.Date(2026, 1, 1, 10, 59, 59, 0, time.UTC)) || g.State != cron.Missed {
 		t.Errorf("%+v", g)
@@ -118,7 +115,7 @@ func TestNoteAgain(t *testing.T) {
 	b := newAlone(t, a.now)
 	b.counted(all[0])
 	b.job(`{"name":"j","schedule":"*/10 * * * *","cmd":["true"],"updated":"2026-01-01T10:00:00Z"}`)
-	if b.pass(20 * time.Second); len(b.notes()) > 0 {
+	if b.pass(5 * time.Minute); total(b.notes()...) > 0 {
 		t.Error("it is counted again")
 	}
 }
