@@ -38,6 +38,8 @@ func (t *trace) verb(s *session, v plan.Verb) {
 		t.note(s.w, "%s > claim %s attempt %d", s.node.ID, v.Claim.Run.RunID, v.Claim.Run.Attempt)
 	case plan.Start:
 		t.note(s.w, "%s > start %s", s.node.ID, v.ID)
+	case plan.Note:
+		t.note(s.w, "%s > note %s %+v", s.node.ID, v.Job, v.Gaps)
 	case plan.Settle:
 		t.note(s.w, "%s > settle %s attempt %d: %s %s ours=%v rev=%d", s.node.ID, v.Run.RunID, v.Run.Attempt, v.Run.State, v.Run.Cause, v.Ours, v.Rev)
 	default:
