@@ -439,7 +439,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 		waits[t.id.Place] = true
 		return true
 	}
-	if !j.many && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
+	if !j.many && !j.all && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
 		if !t.blocked && p.tells(j, place) {
 			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Reason: overtaken})
 		}
