@@ -45,10 +45,10 @@ func (p *Planner) reopen(j *job) {
 	if j.sched == nil {
 		return
 	}
-	after, now := j.last, p.now.Wall.Unix()
+	after := j.last
 	// Of what nobody remembers, and of a clock that has been ahead, some may have been run,
 	// and others not: a claim tells.
-	if j.many || after > now {
+	if j.many || p.ahead(after) {
 		after = min(after, j.oldest(p.wall())-1)
 	}
 	j.advance(max(after, j.since))
@@ -60,6 +60,10 @@ func (p *Planner) reopen(j *job) {
 		}
 	}
 }
+
+// ahead reports whether only a clock that is not to be trusted can have seen the instant
+// of a tick.
+func (p *Planner) ahead(tick int64) bool { return tick*int64(time.Second) > p.wall()+int64(maxAhead) }
 
 // oldest is the first tick that is not too late at an instant.
 func (j *job) oldest(now int64) int64 {
@@ -439,7 +443,7 @@ func (l *looking) tick(t *tick, spec *cron.Job, place cron.Placement, waits map[
 		waits[t.id.Place] = true
 		return true
 	}
-	if !j.many && !j.all && !t.missed() && t.at <= j.last && j.last*int64(time.Second) <= p.wall() { // it was skipped, or a later one has been run
+	if !j.many && !j.all && !t.missed() && t.at <= j.last && !p.ahead(j.last) { // it was skipped, or a later one has been run
 		if !t.blocked && p.tells(j, place) {
 			p.say(Event{Event: Skipped, Level: Info, Job: j.name, Run: t.name, Tick: t.id.Tick, Reason: overtaken})
 		}
