@@ -45,6 +45,8 @@ type Gap struct {
 	From  time.Time
 	To    time.Time
 	Count int
+	// Forgotten: if they lie below the low water, nobody knows whether they were run.
+	Forgotten bool
 }
 
 // Note counts ticks that nobody has run, and writes down the stretch that they belong
@@ -59,9 +61,6 @@ type Note struct {
 	// Late is how long after its tick a run may be claimed. One that is claimed later
 	// was missed, and is made up for.
 	Late time.Duration
-	// Many: the job may run in several places, or overlap: of a tick whose record may
-	// have been pruned nobody knows.
-	Many bool
 	// Causes say in words why nobody has run them.
 	Causes map[State]string
 	By     string // the id of the runner that counts
@@ -108,7 +107,7 @@ func (n *Note) Seen(k keys.Cron, r *clientv3.TxnResponse, rev int64) error {
 	}
 	n.take(k, rangeOf(r, 1).Kvs)
 	for _, kv := range rangeOf(r, 2).Kvs {
-		if low, ok := keys.ParseTick(string(kv.Value)); ok && n.Many {
+		if low, ok := keys.ParseTick(string(kv.Value)); ok {
 			n.pruned(low)
 		}
 	}
@@ -141,7 +140,7 @@ func (n *Note) take(k keys.Cron, kvs []*mvccpb.KeyValue) {
 // pruned takes off what lies below the low water.
 func (n *Note) pruned(low time.Time) {
 	for i := range n.Gaps {
-		if g := &n.Gaps[i]; !g.To.After(low) {
+		if g := &n.Gaps[i]; g.Forgotten && !g.To.After(low) {
 			g.Count = 0
 		}
 	}

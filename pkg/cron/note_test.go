@@ -159,7 +159,7 @@ func TestNoteOfRuns(t *testing.T) {
 	}
 	d.put(d.Keys.LowWater("job"), tickOf("job", 20).ID())
 	n = d.note(0, born, gap(Missed, 12, 3), gap(Missed, 21, 3))
-	n.Many = true
+	n.Gaps[0].Forgotten, n.Gaps[1].Forgotten = true, true
 	if _, err := d.books[0].Note(n); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -34,12 +35,13 @@ type noting struct {
 
 // gap is ticks that nobody has run, one behind the other.
 type gap struct {
-	state    cron.State
-	from, to int64 // seconds: the first and the last, or, as long as they are not counted, between which they are
-	sure     int64 // from when on nobody claims them in time, by whichever clock, nanoseconds of UTC
-	sched    *schedule.Schedule
-	count    int
-	at       int64 // the second up to which they have been counted
+	state     cron.State
+	from, to  int64 // seconds: the first and the last, or, as long as they are not counted, between which they are
+	sure      int64 // from when on nobody claims them in time, by whichever clock, nanoseconds of UTC
+	sched     *schedule.Schedule
+	count     int
+	at        int64 // the second up to which they have been counted
+	forgotten bool  // see unrun
 }
 
 // counted reports whether all ticks of g have been gone through.
@@ -62,8 +64,9 @@ func less(spans []bounds, from, to int64) (left []bounds) {
 }
 
 // unrun keeps in mind that nobody has run the ticks from one to another, as far as they
-// have not been counted.
-func (l *looking) unrun(state cron.State, from, to int64) {
+// have not been counted. If forgotten, another of the runs of such a tick may have been
+// pruned by now, or be before this is written down.
+func (l *looking) unrun(state cron.State, from, to int64, forgotten bool) {
 	p, j := l.p, l.j
 	if r := p.reckoned[j.name]; r != nil {
 		from = max(from, r.Through.Unix()+1)
@@ -83,6 +86,9 @@ func (l *looking) unrun(state cron.State, from, to int64) {
 		for _, a := range j.live.acts {
 			if a.Act != nil && !isManual(a.RunID) && p.inTime(j, a.Act) {
 				left = less(left, a.Tick.Unix(), a.Tick.Unix())
+				if j.forbids && !j.many { // what was open when it was begun, or came since, is over with it
+					left = less(left, (j.skipsFrom(a.Act, false)-j.splay+int64(time.Second)-1)/int64(time.Second), math.MaxInt64)
+				}
 			}
 		}
 		for _, c := range j.live.claimed {
@@ -93,7 +99,7 @@ func (l *looking) unrun(state cron.State, from, to int64) {
 		if s.from > s.to {
 			continue
 		}
-		g := gap{state: state, from: s.from, to: s.to, sure: j.dueAt(s.to) + j.late + int64(verdict), sched: j.sched, at: s.from - 1}
+		g := gap{state: state, from: s.from, to: s.to, sure: j.dueAt(s.to) + j.late + int64(verdict), sched: j.sched, at: s.from - 1, forgotten: forgotten}
 		if s.from == s.to {
 			g.count, g.at = 1, s.to
 		}
@@ -108,7 +114,7 @@ func (l *looking) unrun(state cron.State, from, to int64) {
 func (n *noting) add(g gap) {
 	i, _ := slices.BinarySearchFunc(n.gaps, g.from, func(o gap, from int64) int { return int(o.from - from) })
 	if i > 0 && g.counted() {
-		if before := &n.gaps[i-1]; before.state == g.state && before.sched == g.sched && before.counted() &&
+		if before := &n.gaps[i-1]; before.state == g.state && before.forgotten == g.forgotten && before.sched == g.sched && before.counted() &&
 			epoch(g.sched.Next(time.Unix(before.to, 0))) == g.from {
 			before.to, before.at, before.sure = g.to, g.at, max(before.sure, g.sure)
 			before.count += g.count
@@ -195,11 +201,14 @@ func (l *looking) notes() {
 	if r := p.reckoned[j.name]; r != nil && nanos(r.At) <= p.wall()+int64(maxAhead) { // else by a clock that was wrong
 		from = max(from, nanos(r.At)+int64(noteEvery))
 	}
-	if from += int64(l.turn()); from > p.wall() {
+	if from += int64(l.turn()); p.newcomer() { // who was there before may have found more
+		from += 2 * int64(verdict)
+	}
+	if from > p.wall() {
 		l.at(from)
 		return
 	}
-	v := Note{Note: cron.Note{Job: j.name, Rev: j.lastRev, JobRev: j.born, Over: time.Unix(j.last, 0).UTC(), Late: time.Duration(j.splay + j.late), Many: j.many,
+	v := Note{Note: cron.Note{Job: j.name, Rev: j.lastRev, JobRev: j.born, Over: time.Unix(j.last, 0).UTC(), Late: time.Duration(j.splay + j.late),
 		By: p.cfg.Node.ID, Host: p.cfg.Node.Host, At: p.now.Wall.UTC()}}
 	for i := range n.gaps {
 		g := &n.gaps[i]
@@ -210,7 +219,7 @@ func (l *looking) notes() {
 			p.enqueueCount(j, n)
 			return
 		}
-		v.Gaps = append(v.Gaps, cron.Gap{State: g.state, From: time.Unix(g.from, 0).UTC(), To: time.Unix(g.to, 0).UTC(), Count: g.count})
+		v.Gaps = append(v.Gaps, cron.Gap{State: g.state, From: time.Unix(g.from, 0).UTC(), To: time.Unix(g.to, 0).UTC(), Count: g.count, Forgotten: g.forgotten})
 	}
 	if v.Spec, _ = l.spec(); v.Spec != nil && l.sends(&n.sent) {
 		v.Causes = map[cron.State]string{
@@ -219,6 +228,19 @@ func (l *looking) notes() {
 		}
 		p.do(v)
 	}
+}
+
+// newcomer reports whether this runner has just come, and others were there before.
+func (p *Planner) newcomer() bool {
+	if p.wall() > p.wholeAt+2*int64(noteEvery) {
+		return false
+	}
+	for _, n := range p.nodes {
+		if n.Started.Before(p.cfg.Node.Started) {
+			return true
+		}
+	}
+	return false
 }
 
 // enqueueCount has the ticks of a job gone through.

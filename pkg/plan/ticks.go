@@ -140,7 +140,7 @@ func (l *looking) openTicks() {
 				end = min(end, spec.Expires.Add(time.Second-1).Unix())
 			}
 			missed := j.missed(j.next-1, end)
-			l.unrun(cron.Missed, max(j.next, j.last+1), end-1)
+			l.unrun(cron.Missed, max(j.next, j.last+1), end-1, false)
 			j.advance(oldest - 1)
 			l.misfire(missed)
 			continue
@@ -416,7 +416,7 @@ func (l *looking) capMissed() {
 func (l *looking) sayMissed(t *tick) {
 	if t.unrun && !l.p.away() {
 		t.unrun = false
-		l.unrun(cron.Missed, t.at, t.at)
+		l.unrun(cron.Missed, t.at, t.at, l.j.many)
 	}
 	if t.unsaid && !l.p.away() {
 		t.unsaid = false
@@ -603,9 +603,9 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 	}
 	switch e.Event {
 	case Missed:
-		l.unrun(cron.Missed, t.at, t.at)
+		l.unrun(cron.Missed, t.at, t.at, j.many)
 	case Unplaced:
-		l.unrun(cron.Unplaced, t.at, t.at)
+		l.unrun(cron.Unplaced, t.at, t.at, j.many)
 	}
 	if tell {
 		p.told[j.name] = max(p.told[j.name], t.at)

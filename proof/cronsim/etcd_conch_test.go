@@ -267,8 +267,8 @@ func (c *clerk) note() string {
 		return err.Error()
 	}
 	from := c.now.Truncate(time.Second).Add(-time.Minute)
-	n := cron.Note{Job: name, JobRev: c.made(name), By: "n", At: c.now, Over: from.Add(time.Duration(c.IntN(99)-50) * time.Second), Many: c.one(2),
-		Gaps: []cron.Gap{{State: pick(c, cron.Missed, cron.Unplaced), From: from, To: from.Add(20 * time.Second), Count: 21}}}
+	n := cron.Note{Job: name, JobRev: c.made(name), By: "n", At: c.now, Over: from.Add(time.Duration(c.IntN(99)-50) * time.Second),
+		Gaps: []cron.Gap{{State: pick(c, cron.Missed, cron.Unplaced), From: from, To: from.Add(20 * time.Second), Count: 21, Forgotten: c.one(2)}}}
 	for _, kv := range r.Get().Kvs {
 		n.Rev = kv.ModRevision
 	}
