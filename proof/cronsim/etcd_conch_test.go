@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,9 @@ func TestModelTakesConch(t *testing.T) {
 	p.grant()
 	lease := p.leases[0]
 	onEtcd, onModel := newClerk(seed, lease, realEtcd{t, p.real}), newClerk(seed, lease, p.model)
-	for i := range 400 {
+	each := []string{"succeeded", "put ", "claim ", "settle ", "replaced", "low ", "note ["}
+	did := func(what string) bool { return onModel.did[what] > 0 }
+	for i := 0; i < 400 || i < 4000 && slices.ContainsFunc(each, func(what string) bool { return !did(what) }); i++ {
 		did, want := onModel.step(), onEtcd.step()
 		if did != want {
 			t.Fatalf("step %d\non the model\n%s\nand on etcd\n%s", i, did, want)
@@ -34,8 +37,8 @@ func TestModelTakesConch(t *testing.T) {
 			p.sameState(0)
 		}
 	}
-	for _, what := range []string{"succeeded", "put ", "claim ", "settle ", "replaced", "low ", "note ["} {
-		if onModel.did[what] == 0 {
+	for _, what := range each {
+		if !did(what) {
 			t.Errorf("in no step: %q", what)
 		}
 	}

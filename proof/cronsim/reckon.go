@@ -68,10 +68,10 @@ func (b *books) unrun(j *jobBook, after, to time.Time) (least, most int) {
 		}
 		t := later(after, v.spec.From()) // an edit may bring back what had expired
 		for t = v.spec.Next(v.sched, t); !t.IsZero() && !t.After(to) && since(t)+v.splay-slack <= v.to; t = v.spec.Next(v.sched, t) {
-			if !seen[t] && !b.ranInTime(j, v, t) {
+			if !seen[t] && !b.ranInTime(j, v, t, -slack) {
 				seen[t] = true
 				most++
-				if b.clear(j, v, since(t)+v.splay) {
+				if b.clear(j, v, since(t)+v.splay) && !b.ranInTime(j, v, t, slack) {
 					least++
 				}
 			}
@@ -103,8 +103,9 @@ func (b *books) clear(j *jobBook, v *version, due time.Duration) bool {
 	return true
 }
 
-// ranInTime reports whether a tick was claimed somewhere before it was too late.
-func (b *books) ranInTime(j *jobBook, v *version, t time.Time) bool {
+// ranInTime reports whether a tick was claimed somewhere before it was too late, give or
+// take what clocks may differ by.
+func (b *books) ranInTime(j *jobBook, v *version, t time.Time, by time.Duration) bool {
 	places := []string{""}
 	for _, h := range b.w.hosts {
 		places = append(places, "@"+h.spec.name)
@@ -118,7 +119,7 @@ func (b *books) ranInTime(j *jobBook, v *version, t time.Time) bool {
 			continue
 		}
 		for _, c := range r.claims {
-			if c.era == b.era && (v.spec.Misfires() == cron.MisfireSkip || c.at < since(t)+v.splay+v.spec.Lateness()-slack) {
+			if c.era == b.era && (v.spec.Misfires() == cron.MisfireSkip || c.at < since(t)+v.splay+v.spec.Lateness()+by) {
 				return true
 			}
 		}
