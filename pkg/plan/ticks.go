@@ -598,7 +598,7 @@ func (l *looking) tooLate(t *tick, spec *cron.Job, place cron.Placement) bool {
 		e.Event, e.Level, e.Reason = Withdrawn, Debug, "all jobs are paused"
 	case len(nodes) == 0 && !t.placed:
 		e.Event, e.Reason = Unplaced, "no runner is there that the job may run on: "+spec.On
-	case spec.Overlaps() != cron.Allow && len(rivals) > 0:
+	case spec.Overlaps() != cron.Allow && len(rivals) > 0 && spec.Misfires() == cron.MisfireSkip:
 		e.Event, e.Level, e.Count, e.Reason = Skipped, Info, 0, "still running: "+rivals[0].name
 	}
 	switch e.Event {

@@ -253,6 +253,9 @@ func (b *books) contradicted(e era, r *runBook) {
 		if (a.what == plan.Missed || a.what == plan.Unplaced) && e.spec.Misfires() != cron.MisfireSkip {
 			continue // and it was made up for
 		}
+		if a.what == plan.Skipped && e.spec.Misfires() == cron.MisfireAll && (a.at-since(r.id.Tick)-e.splay).Abs() <= slack {
+			continue // by a clock that is wrong it was due before a run ended, and by another after it
+		}
 		if a.what == plan.Withdrawn && b.pauseEnds(since(r.id.Tick)+e.splay) {
 			continue // by a clock that is wrong it was due before that, and by another after it
 		}
