@@ -68,6 +68,10 @@ func (s *Settings) Configured() bool {
 	return s.flags.Set("endpoints") || s.flags.Set("discovery-srv")
 }
 
+// gRPC has one log for the whole process, on standard error, for what is reported as an
+// error of ours where it matters. It is to be set before gRPC is used.
+func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) }
+
 // Open connects; the error has its exit status.
 func (s *Settings) Open(ctx context.Context) (*etcd.Client, error) {
 	if strings.Contains(s.User, ":") && s.flags.Source("user") == "--user" {
@@ -76,10 +80,6 @@ func (s *Settings) Open(ctx context.Context) (*etcd.Client, error) {
 	if s.DialTimeout < 10*time.Millisecond {
 		return nil, cli.Errorf(cli.Config, "--dial-timeout %v leaves etcd no time to answer: dial-timeout >= 10ms", s.DialTimeout)
 	}
-	// gRPC has one log for the whole process, on standard error, for what is
-	// reported as an error of ours where it matters. It is to be set before gRPC
-	// is used, which no package below can know.
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	c, err := etcd.Open(ctx, s.Config)
 	return c, s.Explain(err)
 }

@@ -421,3 +421,19 @@ func TestImpostor(t *testing.T) {
 		})
 	}
 }
+
+// A process whose arguments are empty may be becoming a sentinel's program.
+func TestBecomingSentinel(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }() // it has no arguments once it is a zombie
+	await(t, "its arguments to go", func() bool {
+		text, err := os.ReadFile("/proc/" + itoa(cmd.Process.Pid) + "/cmdline")
+		return err == nil && len(text) == 0
+	})
+	if !isSentinel(cmd.Process.Pid) || isSentinel(os.Getpid()) {
+		t.Error("only a name tells")
+	}
+}

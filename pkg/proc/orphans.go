@@ -146,11 +146,12 @@ func (n *nursery) pass(born uint64, spare, deep bool, o *orphaned) (found, denie
 	return found + len(orphans), denied
 }
 
-// isSentinel reports whether a process calls itself a sentinel, or what one becomes.
+// isSentinel reports whether a process calls itself a sentinel, or what one becomes. The
+// arguments of a process that is just being made another program are empty.
 func isSentinel(pid int) bool {
 	dir := "/proc/" + strconv.Itoa(pid)
 	for _, name := range []string{dir + "/cmdline", dir + "/comm"} {
-		if text, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(text), SentinelName) {
+		if text, err := os.ReadFile(name); err == nil && (len(text) == 0 || strings.HasPrefix(string(text), SentinelName)) {
 			return true
 		}
 	}
