@@ -21,7 +21,7 @@ func (c *crontab) hasMoreFields(five, rest string) bool {
 		word, behind := cutWord(rest)
 		next, _ := cutWord(behind)
 		uid := c.SystemCrontab && strings.Trim(word, "0123456789") == "" && !isField(next)
-		if !isField(word) || uid {
+		if !isField(word) || uid || isDay(word) && c.begins(word, next) {
 			break
 		}
 		words, rest = append(words, word), behind
@@ -38,7 +38,10 @@ func (c *crontab) hasMoreFields(five, rest string) bool {
 	default:
 		hint = "conch-cron add NAME --schedule \"" + s.String() + "\" takes a second"
 	}
-	c.advise(c.line, hint, "%+.64q are %d fields, and a crontab has five", expr, len(words))
+	if last := words[len(words)-1]; isDay(last) && !c.SystemCrontab {
+		hint += "; or, if " + last + " is the command, write its path"
+	}
+	c.advise(c.line, strings.TrimPrefix(hint, "; "), "%+.64q are %d fields, and a crontab has five", expr, len(words))
 	return true
 }
 
@@ -57,6 +60,17 @@ func isField(word string) bool {
 	return true
 }
 
+// isDay reports whether a word is the name of one day, which a command or a user may have.
+func isDay(word string) bool { return slices.Contains(weekdays, strings.ToLower(word)) }
+
+// begins reports whether a word is a command rather than a field, or the user before one.
+func (c *crontab) begins(word, next string) bool {
+	if c.SystemCrontab {
+		return isCommand(next)
+	}
+	return isCommand(word)
+}
+
 // hasOtherColumns refuses a line that has a column for the user and should have none, or
 // the reverse: once for a file, for its lines are alike.
 func (c *crontab) hasOtherColumns(rest string) bool {
@@ -67,7 +81,7 @@ func (c *crontab) hasOtherColumns(rest string) bool {
 		if !c.askew {
 			c.advise(c.line, "--system-crontab; or, if "+first+" is the command, write its path", "%+.64q: a user stands before the command", rest)
 		}
-	case c.SystemCrontab && second != "" && !isUser(first) && isCommand(first):
+	case c.SystemCrontab && second != "" && !isUser(first) && isCommand(first) && !(canBeUser(first) && isCommand(second)):
 		if !c.askew {
 			c.advise(c.line, "leave out --system-crontab", "%+.64q: no user stands before the command", rest)
 		}
@@ -85,11 +99,17 @@ func isUser(word string) bool {
 	if slices.Contains(known, word) {
 		return true
 	}
-	if word == "" || strings.ContainsAny(word, "/=$&|;<>(){}[]\"'`\\") {
+	if word == "" || !canBeUser(word) {
 		return false
 	}
 	_, err := user.Lookup(word)
 	return err == nil
+}
+
+// canBeUser reports whether a word may be a user of another host: there is many a program
+// whose name its user has, too.
+func canBeUser(word string) bool {
+	return !strings.ContainsAny(word, "/=$&|;<>(){}[]\"'`\\") && !slices.Contains(builtin, word)
 }
 
 // builtin are words of the shell that a command begins with.

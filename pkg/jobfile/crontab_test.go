@@ -2,6 +2,8 @@ package jobfile_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -161,6 +163,14 @@ func TestCrontabTranslates(t *testing.T) {
 
 // What is no crontab of this form is seen by its words.
 func TestCrontabColumns(t *testing.T) {
+	// Programs that have the names of days, and of users that this host does not have.
+	programs := tree(t, map[string]string{"mon": "", "sat": "", "git": "", "puppet": "", "borg": ""})
+	for _, name := range []string{"mon", "sat", "git", "puppet", "borg"} {
+		if err := os.Chmod(filepath.Join(programs, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", os.Getenv("PATH")+":"+programs)
 	mine, system := jobfile.Options{}, jobfile.Options{SystemCrontab: true}
 	for _, c := range []struct {
 		text       string
@@ -170,6 +180,8 @@ func TestCrontabColumns(t *testing.T) {
 		{"0 */5 * * * * run it", mine, `tab:1: "0 */5 * * * *" are 6 fields, and a crontab has five`, `without the second it is "*/5 * * * *"`},
 		{"*/10 * * * * * run it", mine, `tab:1: "*/10 * * * * *" are 6 fields, and a crontab has five`, `conch-cron add NAME --schedule "*/10 * * * * *" takes a second`},
 		{"0 0 9 * * mon-fri run it", mine, `tab:1: "0 0 9 * * mon-fri" are 6 fields, and a crontab has five`, `without the second it is "0 9 * * mon-fri"`},
+		{"0 0 9 * * sun run it", mine, `tab:1: "0 0 9 * * sun" are 6 fields, and a crontab has five`, `without the second it is "0 9 * * sun"; or, if sun is the command, write its path`},
+		{"0 0 9 * * mon root /x", system, `tab:1: "0 0 9 * * mon" are 6 fields, and a crontab has five`, `without the second it is "0 9 * * mon"`},
 		{"0 0 12 * * ? 2030 run", mine, `tab:1: "0 0 12 * * ? 2030" are 7 fields, and a crontab has five`, `without the second it is "0 12 * * ?"`},
 		{"0 */5 * * * * root run", system, `tab:1: "0 */5 * * * *" are 6 fields, and a crontab has five`, `without the second it is "*/5 * * * *"`},
 		{"*/5 * * * * root /bin/run", mine, `tab:1: "root /bin/run": a user stands before the command`, "--system-crontab; or, if root is the command, write its path"},
@@ -178,6 +190,8 @@ func TestCrontabColumns(t *testing.T) {
 		{"*/5 * * * * /bin/run it", system, `tab:1: "/bin/run it": no user stands before the command`, "leave out --system-crontab"},
 		{"*/5 * * * * cd /srv && ./run", system, `tab:1: "cd /srv && ./run": no user stands before the command`, "leave out --system-crontab"},
 		{"@daily FOO=1 run\n@daily BAR=1 run\n", system, `tab:1: "FOO=1 run": no user stands before the command`, "leave out --system-crontab"},
+		{"* * * * * git gc --auto", system, `tab:1: "git gc --auto": no user stands before the command`, "leave out --system-crontab"},
+		{"* * * * * rm /tmp", system, `tab:1: "rm /tmp": no user stands before the command`, "leave out --system-crontab"},
 		{"START_HOURS_RANGE=3-22\n1\t5\tcron.daily\trun-parts /x\n", mine, "tab:1: START_HOURS_RANGE: this is an anacrontab, and not a crontab",
 			"1 is @daily here, 7 @weekly and @monthly @monthly, each with --splay for the delay"},
 		{"#!/bin/sh\nset -e\n", mine, "tab:1: this is a script, and not a crontab", "conch-cron add NAME @daily -- tab is a job that runs it"},
@@ -195,6 +209,8 @@ func TestCrontabColumns(t *testing.T) {
 	for text, o := range map[string]jobfile.Options{
 		"* * * * * root": mine, "* * * * * mysql -e x": mine, "* * * * * 7z a": mine, "* * * * * 1000 /x": system, "* * * * * deploy-42 /x": system,
 		"* * * * * sh -c x": mine, "* * * * * nobody-here /x": mine, "#!/usr/bin/crontab\n@daily x": mine,
+		"* * * * * git /srv/x.sh": system, "@daily puppet test -x /x && /x": system, "@daily borg A=b /x": system,
+		"* * * * * mon -x": mine, "* * * * * sat": mine, "* * * * * sun /x": system, "* * * * * Mon test -x /x": system,
 	} {
 		if jobs, _, err := jobfile.ReadCrontab("tab", []byte(text), o); err != nil || len(jobs) != 1 {
 			t.Errorf("%q: %+v, %v", text, jobs, err)
