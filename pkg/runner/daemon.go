@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,10 @@ func New(cfg Config) (*Runner, error) {
 	if d.spool, err = openSpool(cfg.Spool); err != nil {
 		return nil, err
 	}
+	if d.logLock, err = lockLogs(cfg.LogDir); err != nil {
+		d.spool.close()
+		return nil, err
+	}
 	d.archive = newArchive(&d.cfg, d.unlogged) // not of a directory that another runner uses
 	d.trust = plan.Trust{Rev: d.spool.state.Rev, Cluster: d.spool.state.Cluster}
 	return &Runner{d}, nil
@@ -151,6 +156,7 @@ const gcPercent = 40
 // with it.
 func (r *Runner) Run(ctx context.Context) error {
 	defer r.d.spool.close()
+	defer r.d.logLock.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	var heard sync.WaitGroup
 	defer heard.Wait()
@@ -238,6 +244,7 @@ type daemon struct {
 	cfg     Config
 	stats   stats
 	spool   *spool
+	logLock *os.File // the directory of the archive; nil: it is not locked
 	begun   bool // a session has begun, at some time
 	archive *archive
 	told    map[string]int64 // of ticks that were missed: see plan.Planner.Told

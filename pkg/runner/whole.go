@@ -60,6 +60,23 @@ func newArchive(cfg *Config, warn func(keys.RunID, error)) *archive {
 	return a
 }
 
+// lockLogs makes sure that no other runner has this directory, of which it would remove
+// files that are being written. Where a directory cannot be locked, nobody knows.
+func lockLogs(dir string) (*os.File, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, nil // there may be none yet, and none can be made: that is said once something is written
+	}
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
+		f.Close()
+		return nil, fmt.Errorf("--log-dir %s: another runner uses it: each needs one of its own", dir)
+	}
+	return f, nil
+}
+
 // statfs is how much room a disk has for whoever is not root, and how large it is.
 func statfs(dir string) (free, all int64, err error) {
 	var s unix.Statfs_t
