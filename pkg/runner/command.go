@@ -2,7 +2,10 @@ package runner
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
 	"os/user"
 	"slices"
@@ -88,16 +91,27 @@ func (r *running) user() (*user.User, error) {
 	return u, nil
 }
 
-// lookupUser finds a user by name or, if there is none of that name, by number.
+// lookupUser finds a user by name or, if there is none of that name, by number. One that
+// has a number alone, as is usual in containers, is somebody, too.
 func lookupUser(name string) (*user.User, error) {
 	u, err := user.Lookup(name)
 	if err == nil {
 		return u, nil
 	}
-	if byID, iderr := user.LookupId(name); iderr == nil {
+	byID, iderr := user.LookupId(name)
+	if iderr == nil {
 		return byID, nil
 	}
+	if n, nerr := strconv.ParseUint(name, 10, 32); nerr == nil && n < math.MaxUint32 && isNobody(iderr) {
+		number := strconv.FormatUint(n, 10)
+		return &user.User{Uid: number, Gid: number, Username: number, HomeDir: "/"}, nil
+	}
 	return nil, err
+}
+
+// isNobody reports whether it is for want of such a user that one was not found.
+func isNobody(err error) bool {
+	return errors.As(err, new(user.UnknownUserIdError)) || errors.Is(err, fs.ErrNotExist)
 }
 
 // isSelf reports whether u is the runner's own user.

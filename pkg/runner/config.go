@@ -45,10 +45,11 @@ type Config struct {
 	SkipClock bool        // do not compare the clock with etcd's
 	Hooks     Hooks       // for the jobs without their own
 
-	// Report is called with each run that has ended, in any order; nil: nobody. apart says
-	// that its attempt has been reported, or was none: a claim was given back, or a run
-	// that waited for its next attempt has ended.
-	Report func(run *cron.Run, apart bool)
+	// Report is called with each run that has ended, and with each stretch of ticks that
+	// nobody has run when it begins, in any order; nil: nobody. spec is the job as it was
+	// then; nil: that is not known. apart says that the attempt has been reported, or was
+	// none: a claim was given back, or a run that waited for its next attempt has ended.
+	Report func(run *cron.Run, spec *cron.Job, apart bool)
 
 	// Signals, of TERM, INT and QUIT, ask the runner to end: the first drains, the
 	// second stops, the third kills. One that comes sooner than guard.Insist after the

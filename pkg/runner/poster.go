@@ -115,6 +115,17 @@ func unfit(status int) bool {
 	return false
 }
 
+// waits reports whether an item of such a status is to be tried again: it is about the index
+// or the key then, as it is where a whole request is answered so. A disk that is full is one
+// of those, and blocks the index: 403.
+func waits(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
+		return true
+	}
+	return false
+}
+
 func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
@@ -187,7 +198,7 @@ func (p *poster) items(all []report, answer []byte) (left []report, refused []re
 		text := strings.TrimSpace(fmt.Sprintf("%s answers %s %s", p.name, statusText(c.Status), c.Error.Type))
 		switch {
 		case c.Status/100 == 2, c.Status == http.StatusConflict: // it is there
-		case c.Status/100 == 4 && c.Status != http.StatusTooManyRequests:
+		case c.Status/100 == 4 && !waits(c.Status):
 			refused = append(refused, refusal{all[i].id, text, text + ": " + c.Error.Reason})
 		default:
 			left, why = append(left, all[i]), cmp.Or(why, errors.New(text))

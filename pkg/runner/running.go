@@ -227,11 +227,16 @@ func seconds(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1
 func (r *running) written(s plan.Settle) {
 	r.stats.result(r.run.State)
 	r.say(r.event("ended", Info))
-	if r.cfg.Report != nil {
-		r.cfg.Report(r.run, r.apart)
-	}
+	r.report()
 	if s.Spec != nil && r.run.State.Final() {
 		r.notify(s.Memory != nil && s.Memory.Failures > 0)
+	}
+}
+
+// report reports what there is a record of.
+func (r *running) report() {
+	if r.cfg.Report != nil {
+		r.cfg.Report(r.run, r.spec, r.apart)
 	}
 }
 

@@ -81,7 +81,7 @@ func (d *daemon) serve(asked context.Context) error {
 	s.wg.Go(func() { s.follow(ctx) })
 	s.wg.Go(func() { s.watchClock(ctx) })
 	s.spool.keep(s.state())
-	s.planner = plan.New(plan.Config{Node: s.node, Placement: s.cfg.Placement, Hedge: s.cfg.Hedge, Replay: s.cfg.Replay, SkipClock: s.cfg.SkipClock, People: s.cfg.Hooks != Hooks{}, Told: d.told})
+	s.planner = plan.New(plan.Config{Node: s.node, Placement: s.cfg.Placement, Hedge: s.cfg.Hedge, Replay: s.cfg.Replay, SkipClock: s.cfg.SkipClock, People: s.cfg.Hooks != Hooks{} || s.cfg.Report != nil, Told: d.told})
 	err := s.loop()
 	d.told = s.planner.Told()
 	close(s.deaf)

@@ -100,10 +100,10 @@ func openSink(cfg SinkConfig, unit time.Duration) (*Sink, error) {
 	return s, nil
 }
 
-// Add queues a run. apart: it is not the end of its attempt that is told of, but what
+// Add queues a run. spec is its job as far as that is known, or nil. apart: it is not the end of its attempt that is told of, but what
 // came beside that.
-func (s *Sink) Add(run *cron.Run, apart bool) {
-	line, err := json.Marshal(newRecord(run, nil))
+func (s *Sink) Add(run *cron.Run, spec *cron.Job, apart bool) {
+	line, err := json.Marshal(newRecord(run, spec))
 	if err != nil {
 		s.warn("a report cannot be written: %v", err)
 		return

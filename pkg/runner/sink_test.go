@@ -158,7 +158,7 @@ func TestSinkFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "runs")
 	for range 2 { // it appends
 		s, said := open(t, SinkConfig{Target: path})
-		s.Add(ended(1, cron.Failed), false)
+		s.Add(ended(1, cron.Failed), nil, false)
 		s.Close()
 		said.want(t)
 	}
@@ -174,9 +174,9 @@ func TestSinkBulk(t *testing.T) {
 	r := newReceiver(t, "503", "429", "items:201,429,503,201", "lost")
 	s, said := open(t, SinkConfig{Target: r.URL + "/runs/_bulk"})
 	for i, state := range []cron.State{cron.Retrying, cron.Retrying, cron.Killed} {
-		s.Add(ended(i+1, state), false)
+		s.Add(ended(i+1, state), nil, false)
 	}
-	s.Add(ended(3, cron.Killed), true)
+	s.Add(ended(3, cron.Killed), nil, true)
 	s.Close()
 	r.want(5, sampleID+"1 retrying", sampleID+"3/claim3-killed killed", sampleID+"2 retrying", sampleID+"3 killed")
 	said.want(t, "2 reports wait in memory: "+r.URL+"/runs/_bulk", "reports are delivered again")
@@ -187,16 +187,32 @@ func TestSinkBulk(t *testing.T) {
 
 // What is not wanted is said once for each kind of reason, and stops nothing else.
 func TestSinkRefused(t *testing.T) {
-	r := newReceiver(t, "items:400,201,403,400,429")
+	r := newReceiver(t, "items:400,201,413,400,429")
 	s, said := open(t, SinkConfig{Target: r.URL + "/_bulk"})
 	for i := range 5 {
-		s.Add(ended(i+1, cron.OK), false)
+		s.Add(ended(i+1, cron.OK), nil, false)
 	}
 	s.Close()
 	r.want(2, sampleID+"2 ok", sampleID+"5 ok")
 	at := r.URL + "/_bulk answers "
-	said.want(t, isRefused+sampleID+"1: "+at+"400 Bad Request type400: because "+sampleID+"1", isRefused+sampleID+"3: "+at+"403 Forbidden type403: because "+sampleID+"3")
+	said.want(t, isRefused+sampleID+"1: "+at+"400 Bad Request type400: because "+sampleID+"1", isRefused+sampleID+"3: "+at+"413 Request Entity Too Large type413: because "+sampleID+"3")
 	if n, waiting := s.Counts(); n != [3]int64{2, 3, 0} || waiting != 0 {
+		t.Errorf("%d, %d wait", n, waiting)
+	}
+}
+
+// What is about the index or the key, a disk that is full say, is somebody's to mend, though
+// each item is answered so: it waits, and that is said once.
+func TestSinkBlocked(t *testing.T) {
+	r := newReceiver(t, "items:201,401,403,404", "items:403,403,403", "items:403,404,401", "items:403,403,403", "items:403")
+	s, said := open(t, SinkConfig{Target: r.URL + "/_bulk"})
+	for i := range 4 {
+		s.Add(ended(i+1, cron.OK), nil, false)
+	}
+	s.Close()
+	r.want(6, sampleID+"1 ok", sampleID+"3 ok", sampleID+"4 ok", sampleID+"2 ok")
+	said.want(t, "3 reports wait in memory: "+r.URL+"/_bulk answers 403 Forbidden type403", "reports are delivered again")
+	if n, waiting := s.Counts(); n != [3]int64{4, 0, 0} || waiting != 0 {
 		t.Errorf("%d, %d wait", n, waiting)
 	}
 }
@@ -208,7 +224,7 @@ func TestSinkUnfit(t *testing.T) {
 	r := newReceiver(t, "413", "400", "400", "items:201", "items:201")
 	s, said := open(t, SinkConfig{Target: r.URL + "/_bulk"})
 	for i := range 3 {
-		s.Add(ended(i+1, cron.OK), false)
+		s.Add(ended(i+1, cron.OK), nil, false)
 	}
 	s.Close()
 	r.want(5, sampleID+"2 ok", sampleID+"3 ok")
@@ -220,7 +236,7 @@ func TestSinkStrangers(t *testing.T) {
 	for _, answer := range []string{"200", "204", "302", "401", "404"} {
 		r := newReceiver(t, answer)
 		s, said := open(t, SinkConfig{Target: r.URL + "/_bulk"})
-		s.Add(ended(1, cron.OK), false)
+		s.Add(ended(1, cron.OK), nil, false)
 		s.Close()
 		r.want(2, sampleID+"1 ok")
 		said.want(t)
@@ -234,7 +250,7 @@ func TestSinkSpool(t *testing.T) {
 	down.Close()
 	s, said := openWith(t, SinkConfig{Target: down.URL + "/_bulk", Spool: dir}, time.Hour)
 	for i := range batchRecords + 1 {
-		s.Add(ended(i+1, cron.OK), false)
+		s.Add(ended(i+1, cron.OK), nil, false)
 	}
 	s.cancel() // as if time were over
 	s.Close()
@@ -246,7 +262,7 @@ func TestSinkSpool(t *testing.T) {
 	}
 	r := newReceiver(t, "items:201,429")
 	s, said = open(t, SinkConfig{Target: r.URL + "/_bulk", Spool: dir})
-	s.Add(ended(999, cron.OK), false)
+	s.Add(ended(999, cron.OK), nil, false)
 	s.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,8 +286,8 @@ func TestSinkSpoolFull(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	s.Add(ended(1, cron.OK), false)
-	s.Add(ended(2, cron.OK), false)
+	s.Add(ended(1, cron.OK), nil, false)
+	s.Add(ended(2, cron.OK), nil, false)
 	s.Close()
 	r.want(1, sampleID+"1 ok", sampleID+"2 ok")
 	said.want(t)
@@ -312,7 +328,7 @@ func TestSinkDead(t *testing.T) {
 	defer srv.Close()
 	defer close(hung)
 	s, said := open(t, SinkConfig{Target: srv.URL})
-	s.Add(ended(1, cron.OK), false)
+	s.Add(ended(1, cron.OK), nil, false)
 	began := time.Now()
 	s.Close()
 	if took := time.Since(began); took > postTimeout+sinkLast {
@@ -331,13 +347,13 @@ func TestSinkHeaders(t *testing.T) {
 	write("# a key\nAuthorization: ApiKey one:two\n\n  X-Team:a b\n")
 	r := newReceiver(t)
 	s, said := open(t, SinkConfig{Target: r.URL + "/_bulk", HeaderFile: file})
-	s.Add(ended(1, cron.OK), false)
+	s.Add(ended(1, cron.OK), nil, false)
 	waitFor(t, func() bool { n, _ := s.Counts(); return n[Delivered] == 1 })
 	if r.headers.Get("Authorization") != "ApiKey one:two" || r.headers.Get("X-Team") != "a b" || r.headers.Get("Content-Type") != "application/x-ndjson" {
 		t.Error(r.headers)
 	}
 	write("Authorization: ApiKey three") // it is read again
-	s.Add(ended(2, cron.OK), false)
+	s.Add(ended(2, cron.OK), nil, false)
 	s.Close()
 	if r.headers.Get("Authorization") != "ApiKey three" {
 		t.Error(r.headers)
@@ -370,14 +386,14 @@ func TestSinkCACert(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, said := open(t, SinkConfig{Target: r.URL + "/_bulk"})
-	s.Add(ended(1, cron.OK), false)
+	s.Add(ended(1, cron.OK), nil, false)
 	waitFor(t, func() bool { said.mu.Lock(); defer said.mu.Unlock(); return len(said.all) > 0 })
 	s.cancel()
 	s.Close()
 	said.want(t, "1 reports wait in memory: "+r.URL+"/_bulk: tls: failed to verify certificate: x509: ", "reports lost (1): ")
 	r.want(0)
 	s, said = open(t, SinkConfig{Target: r.URL + "/_bulk", CACert: file})
-	s.Add(ended(1, cron.OK), false)
+	s.Add(ended(1, cron.OK), nil, false)
 	s.Close()
 	r.want(1, sampleID+"1 ok")
 	said.want(t)

@@ -84,9 +84,11 @@ func becomeUser(name string) error {
 	if err != nil {
 		return err
 	}
-	ids, err := u.GroupIds()
-	if err != nil {
-		return err
+	var ids []string
+	if _, err := user.LookupId(u.Uid); !isNobody(err) { // else no group knows of it
+		if ids, err = u.GroupIds(); err != nil {
+			return err
+		}
 	}
 	groups := make([]int, 0, len(ids))
 	for _, id := range ids {

@@ -88,7 +88,7 @@ func (s *session) start(r *running) {
 func (s *session) settle(v plan.Settle, givenUp bool) {
 	r := s.runs[v.Run.RunID.String()]
 	if r != nil && r.claim == v.Run.Claim {
-		r.run, r.spec = v.Run, v.Spec
+		r.run = v.Run
 	} else { // it was kept
 		r = nil
 	}
@@ -249,7 +249,9 @@ func (s *session) count(v plan.Note) {
 		}
 		for _, ticks := range begun {
 			ticks.Trace = newTrace()
-			(&running{session: s, run: ticks, spec: v.Spec, due: ticks.Tick, telling: newSignals()}).notify(false)
+			r := &running{session: s, run: ticks, spec: v.Spec, due: ticks.Tick, telling: newSignals()}
+			r.report()
+			r.notify(false)
 		}
 		return err
 	})

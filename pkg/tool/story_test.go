@@ -388,7 +388,7 @@ func (h *theatre) tell(c chapter, one bool) *tale {
 		s.Memory = &cron.Memory{Rev: -1}
 	}
 	h.must(ledger.Settle(s))
-	w.reports = h.report(run)
+	w.reports = h.report(run, nil)
 	return w
 }
 
@@ -400,11 +400,11 @@ func (h *theatre) must(err error) {
 }
 
 // report is what a sink writes of a run.
-func (h *theatre) report(run *cron.Run) string {
+func (h *theatre) report(run *cron.Run, spec *cron.Job) string {
 	path := filepath.Join(h.TempDir(), "report")
 	sink, err := runner.OpenSink(runner.SinkConfig{Target: path, Warn: func(text string) { h.Error(text) }})
 	h.must(err)
-	sink.Add(run, false)
+	sink.Add(run, spec, false)
 	sink.Close()
 	b, err := os.ReadFile(path)
 	h.must(err)
@@ -549,7 +549,7 @@ func TestOneStoryOfTicks(t *testing.T) {
 	node := cron.Node{ID: "n", Host: "h", Slots: 1}
 	_, err := h.admin.Put(h.ctx, h.store.Keys.Node("n"), node.Encode())
 	h.must(err)
-	_, err = h.store.Put(h.ctx, &cron.Job{Name: "j", Schedule: "@hourly", Cmd: []string{"true"}, On: "role=db"}, cron.Absent)
+	_, err = h.store.Put(h.ctx, &cron.Job{Name: "j", Schedule: "@hourly", Cmd: []string{"true"}, On: "role=db", Owners: []string{"ann"}, Description: "what it is"}, cron.Absent)
 	h.must(err)
 	job, err := h.store.Job(h.ctx, "j")
 	h.must(err)
@@ -557,21 +557,26 @@ func TestOneStoryOfTicks(t *testing.T) {
 	defer ledger.Close()
 	first := time.Now().Add(time.Hour).UTC().Truncate(time.Hour)
 	at := func(n int) time.Time { return first.Add(time.Duration(n) * time.Hour) }
-	_, err = ledger.Note(cron.Note{Job: "j", JobRev: job.Rev, By: "n", At: time.Now(), Gaps: []cron.Gap{
+	begun, err := ledger.Note(cron.Note{Job: "j", JobRev: job.Rev, By: "n", At: time.Now(), Gaps: []cron.Gap{
 		{State: cron.Missed, From: at(0), To: at(2), Count: 3}, {State: cron.Unplaced, From: at(3), To: at(4), Count: 2}}})
 	h.must(err)
 	h.open()
 	w := &tale{theatre: h, job: "j"}
+	reports := ""
+	for _, ticks := range begun {
+		reports += h.report(ticks, &job.Job)
+	}
 	for what, text := range map[string]string{
 		"ls": w.text(crontool.Tool, "ls", "j"), "ls --json": w.text(crontool.Tool, "ls", "j", "--json"), "show": w.text(crontool.Tool, "show", "j"),
 		"show --json": w.text(crontool.Tool, "show", "j", "--json"), "conch-status": w.text(statustool.Tool, "--only", "jobs"),
 		"conch-status --json": w.text(statustool.Tool, "--only", "jobs", "--json"), "history": w.text(crontool.Tool, "history", "j"),
-		"history --json": w.text(crontool.Tool, "history", "j", "--json"), "metrics": w.get("/metrics"),
+		"history --json": w.text(crontool.Tool, "history", "j", "--json"), "metrics": w.get("/metrics"), "reports": reports,
 	} {
 		for _, want := range map[string][]string{
 			"ls": {`unplaced\n`}, "ls --json": {`"state":"unplaced"`, `"last":null,"missed":3,"unplaced":2[,}]`}, "show": {`\nstate: unplaced\n`, `\nmissed: 3, the latest 3 from`, `\nunplaced: 2, the latest 2 from`},
 			"show --json": {`"state":"unplaced"`, `"missed":3,"unplaced":2[,}]`}, "conch-status": {`j +@hourly +unplaced `}, "conch-status --json": {`"last":null,.*"state":"unplaced","missed":3,"unplaced":2[,}]`},
 			"history":        {`j/\d+:unplaced +unplaced .* 2 ticks up to `, `j/\d+:missed +missed .* 3 ticks up to `},
+			"reports":        {`"id":"j/\d+:missed",.*"state":"missed",.*"count":3,"until":"[^"]+",.*"description":"what it is","owners":\["ann"\]`, `"id":"j/\d+:unplaced",.*"state":"unplaced",.*"count":2,"until":`},
 			"metrics":        {`conch_cron_missed_total{job="j"} 3\n`},
 			"history --json": {`"state":"unplaced","status":75,.*"count":2,`, `"state":"missed","status":75,.*"count":3,`},
 		}[what] {

@@ -115,7 +115,7 @@ func setup(f *cli.Flags) cli.Run {
 	f.Bool(&o.quiet, cli.Row{Name: "quiet", Short: "q", Help: "say only what is wrong"})
 	f.Bool(&o.verbose, cli.Row{Name: "verbose", Short: "v", Help: "say also whose turn each run is, who has claimed it, which jobs and runners come and go"})
 	f.Enum(&o.logFormat, cli.Row{Name: "log-format", Values: []string{"auto", "text", "json", "journald"}, Default: "auto", Help: "form of the lines on standard error, errors among them, and of the runs' output"})
-	f.String(&o.report, cli.Row{Name: "report", Mask: maskSecrets, Arg: "FILE|-|URL", Help: "a line of JSON for each run that has ended: appended to a file, to standard output, or posted; a URL that ends in /_bulk gets the form of Elasticsearch. What cannot be delivered waits in --spool"})
+	f.String(&o.report, cli.Row{Name: "report", Mask: maskSecrets, Arg: "FILE|-|URL", Help: "a line of JSON for each run that has ended, and each stretch of ticks that nobody has run: appended to a file, to standard output, or posted; a URL that ends in /_bulk gets the form of Elasticsearch. What cannot be delivered waits in --spool"})
 	f.String(&o.headerFile, cli.Row{Name: "report-header-file", Arg: "FILE", Help: "lines NAME: VALUE, such as Authorization, for what is posted; they are read again for each request"})
 	f.String(&o.reportCA, cli.Row{Name: "report-cacert", Arg: "FILE", Help: "authorities that the URL's certificate may be signed by; the system's, unless set"})
 	f.String(&o.statusAddr, cli.Row{Name: "status-addr", Arg: "ADDRESS", Help: "answer HTTP, read-only, as conch-status serve does: /cron /elect /sema /livez /readyz /metrics; /readyz is 503 while the runner takes nothing on, too"})
@@ -155,7 +155,7 @@ func (o *options) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) erro
 	defer cancel()
 	var sink *runner.Sink
 	if o.report != "" {
-		cfg.Report = func(run *cron.Run, apart bool) { sink.Add(run, apart) }
+		cfg.Report = func(run *cron.Run, spec *cron.Job, apart bool) { sink.Add(run, spec, apart) }
 	}
 	r, err := runner.New(cfg)
 	if err != nil {
