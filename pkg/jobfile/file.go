@@ -18,7 +18,7 @@ type file struct {
 	jobs  []entry
 	notes []string
 	errs  []error
-	tab   imported // if it is a crontab
+	tab   Imported // if it is a crontab
 }
 
 func (f *file) refuse(line int, format string, a ...any) {

@@ -23,6 +23,9 @@ type Options struct {
 	Prefix string
 	// NeedJobs says that it is a mistake if there is no job: an *Empty.
 	NeedJobs bool
+	// Imported, if not nil, gets the jobs of crontabs, whose notes then are not among those
+	// that are returned.
+	Imported *Imported
 	// Check is asked about each job; what it says is reported with the place.
 	Check func(*cron.Job) error
 }
@@ -180,7 +183,7 @@ func byLine(a, b error) int {
 func (o Options) together(empty *Empty, files ...*file) (jobs []cron.Job, notes []string, err error) {
 	first := map[string]string{}
 	var errs []error
-	var tabs imported
+	var tabs Imported
 	for _, f := range files {
 		for _, e := range f.jobs {
 			place, twice := first[e.job.Name]
@@ -202,5 +205,9 @@ func (o Options) together(empty *Empty, files ...*file) (jobs []cron.Job, notes 
 	if len(jobs) == 0 && o.NeedJobs {
 		return nil, notes, empty
 	}
-	return jobs, append(notes, tabs.notes()...), nil
+	if o.Imported != nil {
+		o.Imported.add(tabs)
+		return jobs, notes, nil
+	}
+	return jobs, append(notes, tabs.Notes(nil)...), nil
 }

@@ -245,7 +245,7 @@ type daemon struct {
 	stats   stats
 	spool   *spool
 	logLock *os.File // the directory of the archive; nil: it is not locked
-	begun   bool // a session has begun, at some time
+	begun   bool     // a session has begun, at some time
 	archive *archive
 	told    map[string]int64 // of ticks that were missed: see plan.Planner.Told
 	unsure  atomic.Int32     // trees that could not be proven dead

@@ -37,7 +37,7 @@ var applyTool = cli.Tool{
 		f.Group("What is done")
 		f.Bool(&o.dryRun, cli.Row{Name: "dry-run", Env: cli.NoEnv, Help: "print what would change, and change nothing"})
 		f.Bool(&o.prune, cli.Row{Name: "prune", Env: cli.NoEnv, Help: "remove jobs that are in none of the files, with their history; not what was submitted"})
-		f.Bool(&o.allowEmpty, cli.Row{Name: "allow-empty", Env: cli.NoEnv, Help: "a file or directory may hold no job; with --prune, if none does, all jobs are removed"})
+		f.Bool(&o.allowEmpty, cli.Row{Name: "allow-empty", Env: cli.NoEnv, Help: "what -f names may hold no job; if it is named alone, --prune removes all jobs then, but of several not all may be empty"})
 		f.String(&o.prefixOf, cli.Row{Name: "prefix-of", Arg: "GLOB", Env: cli.NoEnv, Help: "with --prune: only those with such a name"})
 		o.connection(f)
 		return o.run
@@ -75,7 +75,8 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 	if err := only.check(); err != nil {
 		return err
 	}
-	jobs, err := o.read(stdio)
+	var tabs jobfile.Imported
+	jobs, err := o.read(stdio, &tabs)
 	if err != nil {
 		return err
 	}
@@ -84,6 +85,7 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 		if err != nil {
 			return err
 		}
+		o.noteImported(stdio, &tabs, changes)
 		if len(changes) > 0 && !o.dryRun {
 			if err := o.apply(ctx, stdio, s, rev, changes); err != nil {
 				return err
@@ -94,6 +96,22 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 		}
 		return printChanges(stdio, changes)
 	})
+}
+
+// noteImported says what will be different for jobs of crontabs: once, when they are new
+// or other than before, and whenever it is asked what would be.
+func (o *applyOptions) noteImported(stdio *cli.Stdio, tabs *jobfile.Imported, changes []cron.Change) {
+	var meant func(string) bool
+	if !o.dryRun {
+		put := map[string]bool{}
+		for _, c := range changes {
+			put[c.Name] = c.Job != nil
+		}
+		meant = func(name string) bool { return put[name] }
+	}
+	for _, n := range tabs.Notes(meant) {
+		note(stdio, "%s", n)
+	}
 }
 
 // sayUnplaced says of what has changed that no runner is there that may run it.
@@ -125,9 +143,9 @@ type badJob struct{ error }
 func (b badJob) Unwrap() error { return b.error }
 
 // read reads the files, and checks the jobs.
-func (o *applyOptions) read(stdio *cli.Stdio) ([]cron.Job, error) {
+func (o *applyOptions) read(stdio *cli.Stdio, tabs *jobfile.Imported) ([]cron.Job, error) {
 	now := time.Now()
-	options := jobfile.Options{SystemCrontab: o.system, User: o.user, Prefix: o.namePrefix, NeedJobs: !o.allowEmpty, Check: func(j *cron.Job) error {
+	options := jobfile.Options{SystemCrontab: o.system, User: o.user, Prefix: o.namePrefix, NeedJobs: !o.allowEmpty, Imported: tabs, Check: func(j *cron.Job) error {
 		var bad []error
 		for _, err := range parts(j.Check(now)) {
 			bad = append(bad, badJob{err})
@@ -136,19 +154,18 @@ func (o *applyOptions) read(stdio *cli.Stdio) ([]cron.Job, error) {
 	}}
 	var all []cron.Job
 	var bad []error
-	said := map[string]bool{} // what is said of every crontab is said once
 	for _, file := range o.files {
 		jobs, notes, err := readFile(stdio, options, file)
 		for _, n := range notes {
-			if !said[n] {
-				note(stdio, "%s", n)
-			}
-			said[n] = true
+			note(stdio, "%s", n)
 		}
 		all = append(all, jobs...)
 		for _, err := range parts(err) {
 			bad = append(bad, o.emptied(err))
 		}
+	}
+	if len(bad) == 0 && len(all) == 0 && o.prune && len(o.files) > 1 {
+		bad = append(bad, cli.Hint(&jobfile.Empty{Path: strings.Join(o.files, ", ")}, "--prune would remove all jobs; if that is what you want, name one of them alone"))
 	}
 	if len(bad) > 0 {
 		return nil, sayAll(stdio, statusOf(bad), bad...)
