@@ -60,12 +60,13 @@ func (p Placement) Matches(labels map[string]string) bool {
 	return true
 }
 
-// Placed reports whether one of the runners takes what p says.
+// Placed reports whether one of the runners takes what p says, and does not stand by.
 func (p Placement) Placed(nodes []Node) bool {
-	return slices.ContainsFunc(nodes, func(n Node) bool { return n.Takes(p) })
+	return slices.ContainsFunc(nodes, func(n Node) bool { return n.Takes(p) && n.Standby == "" })
 }
 
-// Takes reports whether a runner is one that p asks for, and is not about to end.
+// Takes reports whether a runner is one that p asks for, and is not about to end. While
+// it stands by it is, for that may be over within the deadline of a tick.
 func (n *Node) Takes(p Placement) bool { return !n.Draining && p.Matches(n.Labels) }
 
 func (p *Placement) count(word string) error {

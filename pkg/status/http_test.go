@@ -118,6 +118,7 @@ func TestMetrics(t *testing.T) {
 		Tally:    cron.Tally{OK: 40, TimedOut: 2, Retries: 3, Skipped: 4, Took: [10]uint32{40, 0, 2}, Seconds: 5.5},
 		Reckoned: &cron.Reckoning{Missed: cron.Stretch{Total: 60}, Unplaced: cron.Stretch{Total: 7}}}))
 	s.set(c.Last("k"), marshal(cron.Last{ID: "x", State: cron.OK, Ended: tick, Tally: cron.Tally{OK: 1, Took: [10]uint32{9: 1}, Seconds: 90000}}))
+	s.set(c.Job("new"), job("new", "@daily"))
 	s.set(c.Job("once"), marshal(cron.Job{Name: "once", Schedule: "@manual", KeepFor: cron.Duration(time.Hour)}))
 	s.set(c.Last("once"), marshal(cron.Last{ID: "x", State: cron.OK, Ended: tick, Tally: cron.Tally{OK: 1}}))
 	s.set(c.Request("j", "r"), marshal(cron.Request{Action: cron.RunNow}))
@@ -165,6 +166,8 @@ func TestMetrics(t *testing.T) {
 		`conch_cron_runs_total{job="j",state="ok"} 40`,
 		`conch_cron_runs_total{job="j",state="timeout"} 2`,
 		`conch_cron_runs_total{job="j",state="lost"} 0`,
+		`conch_cron_runs_total{job="new",state="failed"} 0`, // or its first failure would be no increase
+		`conch_cron_run_duration_seconds_count{job="new"} 0`,
 		`conch_cron_retries_total{job="j"} 3`,
 		`conch_cron_skipped_total{job="j"} 4`,
 		`conch_cron_run_duration_seconds_bucket{job="j",le="0.1"} 40`,

@@ -161,7 +161,7 @@ func (s *Semaphore) json() semaphoreJSON {
 }
 
 func (s *Snapshot) job(j *Job, now time.Time, runs []*cron.Act, placed func(*Job) bool) jobJSON {
-	state := s.standing(j, now, placed)
+	state := s.Standing(j, now, placed)
 	for _, a := range runs[:min(len(runs), 1)] {
 		if state = string(s.State(a)); j.Paused {
 			state += ",paused"

@@ -135,9 +135,12 @@ func (s *Snapshot) jobs(m *Metrics, now time.Time) {
 func tallies(m *Metrics, each func(name, kind, help string, sample func(j *Job))) {
 	of := func(name, kind, help string, sample func(j *Job, t *cron.Tally)) {
 		each(name, kind, help, func(j *Job) {
+			var none cron.Tally // from which the first run that ends is an increase
+			t := &none
 			if j.Last != nil {
-				sample(j, &j.Last.Tally)
+				t = &j.Last.Tally
 			}
+			sample(j, t)
 		})
 	}
 	of("runs_total", "counter", "Runs that have ended, by how; one that was thought to be lost may have ended otherwise, too.", func(j *Job, t *cron.Tally) {

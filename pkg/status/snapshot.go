@@ -135,19 +135,11 @@ func (s *Snapshot) Placed() func(j *Job) bool {
 	}
 }
 
-// standing says where a job stands of which nothing runs.
-func (s *Snapshot) standing(j *Job, now time.Time, placed func(*Job) bool) string {
-	switch {
-	case j.Bad != "":
-		return "unreadable"
-	case j.Paused:
-		return "paused"
-	case s.Paused:
-		return "all-paused"
-	case j.Schedule != "@manual" && j.Next(now).IsZero():
-		return "over"
-	case !placed(j):
-		return string(cron.Unplaced)
+// Standing says where a job stands of which nothing runs.
+func (s *Snapshot) Standing(j *Job, now time.Time, placed func(*Job) bool) string {
+	is := cron.Standing{
+		Bad: j.Bad != "", Paused: j.Paused, AllPaused: s.Paused, Due: !j.Next(now).IsZero(), Manual: j.Schedule == "@manual",
+		Once: j.Once, Ended: j.Last != nil,
 	}
-	return "ready"
+	return is.State(func() bool { return placed(j) })
 }

@@ -305,7 +305,78 @@ func TestOneStory(t *testing.T) {
 					}
 				}
 			}
+			if ls, all := w.standing(crontool.Tool, "ls", "--all", "--json"), w.standing(statustool.Tool, "--json"); ls != all {
+				t.Errorf("ls says that the job is %s, conch-status %s", ls, all)
+			}
 		})
+	}
+}
+
+// standing is the state of the job as a tool has it.
+func (w *tale) standing(tool cli.Tool, args ...string) string {
+	w.Helper()
+	text := w.text(tool, args...)
+	m := regexp.MustCompile(`"name":"` + regexp.QuoteMeta(w.job) + `","[^\n]*?"state":"([^"]*)",("next"|"missed")`).FindStringSubmatch(text)
+	if m == nil {
+		w.Fatalf("%s %q says nothing of %s: %s", tool.Name, args, w.job, text)
+	}
+	return m[1]
+}
+
+// Where a job stands of which nothing runs everybody says alike, too.
+func TestOneStoryOfJobs(t *testing.T) {
+	h := newTheatre(t)
+	for id, node := range map[string]string{"up": `{"id":"up","host":"h","slots":1}`, "aside": `{"id":"aside","host":"h","slots":1,"labels":{"role":"aside"},"standby":"why"}`,
+		"leaves": `{"id":"leaves","host":"h","slots":1,"labels":{"role":"leaves"},"draining":true}`} {
+		_, err := h.admin.Put(h.ctx, h.store.Keys.Node(id), node)
+		h.must(err)
+	}
+	const past, tally = "2020-01-01T00:00:00Z", `{"id":"0001577836800","state":"ok","ended":"2020-01-01T00:00:00Z"}`
+	jobs := []struct{ name, spec, last, want string }{
+		{"ready", `"schedule":"@daily"`, "", "ready"},
+		{"byhand", `"schedule":"@manual"`, tally, "ready"},
+		{"paused", `"schedule":"@daily","paused":true`, "", "paused"},
+		{"paused-over", `"schedule":"@at ` + past + `","paused":true`, "", "paused"},
+		{"over", `"schedule":"@at ` + past + `"`, tally, "over"},
+		{"over-unplaced", `"schedule":"@at ` + past + `","on":"role=none"`, "", "over"},
+		{"expired", `"schedule":"@daily","expires":"` + past + `"`, "", "over"},
+		{"unplaced", `"schedule":"@daily","on":"all role=none"`, "", "unplaced"},
+		{"byhand-unplaced", `"schedule":"@manual","on":"role=none"`, "", "unplaced"},
+		{"standby", `"schedule":"@daily","on":"role=aside"`, "", "unplaced"},
+		{"drained", `"schedule":"@daily","on":"role=leaves"`, "", "unplaced"},
+		{"submitted-over", `"schedule":"@manual","keep-for":"1h"`, tally, "over"},
+		{"unreadable", `"schedule":7`, "", "unreadable"},
+	}
+	for _, j := range jobs {
+		_, err := h.admin.Put(h.ctx, h.store.Keys.Job(j.name), `{"name":"`+j.name+`","cmd":["true"],`+j.spec+`}`)
+		h.must(err)
+		if j.last != "" {
+			_, err := h.admin.Put(h.ctx, h.store.Keys.Last(j.name), j.last)
+			h.must(err)
+		}
+	}
+	for _, j := range jobs {
+		w := &tale{theatre: h, job: j.name}
+		for what, is := range map[string]string{
+			"ls --json": w.standing(crontool.Tool, "ls", "--all", "--json"), "ls": w.column(w.text(crontool.Tool, "ls", "--all"), j.name, "", "STATE")[0].state,
+			"show": w.standing(crontool.Tool, "show", j.name, "--json"), "conch-status --json": w.standing(statustool.Tool, "--json"),
+		} {
+			if is != j.want {
+				t.Errorf("%s says that %s is %s", what, j.name, is)
+			}
+		}
+		screen := w.column(w.text(statustool.Tool, "--only", "jobs"), j.name, "", "NEXT")
+		if j.want != "ready" && (len(screen) == 0 || screen[0].state != j.want) {
+			t.Errorf("conch-status: %+v, and %s is %s", screen, j.name, j.want)
+		}
+	}
+	_, err := h.admin.Put(h.ctx, h.store.Keys.Paused(), `{"by":"me"}`)
+	h.must(err)
+	w := &tale{theatre: h, job: "ready"}
+	for _, is := range []string{w.standing(crontool.Tool, "ls", "--json"), w.standing(statustool.Tool, "--json")} {
+		if is != "all-paused" {
+			t.Errorf("all are paused, and it is %s", is)
+		}
 	}
 }
 

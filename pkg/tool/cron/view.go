@@ -137,16 +137,8 @@ type nodeJSON struct {
 	Lease     string            `json:"lease"`
 }
 
-// The states of a job beside those of its runs.
-const (
-	ready      = "ready"
-	paused     = "paused"
-	allPaused  = "all-paused"
-	over       = "over"     // it is not due any more
-	unplaced   = "unplaced" // no runner is there that it may run on
-	unreadable = "unreadable"
-	waiting    = "waiting" // a run was asked for
-)
+// waiting is the state of a run that was asked for, and of its job.
+const waiting = "waiting"
 
 // view is all there is, put together by job.
 type view struct {
@@ -186,27 +178,24 @@ func (v *view) act(a cron.Act) *liveJSON {
 // state says where a job stands, and when it is due next.
 func (v *view) state(j *cron.Stored) (string, time.Time) {
 	if j.Err != nil {
-		return unreadable, time.Time{}
+		return cron.Unreadable, time.Time{}
 	}
 	s, err := j.Schedules()
 	if err != nil {
-		return unreadable, time.Time{}
+		return cron.Unreadable, time.Time{}
 	}
-	state, next := ready, j.Next(s, v.now)
-	switch {
-	case j.Paused:
-		state, next = paused, time.Time{}
-	case v.Paused != nil:
-		state, next = allPaused, time.Time{}
-	case next.IsZero() && (j.KeepFor > 0 || s.String() != "@manual"):
-		state = over
-	case !v.placed(j.On):
-		state = unplaced
+	next := j.Next(s, v.now)
+	state := cron.Standing{
+		Paused: j.Paused, AllPaused: v.Paused != nil, Due: !next.IsZero(), Manual: s.String() == "@manual",
+		Once: j.KeepFor > 0, Ended: v.Lasts[j.Name].ID != "",
+	}.State(func() bool { return v.placed(j.On) })
+	if j.Paused || v.Paused != nil {
+		next = time.Time{}
 	}
 	if live := v.live[j.Name]; len(live) > 0 {
 		state = live[0].State
 		if j.Paused {
-			state += "," + paused
+			state += "," + cron.Paused
 		}
 	}
 	return state, next
@@ -277,7 +266,7 @@ func took(r *cron.Run) (time.Duration, bool) {
 
 func node(n cron.Node, acts []cron.Act) *nodeJSON {
 	out := &nodeJSON{
-		ID: n.ID, Host: n.Host, PID: n.PID, State: ready, Standby: n.Standby, Labels: n.Labels, Slots: n.Slots, Placement: n.Policy,
+		ID: n.ID, Host: n.Host, PID: n.PID, State: cron.Ready, Standby: n.Standby, Labels: n.Labels, Slots: n.Slots, Placement: n.Policy,
 		Started: at(n.Started), Clock: at(n.Clock), TZData: n.TZData, Version: n.Version, Lease: keys.Hex(n.Lease),
 	}
 	for _, a := range acts {

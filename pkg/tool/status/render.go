@@ -188,17 +188,14 @@ func byJob(all []*cron.Act) func(job string) []*cron.Act {
 }
 
 func (v *view) next(j *status.Job, placed func(*status.Job) bool) string {
-	switch {
-	case j.Bad != "":
-		return "unreadable"
-	case j.Paused || v.Snapshot.Paused:
-		return "paused"
+	switch state := v.Standing(j, v.now, placed); state {
+	case cron.Ready:
+		return v.at(j.Next(v.now))
+	case cron.AllPaused: // as the title says
+		return cron.Paused
+	default:
+		return state
 	}
-	next := v.at(j.Next(v.now))
-	if !placed(j) && next != "" {
-		return "unplaced"
-	}
-	return next
 }
 
 func (v *view) last(l *status.Last) string {
