@@ -35,7 +35,7 @@ const (
 type archive struct {
 	dir  string        // "": nothing is kept
 	most int64         // how much all of it may take
-	age  time.Duration // how old a file may become
+	age  time.Duration // how old a file may become; 0: any
 	warn func(keys.RunID, error)
 	disk func(dir string) (free, all int64, err error)
 
@@ -94,7 +94,11 @@ func (a *archive) tidy(now time.Time) {
 		return
 	}
 	a.tidied.Store(now.UnixNano())
-	a.queue.Do(func() { a.sweep(a.most, now.Add(-a.age)) })
+	var before time.Time
+	if a.age > 0 {
+		before = now.Add(-a.age)
+	}
+	a.queue.Do(func() { a.sweep(a.most, before) })
 }
 
 // log is the file of one attempt. Its first methods are for the goroutine that reads

@@ -179,7 +179,15 @@ func TestWholeIsRemovedWhenOld(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
 	}
-	a.tidy(time.Now().Add(2 * time.Hour))
+	later := time.Now().Add(2 * time.Hour)
+	a.age = 0 // for ever
+	a.tidy(later)
+	settled(t, a)
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	a.age = time.Hour
+	a.tidy(later.Add(tidyEvery))
 	if all := files(t, a); len(all) != 1 || all[0] != foreign {
 		t.Errorf("%q are left, of which %s is none of ours", all, foreign)
 	}

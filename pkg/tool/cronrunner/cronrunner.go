@@ -105,8 +105,8 @@ func setup(f *cli.Flags) cli.Run {
 	f.Group("Output")
 	f.String(&o.logDir, cli.Row{Name: "log-dir", Arg: "DIR", Alias: []string{"LOGS_DIRECTORY"},
 		Help: "where all that each run writes is kept, for conch-cron logs --whole, unless its job has output = none; logs in the directory of --spool, unless set; one for each runner; none: nowhere"})
-	f.Int(&o.logSize, cli.Row{Name: "log-size", Arg: "MIB", Default: "1024", Min: 1, Max: 1 << 40, Help: "how much all of that may take: the oldest is removed first, and in any case what the disk has no room for; one run may have a quarter"})
-	f.Duration(&o.logAge, cli.Row{Name: "log-age", Default: "30d", Help: "for how long it is kept, and of each job for about as many runs as it is to remember"})
+	f.Int(&o.logSize, cli.Row{Name: "log-size", Arg: "MIB", Default: "1024", Min: 1, Max: 1 << 40, Help: "how much all of that may take, 1 or more: the oldest is removed first, and in any case what the disk has no room for; one run may have a quarter"})
+	f.Duration(&o.logAge, cli.Row{Name: "log-age", Default: "30d", Help: "for how long it is kept, 0: for ever, and of each job for about as many runs as it is to remember"})
 	f.Group("Jobs without their own")
 	f.String(&o.hooks.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Help: "for sh -c, when a run did not end well, and is not tried again; a job that has this as : tells nobody"})
 	f.String(&o.hooks.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Help: "likewise, when one ended well, and the one before had not"})
