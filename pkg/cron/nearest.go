@@ -28,7 +28,7 @@ var elsewhere = map[string]string{
 	"splay":       "jitter randomdelay randomizeddelaysec",
 	"starts":      "startsat startat startdate notbefore from",
 	"expires":     "expiresat end enddate endat until notafter",
-	"paused":      "suspend suspended disabled disable enabled active",
+	"paused":      "suspend suspended disabled disable",
 	"cmd":         "command args argv exec execstart run program entrypoint",
 	"script":      "shell bash sh",
 	"stdin":       "input payload",

@@ -190,6 +190,13 @@ func (a *Act) State(alive func(node string) bool) State {
 	return Running.with(alive(a.Node))
 }
 
+// Rivals reports whether two runs of a job that may not overlap keep each other waiting:
+// those in the same place do, and one that may be in any with all.
+func Rivals(x, y keys.RunID) bool {
+	anywhere := func(id keys.RunID) bool { _, manual := id.Request(); return manual || id.Place == "" }
+	return anywhere(x) || anywhere(y) || x.Place == y.Place
+}
+
 // Last is how the latest run of a job has ended, and how many of its ticks nobody has
 // run. Of one without a run it has no ID, and the latter alone.
 type Last struct {

@@ -390,10 +390,7 @@ func (j *job) inProgress(id keys.RunID) []*act {
 	if j.live == nil || len(j.live.acts) == 0 {
 		return nil
 	}
-	manual := isManual(id)
-	return slices.DeleteFunc(slices.Clone(j.live.acts), func(a *act) bool {
-		return !(manual || id.Place == "" || a.Place == id.Place || a.Place == "" || isManual(a.RunID))
-	})
+	return slices.DeleteFunc(slices.Clone(j.live.acts), func(a *act) bool { return !cron.Rivals(a.RunID, id) })
 }
 
 func isManual(id keys.RunID) bool { _, manual := id.Request(); return manual }

@@ -21,7 +21,7 @@ var addTool = cli.Tool{
 	},
 	Examples: []cli.Example{
 		{Text: "Each night at two, in Rome, on one host, for no more than six hours", Command: "conch-cron add backup '0 2 * * *' --tz Europe/Rome --run-ttl 6h -- restic backup /data"},
-		{Text: "Every 90 minutes, on each database, with the end of the output if it fails", Command: "conch-cron add vacuum --schedule '@every 90m' --on 'all role=db' --output failure -- vacuumdb -a"},
+		{Text: "Every 90 minutes, on each database, with the end of the output also where it ends well", Command: "conch-cron add vacuum --schedule '@every 90m' --on 'all role=db' --output always -- vacuumdb -a"},
 		{Text: "Once an hour, each job at a minute of its own", Command: "conch-cron add rotate 'H * * * *' -c 'cd /var/log && ./rotate'"},
 		{Text: "Try again up to three times, and tell somebody", Command: `conch-cron add sync @daily --retry 3 --on-failure 'mail -s "$CONCH_JOB failed" ops' -- ./sync`},
 	},
@@ -51,27 +51,25 @@ func (o *addOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) e
 	if err != nil {
 		return err
 	}
-	var was *cron.Stored
-	if err := o.ask(ctx, func(ctx context.Context, s cron.Store) (err error) {
+	return o.runAs(o.ask(ctx, func(ctx context.Context, s cron.Store) (err error) {
+		var was *cron.Stored
 		if o.create {
 			_, err = s.Put(ctx, j, cron.Absent)
 		} else {
 			was, err = s.Replace(ctx, j, !o.given("paused"))
 		}
-		if err == nil && o.verbose {
-			err = sayUnplaced(ctx, stdio, s, j)
+		if err != nil {
+			return err
 		}
-		return err
-	}); err != nil {
-		return o.runAs(err)
-	}
-	if was != nil {
-		o.sayReplaced(stdio, &was.Job, j)
-	}
-	if o.verbose {
-		sayNext(stdio, j)
-	}
-	return nil
+		if was != nil {
+			o.sayReplaced(stdio, &was.Job, j)
+		}
+		if o.verbose {
+			sayNext(stdio, j)
+			sayUnplaced(ctx, stdio, s, j)
+		}
+		return nil
+	}))
 }
 
 // sayReplaced says that a job was written over, and what is different.

@@ -69,6 +69,8 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 		return cli.Usagef("%q: a file comes after -f", strings.Join(append(args.Words, args.Command...), " "))
 	case len(o.files) == 0:
 		return cli.Usagef("-f FILE is missing")
+	case o.user != "" && o.system:
+		return cli.Usagef("--run-as is for crontabs without a column for the user, and --system-crontab says that they have one")
 	case o.prefixOf != "" && !o.prune:
 		return cli.Usagef("--prefix-of goes with --prune")
 	}
@@ -91,10 +93,11 @@ func (o *applyOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args)
 				return err
 			}
 		}
-		if err := o.sayUnplaced(ctx, stdio, s, changes); err != nil {
+		if err := printChanges(stdio, changes); err != nil {
 			return err
 		}
-		return printChanges(stdio, changes)
+		o.sayUnplaced(ctx, stdio, s, changes)
+		return nil
 	})
 }
 
@@ -115,7 +118,7 @@ func (o *applyOptions) noteImported(stdio *cli.Stdio, tabs *jobfile.Imported, ch
 }
 
 // sayUnplaced says of what has changed that no runner is there that may run it.
-func (o *applyOptions) sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron.Store, changes []cron.Change) error {
+func (o *applyOptions) sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron.Store, changes []cron.Change) {
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
 	var jobs []*cron.Job
@@ -124,7 +127,7 @@ func (o *applyOptions) sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron
 			jobs = append(jobs, c.Job)
 		}
 	}
-	return sayUnplaced(ctx, stdio, s, jobs...)
+	sayUnplaced(ctx, stdio, s, jobs...)
 }
 
 func (o *applyOptions) apply(ctx context.Context, stdio *cli.Stdio, s cron.Store, rev int64, changes []cron.Change) error {
@@ -169,6 +172,9 @@ func (o *applyOptions) read(stdio *cli.Stdio, tabs *jobfile.Imported) ([]cron.Jo
 	}
 	if len(bad) > 0 {
 		return nil, sayAll(stdio, statusOf(bad), bad...)
+	}
+	if o.user != "" && len(all) > 0 && !slices.ContainsFunc(all, func(j cron.Job) bool { return j.User == o.user }) {
+		note(stdio, "--run-as %s: no job is out of a crontab: they run as their files say, by user", o.user)
 	}
 	slices.SortFunc(all, func(a, b cron.Job) int { return strings.Compare(a.Name, b.Name) })
 	for i := range all[:max(1, len(all))-1] {

@@ -108,7 +108,7 @@ func (s *session) liveRun(asked bool) func(context.Context, *cli.Stdio, []string
 const pastRuns = 20
 
 // jobOrRun proposes a job; after its name and a slash, or as a word of its own if
-// apart, one of its runs.
+// apart, as for what is asked for its output, one of its runs.
 func (s *session) jobOrRun(apart bool) func(context.Context, *cli.Stdio, []string, string) []string {
 	return func(ctx context.Context, stdio *cli.Stdio, words []string, prefix string) (found []string) {
 		job, _, isRun := strings.Cut(prefix, "/")
@@ -123,9 +123,11 @@ func (s *session) jobOrRun(apart bool) func(context.Context, *cli.Stdio, []strin
 		s.see(ctx, func(ctx context.Context, store cron.Store) {
 			runs, _ := store.History(ctx, job, pastRuns)
 			for _, r := range runs {
-				if isRun {
+				switch {
+				case apart && r.Ticks(): // without output
+				case isRun:
 					found = append(found, r.String())
-				} else {
+				default:
 					found = append(found, r.ID())
 				}
 			}

@@ -29,7 +29,7 @@ var Tool = cli.Tool{
 	},
 	Examples: examples,
 	Sections: sections,
-	Statuses: append(statuses(cli.Busy, cli.Config),
+	Statuses: append(allStatuses(),
 		cli.Status{Code: "0 to 255", Meaning: "with --wait, and of `wait`: as the run has ended; 70 if it was lost or killed, 75 if it was not started in time, 124 if it took too long"}),
 	SeeAlso: []string{"conch-cronrunner(1)", "conch(7)"},
 	Commands: []cli.Tool{

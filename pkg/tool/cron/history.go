@@ -24,7 +24,7 @@ var historyTool = cli.Tool{
 	Setup: func(f *cli.Flags) cli.Run {
 		o := &historyOptions{}
 		f.Group("The list")
-		f.Int(&o.n, cli.Row{Name: "number", Short: "n", Min: 0, Max: cron.MaxKeep, Default: "0", Env: cli.NoEnv, Help: "how many runs; 0 is all that are remembered"})
+		f.Int(&o.n, cli.Row{Name: "number", Short: "n", Min: 0, Max: cron.MaxKeep, Default: "0", Env: cli.NoEnv, Help: "how many rows; 0 is all that are remembered"})
 		o.jsonFlag(f, "an array of objects")
 		o.connection(f)
 		f.Complete(o.firstJobName)
@@ -131,6 +131,9 @@ func (o *logsOptions) run(ctx context.Context, stdio *cli.Stdio, args cli.Args) 
 		r, err := theRun(ctx, s, job, text)
 		if err != nil {
 			return err
+		}
+		if r.Ticks() {
+			return cli.Errorf(cli.Failed, "%s: these ticks were not run: there is no output", r.RunID)
 		}
 		if o.whole {
 			return printWhole(ctx, stdio, s, r)

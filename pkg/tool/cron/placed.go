@@ -3,6 +3,7 @@ package cron
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"conch/pkg/cli"
@@ -10,14 +11,16 @@ import (
 )
 
 // sayUnplaced says of jobs that are about to be due that no runner is there which may
-// run them: of those that are to run in the same place, together.
-func sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron.Store, jobs ...*cron.Job) error {
+// run them: of those that are to run in the same place, together. The jobs are changed
+// by then: that nobody can tell is no failure.
+func sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron.Store, jobs ...*cron.Job) {
 	if len(jobs) == 0 {
-		return nil
+		return
 	}
 	nodes, err := s.Nodes(ctx)
 	if err != nil {
-		return err
+		note(stdio, "whether a runner is there is not known: %v", err)
+		return
 	}
 	var places []string
 	names := map[string][]string{}
@@ -36,9 +39,11 @@ func sayUnplaced(ctx context.Context, stdio *cli.Stdio, s cron.Store, jobs ...*c
 		if on == "" || on == "any" || len(nodes) == 0 {
 			why = "no runner is there"
 		}
+		if p, _ := cron.ParsePlacement(on); slices.ContainsFunc(nodes, func(n cron.Node) bool { return n.Takes(p) }) {
+			why = "every runner that may stands by: " + name + " nodes says why"
+		}
 		note(stdio, "%s: unplaced: %s", few(names[on]), why)
 	}
-	return nil
 }
 
 // few are some names, and how many more there are.

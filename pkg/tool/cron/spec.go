@@ -39,6 +39,7 @@ func (s *spec) when(f *cli.Flags) {
 	f.Bool(&s.job.Paused, cli.Row{Name: "paused", Env: cli.NoEnv, Help: "not due until it is resumed. One that is paused and written over stays so; --paused=no has it go on"})
 	f.Func(word(&s.job.Misfire), cli.Row{Name: "misfire", Arg: "skip|once|all", Values: []string{"skip", "once", "all"}, Env: cli.NoEnv,
 		Help: "what becomes of ticks that nobody could start within --deadline: none is run, the latest, or the latest 10"})
+	f.String(&s.job.OnMissed, cli.Row{Name: "on-missed", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, when ticks were missed or unplaced: once for a stretch of them"})
 }
 
 // what declares the flags about what is run, where and how. where proposes values of --on.
@@ -66,7 +67,6 @@ func (s *spec) what(f *cli.Flags, where func(context.Context, string) []string) 
 	f.String(&s.job.OnFailure, cli.Row{Name: "on-failure", Arg: "SCRIPT", Env: cli.NoEnv, Help: "for sh -c, when a run did not end well, and is not tried again"})
 	f.String(&s.job.OnRecovery, cli.Row{Name: "on-recovery", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well, and the one before had not"})
 	f.String(&s.job.OnSuccess, cli.Row{Name: "on-success", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when one ended well"})
-	f.String(&s.job.OnMissed, cli.Row{Name: "on-missed", Arg: "SCRIPT", Env: cli.NoEnv, Help: "likewise, when ticks were missed or unplaced: once for a stretch of them"})
 	f.Meant(flagMeant)
 	s.given, s.source = f.Set, f.Source
 }

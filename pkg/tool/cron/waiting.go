@@ -99,8 +99,11 @@ func (w *waiter) tell(ctx context.Context) {
 // draw replaces the line. Without the terminal's wrapping one that is too long is cut,
 // and can be wiped.
 func (w *waiter) draw(is standing) {
-	text := cli.OneLine(fmt.Sprintf("%s: waiting for %s, %v: %s", name, w.id, time.Since(w.began).Round(time.Second), is))
-	fmt.Fprint(w.stdio.Err, "\x1b[?7l\r\x1b[K"+text+"\x1b[?7h")
+	text := fmt.Sprintf("%s: waiting for %s, %v", name, w.id, time.Since(w.began).Round(time.Second))
+	if is != (standing{}) {
+		text += ": " + is.String()
+	}
+	fmt.Fprint(w.stdio.Err, "\x1b[?7l\r\x1b[K"+cli.OneLine(text)+"\x1b[?7h")
 	w.drawn = true
 }
 
@@ -175,7 +178,10 @@ func inTheWay(ctx context.Context, s cron.Store, t *cron.Table, id keys.RunID) (
 		switch {
 		case a.RunID == id && j.Paused:
 			return "the job is paused", nil // which holds up another attempt
-		case a.RunID != id && j.Overlaps() != cron.Allow:
+		case a.RunID == id || j.Overlaps() == cron.Allow || !cron.Rivals(a.RunID, id):
+		case a.State(t.Alive) == cron.Adrift:
+			return fmt.Sprintf("%s has no result, and its runner on %s is gone", a, a.Host), nil
+		default:
 			return fmt.Sprintf("%s is still in progress on %s, since %s", a, a.Host, clock(a.Since())), nil
 		}
 	}

@@ -25,9 +25,9 @@ func printWhole(ctx context.Context, stdio *cli.Stdio, s cron.Store, r *cron.Run
 		return err
 	case r.State.Final() && r.State != cron.Lost && r.Bytes == 0:
 		return nil // it has written nothing
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && here(r.Host):
 		return cli.Hint(cli.Errorf(cli.Failed, "%s: %w", r.RunID, err), "only the user may read it whom the runner runs as")
-	case !errors.Is(err, fs.ErrNotExist):
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission): // such a directory may be there on any host
 		return cli.Errorf(cli.Failed, "%s: %w", r.RunID, err)
 	case here(r.Host):
 		return cli.Hint(cli.Errorf(cli.Failed, "%s: %w", r.RunID, err), "it has written nothing yet, or all of it was removed: conch-cronrunner keeps it for --log-age, within --log-size, and of each job for about as many runs as its --keep")

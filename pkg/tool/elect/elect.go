@@ -199,7 +199,7 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	case o.output != "" && o.json:
 		return nil, cli.Usagef("--output and --json are two forms of one answer; use one of them")
 	case o.json && mode.Do == nil:
-		return nil, cli.Usagef("--json goes with --who, --watch, --assert, --evict, --once-list and --once-forget")
+		return nil, cli.Usagef("--json, or -o json, goes with --who, --watch, --assert, --evict, --once-list and --once-forget")
 	case o.Asks && !o.evict:
 		return nil, cli.Usagef("--ask goes with --evict")
 	case o.minRev > 0 && !o.assert:

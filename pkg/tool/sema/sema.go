@@ -214,7 +214,7 @@ func (o *options) mode(args cli.Args, argv []string) (query, error) {
 	case mode.Do != nil:
 		return mode.Do, nil
 	case o.json:
-		return nil, cli.Usagef("--json goes with --who, --watch, --evict, --once-list and --once-forget")
+		return nil, cli.Usagef("--json, or -o json, goes with --who, --watch, --evict, --once-list and --once-forget")
 	case o.held:
 		return nil, nil
 	}

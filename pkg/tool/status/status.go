@@ -89,7 +89,7 @@ func (o *options) check(args cli.Args) (serve bool, _ error) {
 	case len(words) > 0 && !serve:
 		return false, cli.Usagef("unexpected %q: the only word is serve", words[0])
 	case serve && (len(o.only) > 0 || o.json || o.watch):
-		return false, cli.Usagef("--only, --json and --watch do not go with serve")
+		return false, cli.Usagef("--only, --json (-o json) and --watch do not go with serve")
 	case !serve && o.flags.Source("listen") == "--listen":
 		return false, cli.Usagef("--listen goes with serve: %s serve --listen %s", name, o.listen)
 	}
