@@ -3,7 +3,6 @@ package cron
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -98,8 +97,8 @@ func (n *Note) Seen(k keys.Cron, r *clientv3.TxnResponse, rev int64) error {
 	is := int64(0)
 	for _, kv := range rangeOf(r, 0).Kvs {
 		is = kv.ModRevision
-		if err := json.Unmarshal(kv.Value, &n.last); err != nil {
-			return fmt.Errorf("last/%s: %w", n.Job, err)
+		if json.Unmarshal(kv.Value, &n.last) != nil { // it begins anew, as with the end of a run
+			n.last = Last{}
 		}
 	}
 	if is != n.Rev {

@@ -236,7 +236,7 @@ func (p *Planner) newcomer() bool {
 		return false
 	}
 	for _, n := range p.nodes {
-		if n.Started.Before(p.cfg.Node.Started) {
+		if n.Rev < p.cfg.Node.Rev {
 			return true
 		}
 	}

@@ -186,9 +186,10 @@ func (p *Planner) put(f Put) {
 		p.putJob(e.Name, f)
 	case "last":
 		m := cron.Memory{Rev: f.Rev}
-		if err = json.Unmarshal(f.Value, &m.Last); err == nil {
-			p.putLast(e.Name, m)
+		if err = json.Unmarshal(f.Value, &m.Last); err != nil {
+			m.Last = cron.Last{} // who writes it next begins anew
 		}
+		p.putLast(e.Name, m)
 	case "act":
 		var a *cron.Act
 		if a, err = cron.DecodeAct(e.Run, e.Waits, f.Value, f.Rev); err == nil {
@@ -240,8 +241,8 @@ func (p *Planner) deleted(f Deleted) {
 			p.touch(j)
 		}
 	case "last":
-		if j := p.jobs[e.Name]; j != nil {
-			p.remember(j, cron.Memory{})
+		if delete(p.reckoned, e.Name); p.jobs[e.Name] != nil {
+			p.remember(p.jobs[e.Name], cron.Memory{})
 		}
 	case "act":
 		p.dropAct(e)
@@ -455,6 +456,7 @@ func (p *Planner) removed(j *job, rev int64) {
 	p.stored--
 	delete(p.told, j.name)
 	delete(p.notes, j.name)
+	delete(p.reckoned, j.name)
 	p.say(Event{Event: "job", Level: Debug, Job: j.name, Reason: "removed"})
 }
 

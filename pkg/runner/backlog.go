@@ -3,7 +3,9 @@ package runner
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -204,17 +206,21 @@ func (b *backlog) first() (any, full, closed bool) {
 	return any, any && b.batches[0].full, b.closed
 }
 
-// take returns what is in the oldest batch, which is being delivered from then on. lost is
-// how many of it cannot be read.
-func (b *backlog) take() (all []report, lost int) {
+// take returns what is in the oldest batch, which is being delivered from then on, unless
+// its file cannot be read now. lost is how many there are not in it any more.
+func (b *backlog) take() (all []report, lost int, _ error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := b.batches[0]
-	t.full, b.sending = true, t
 	if t.path == "" {
-		return t.reports, 0
+		t.full, b.sending = true, t
+		return t.reports, 0, nil
 	}
-	text, _ := os.ReadFile(t.path)
+	text, err := os.ReadFile(t.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, err
+	}
+	t.full, b.sending = true, t
 	for line := range bytes.Lines(text) {
 		id, rest, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
 		if json.Valid(rest) { // the last one may be torn: the host had lost its power
@@ -224,7 +230,7 @@ func (b *backlog) take() (all []report, lost int) {
 	lost = max(t.n-len(all), 0)
 	b.records += len(all) - t.n
 	t.n = len(all)
-	return all, lost
+	return all, lost, nil
 }
 
 // keep ends the delivery of the oldest batch, of which these are left.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"conch/pkg/clock"
+	"conch/pkg/lease"
 	"conch/pkg/plan"
 )
 
@@ -49,7 +50,7 @@ func (s *session) loop() error {
 			}
 		case <-timer.C:
 		case <-s.lease.Lost():
-			return s.lose()
+			return s.lose(s.lease.Loss())
 		case <-s.more:
 			facts, overdue, hopeless = s.askedToEnd(hopeless)
 		case <-stopping:
@@ -63,8 +64,7 @@ func (s *session) loop() error {
 		}
 		if d, _ := s.lease.Deadline(); !(clock.System{}).Now().Before(d) {
 			// This process was stopped, perhaps: the table is no longer what the others go by.
-			<-s.lease.Lost()
-			return s.lose(facts...)
+			return s.lose(s.lease.Silence(), facts...)
 		}
 		timer.Reset(s.step(facts))
 		if s.drained && len(s.runs) == 0 {
@@ -74,8 +74,8 @@ func (s *session) loop() error {
 }
 
 // lose ends the session because its lease is lost.
-func (s *session) lose(facts ...plan.Fact) error {
-	s.say(Event{Event: "lost", Level: Error, Count: len(s.runs), Reason: s.lease.Loss().Error()})
+func (s *session) lose(loss *lease.Loss, facts ...plan.Fact) error {
+	s.say(Event{Event: "lost", Level: Error, Count: len(s.runs), Reason: loss.Error()})
 	return s.end(errLost, facts...)
 }
 

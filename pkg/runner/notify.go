@@ -28,7 +28,17 @@ type Hooks struct {
 // guard as the run itself. They read the run's record on standard input. recovered
 // says that the run before had not ended well.
 func (r *running) notify(recovered bool) {
-	for _, hook := range r.hooks(recovered) {
+	hooks := r.hooks(recovered)
+	if len(hooks) > 0 && r.claim == "" { // no slot of this runner's bounds how many of those there are
+		select {
+		case r.aloud <- struct{}{}:
+			defer func() { <-r.aloud }()
+		case <-r.ctx.Done():
+			r.untold = true
+			return
+		}
+	}
+	for _, hook := range hooks {
 		err := r.hook(hook)
 		if err != nil {
 			r.stats.unnotified.Add(1)
@@ -66,7 +76,8 @@ func (r *running) hooks(recovered bool) []string {
 }
 
 // hook runs one of them: as the job's user and in its directory. Where that cannot be, as
-// the job could not either, it runs in / as the runner's user and with the runner's PATH.
+// the job could not either, it runs in / and with the runner's PATH; and as the runner's
+// user if the job's is unknown, but never as somebody else than one who is there.
 func (r *running) hook(command string) error {
 	p, err := r.place()
 	if err == nil {
@@ -76,8 +87,13 @@ func (r *running) hook(command string) error {
 	if !errors.As(err, &out) {
 		return err
 	}
-	r.warn("notifying", fmt.Errorf("in / and as the runner's user: %w", err))
-	return r.hookIn(r.aside(), command)
+	who, unknown := r.user()
+	as := ""
+	if unknown != nil {
+		as = " and as the runner's user"
+	}
+	r.warn("notifying", fmt.Errorf("in /%s: %w", as, err))
+	return r.hookIn(r.aside(who), command)
 }
 
 // place is where a hook runs, and as whom.
@@ -107,14 +123,14 @@ func (r *running) place() (place, error) {
 }
 
 // aside is a place that is always there.
-func (r *running) aside() place {
-	env := r.environ(nil)
+func (r *running) aside(who *user.User) place {
+	env := r.environ(who)
 	for i, e := range env {
 		if strings.HasPrefix(e, "PATH=") {
 			env[i] = "PATH=" + lookup(r.cfg.Env, "PATH", defaultPath)
 		}
 	}
-	return place{nil, "/", env}
+	return place{who, "/", env}
 }
 
 // hookIn runs a hook in a place. It returns a *misplaced if it was not started there.

@@ -29,6 +29,7 @@ type running struct {
 	signals chan hear.Signal // for the command
 	telling chan hear.Signal // for those that tell of its end
 	outcome guard.Outcome    // whose sentinel stays until all is written
+	untold  bool             // the session was over before the job's commands could be run
 	apart   bool             // it is not the end of its attempt that is to be told of: see Config.Report
 
 	mu       sync.Mutex

@@ -43,6 +43,7 @@ type session struct {
 	wg      sync.WaitGroup   // of runs, and of what asks etcd for the planner
 	cluster atomic.Uint64
 	telling sync.Map      // losses that are being told of, or were, by the names that their results had in the spool
+	aloud   chan struct{} // has room for as many commands as may tell at once of what is not this runner's
 	off     time.Duration // of the clock, as it was last said why nothing is taken on; 0: it is right
 
 	// Of the loop alone:
@@ -63,7 +64,7 @@ var errLost = errors.New("the lease was lost")
 func (d *daemon) serve(asked context.Context) error {
 	s := &session{daemon: d, asked: asked, cron: d.cfg.Space.Cron(), earlier: d.spool.last(), toTell: make(chan cron.Node, 1),
 		feed: make(chan []plan.Fact), stopped: make(chan error, 1), told: make(chan plan.Fact), deaf: make(chan struct{}),
-		runs: map[string]*running{}, settling: map[string]bool{}}
+		runs: map[string]*running{}, settling: map[string]bool{}, aloud: make(chan struct{}, max(d.cfg.Slots, 1))}
 	if err := s.openFit(asked); err != nil {
 		return err
 	}

@@ -216,13 +216,17 @@ func (s *Sink) gathers() bool {
 
 // try delivers the oldest reports, and says of it what nobody would hear of otherwise.
 func (s *Sink) try(before int) bool {
-	all, lost := s.queue.take()
-	s.lose(lost, "what is "+s.where()+" cannot be read")
-	left, refused, err := s.to.deliver(s.ctx, all)
-	s.queue.keep(left)
-	s.count(Delivered, len(all)-len(left)-len(refused))
-	s.count(Rejected, len(refused))
-	s.refuse(refused)
+	all, lost, err := s.queue.take()
+	if err == nil {
+		s.lose(lost, "what is "+s.where()+" cannot be read")
+		var left []report
+		var refused []refusal
+		left, refused, err = s.to.deliver(s.ctx, all)
+		s.queue.keep(left)
+		s.count(Delivered, len(all)-len(left)-len(refused))
+		s.count(Rejected, len(refused))
+		s.refuse(refused)
+	}
 	waiting, _ := s.queue.count()
 	switch {
 	case err == nil && s.said:

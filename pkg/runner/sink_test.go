@@ -315,7 +315,7 @@ func TestBacklogBound(t *testing.T) {
 		if all != added-lost || (dir == "") != (held > 0) || b.bytes > backlogBytes || held > backlogRecords {
 			t.Errorf("%d added, %d lost, %d there, %d in memory, %d bytes", added, lost, all, held, b.bytes)
 		}
-		if got, _ := b.take(); got[0].id != fmt.Sprint(lost+1) {
+		if got, _, _ := b.take(); got[0].id != fmt.Sprint(lost+1) {
 			t.Errorf("the oldest is %s, after %d", got[0].id, lost)
 		}
 	}

@@ -154,13 +154,11 @@ func (s *session) lowWater(v plan.Settle) time.Time {
 // for an attempt that is not to come.
 func (s *session) settleOther(v plan.Settle) {
 	s.ask(func(ctx context.Context) error {
-		waited := false
 		if v.ReadRun {
-			run, was, err := s.recordOf(ctx, v)
+			run, err := s.recordOf(ctx, v)
 			if err != nil || run == nil {
 				return err
 			}
-			waited = was == cron.Retrying
 			v.Run, v.Rev = run, run.Rev
 			if v.Prune && run.Rev > 0 {
 				v.LowWater = s.lowWater(v)
@@ -168,25 +166,24 @@ func (s *session) settleOther(v plan.Settle) {
 		}
 		err := s.ledger.Settle(v.Settlement)
 		if err == nil {
-			(&running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick, apart: waited}).written(v)
+			(&running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick, apart: true}).written(v)
 		}
 		return err
 	})
 }
 
-// recordOf is the record of a run with the end that v gives it, and the state that it had
-// before; nil: it is another by now, of which we will be told.
-func (s *session) recordOf(ctx context.Context, v plan.Settle) (run *cron.Run, was cron.State, _ error) {
+// recordOf is the record of a run with the end that v gives it; nil: it is another by
+// now, of which we will be told.
+func (s *session) recordOf(ctx context.Context, v plan.Settle) (*cron.Run, error) {
 	run, err := cron.Store{C: s.cfg.Etcd, Keys: s.cron}.RunOf(ctx, v.Run.RunID)
 	switch {
 	case errors.Is(err, cron.ErrNoRun): // rm has deleted it: only the marker goes
 		run = &cron.Run{RunID: v.Run.RunID, Claim: v.Run.Claim, Rev: -1}
 	case err != nil:
-		return nil, "", err
+		return nil, err
 	case run.Rev != v.Rev:
-		return nil, "", nil
+		return nil, nil
 	}
-	was = run.State
 	run.State, run.Ended, run.RetryAt = v.Run.State, v.Run.Ended, v.Run.RetryAt
 	run.Skipped = max(run.Skipped, v.Run.Skipped)
 	switch cause := v.Run.Cause; {
@@ -196,7 +193,7 @@ func (s *session) recordOf(ctx context.Context, v plan.Settle) (run *cron.Run, w
 	default:
 		run.Cause = cause
 	}
-	return run, was, nil
+	return run, nil
 }
 
 // tellOf tells people of a run of another runner's whose end its sentinel has written:
@@ -214,7 +211,10 @@ func (s *session) tellOf(v plan.Tell) {
 			s.unwritten(err)
 			return
 		}
-		(&running{session: s, run: run, spec: v.Spec, due: run.Tick}).written(plan.Settle{Spec: v.Spec})
+		told := &running{session: s, run: run, spec: v.Spec, due: run.Tick, apart: true}
+		if told.written(plan.Settle{Spec: v.Spec}); told.untold { // another runner does
+			return
+		}
 		_, err = s.commit(s.ctx, v.Loss.Forget(s.cron, s.node.ID))
 		s.unwritten(err)
 		if err != nil && s.ctx.Err() != nil { // else somebody would tell of it again
@@ -242,10 +242,15 @@ func (s *session) commit(ctx context.Context, op clientv3.Op) (*clientv3.TxnResp
 
 // count counts ticks that nobody has run, and tells those whom the job names.
 func (s *session) count(v plan.Note) {
-	s.ask(func(context.Context) error {
+	name := "note " + v.Job
+	if _, sent := s.telling.LoadOrStore(name, true); sent {
+		return
+	}
+	s.wg.Go(func() {
 		begun, err := s.ledger.Note(v.Note)
-		if errors.Is(err, cron.ErrCounted) { // we will be told by whom
-			return nil
+		s.telling.Delete(name)
+		if err != nil && s.ctx.Err() == nil && !errors.Is(err, cron.ErrCounted) { // else we will be told by whom
+			s.say(Event{Event: "uncounted", Level: Warning, Job: v.Job, Reason: err.Error()})
 		}
 		for _, ticks := range begun {
 			ticks.Trace = newTrace()
@@ -253,7 +258,6 @@ func (s *session) count(v plan.Note) {
 			r.report()
 			r.notify(false)
 		}
-		return err
 	})
 }
 

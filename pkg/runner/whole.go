@@ -149,7 +149,16 @@ func (l *log) close() {
 		return
 	}
 	missing := l.missing
-	if !l.queue.Do(func() { l.end(missing) }) || l.slow.Load() {
+	end := func() { l.end(missing) }
+	if !l.queue.Do(end) { // so much is waiting that there is no room, and the file is open
+		go func() {
+			for !l.queue.Do(end) {
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		return
+	}
+	if l.slow.Load() {
 		return
 	}
 	select {
