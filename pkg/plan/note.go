@@ -236,7 +236,7 @@ func (p *Planner) newcomer() bool {
 		return false
 	}
 	for _, n := range p.nodes {
-		if n.Rev < p.cfg.Node.Rev {
+		if n.Started.Before(p.cfg.Node.Started) {
 			return true
 		}
 	}
