@@ -254,6 +254,41 @@ func TestResultInSpool(t *testing.T) {
 	w.wait("its file to go", func() bool { return len(keptIn(t, dir)) == 2 })
 }
 
+// killed with the result in the spool: people are told of that, unless they have been told
+// that it was lost, and once.
+func TestResultInSpoolIsTold(t *testing.T) {
+	t.Parallel()
+	for want, others := range map[string]int{"ok\n": 0, "lost\n": 1} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			spool := func(s *settings) { s.Spool = w.path("spool") }
+			var first *process
+			if others == 0 {
+				first = w.start(spool, func(s *settings) { s.Crash = Spooled }).ready()
+			} else {
+				first, _ = w.crashes(Spooled, spool)
+			}
+			tell := `echo "$CONCH_STATE" >>"$WORLD/told"`
+			w.add(tickAt("job", "exit 0", func(j *cron.Job) { j.OnFailure, j.OnSuccess = tell, tell }))
+			first.ends()
+			w.want(w.one("job"), cron.Lost, "host1", 1, 1)
+			told := func() bool { b, _ := os.ReadFile(w.path("told")); return string(b) == want }
+			if others > 0 {
+				w.wait("its loss to be told", told)
+			}
+			w.start(spool, func(s *settings) { s.Host = "host1" }).ready()
+			w.wait("the true result", func() bool { return w.runs("job")[0].State == cron.OK })
+			w.wait("people to be told", told)
+			w.goesOn()
+			if !told() {
+				b, _ := os.ReadFile(w.path("told"))
+				t.Errorf("told %q, not %q", b, want)
+			}
+		})
+	}
+}
+
 // keptIn are the results in a spool.
 func keptIn(t *testing.T, dir string) []spooled {
 	t.Helper()

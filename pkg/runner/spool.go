@@ -47,6 +47,7 @@ type spooled struct {
 	Run       *cron.Run `json:"run"`
 	Unstarted bool      `json:"unstarted,omitempty"`
 	Home      home      `json:"home,omitzero"`
+	Told      bool      `json:"told,omitempty"` // people know of it
 
 	name string
 }
@@ -148,6 +149,37 @@ func (s *spool) put(run *cron.Run, unstarted bool, belongs home) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left[e.name] = e
+}
+
+// tell notes of a result that stays that people are told of it.
+func (s *spool) tell(name string) {
+	e, ok := s.entry(name)
+	if !ok {
+		return
+	}
+	e.Told = true
+	s.mu.Lock()
+	_, here := s.left[name]
+	if here {
+		s.left[name] = e
+	}
+	s.mu.Unlock()
+	if b, err := json.Marshal(e); !here && err == nil {
+		_ = writeFile(filepath.Join(s.dir, name), b) // else they may be told twice
+	}
+}
+
+// entry is what is kept by that name.
+func (s *spool) entry(name string) (spooled, bool) {
+	s.mu.Lock()
+	e, ok := s.left[name]
+	s.mu.Unlock()
+	if ok || s.dir == "" {
+		return e, ok
+	}
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	e = spooled{name: name}
+	return e, err == nil && e.read(b)
 }
 
 // remove forgets a result that etcd has.

@@ -98,9 +98,21 @@ func (s *session) settle(v plan.Settle, givenUp bool) {
 		if givenUp {
 			r.keep(false)
 		}
+		teller := r
+		if r == nil {
+			teller = s.teller(v, name)
+		}
 		err := s.write(v, r == nil)
-		if err == nil || errors.Is(err, cron.ErrSuperseded) {
+		switch {
+		case err == nil, errors.Is(err, cron.ErrSuperseded):
 			s.spool.remove(name)
+		case r != nil:
+			s.spool.tell(name)
+		case teller != nil: // it is offered again
+			s.telling.Delete(name)
+		}
+		if r == nil && teller != nil && err == nil {
+			teller.written(v)
 		}
 		if r != nil {
 			if err == nil {
@@ -114,6 +126,50 @@ func (s *session) settle(v plan.Settle, givenUp bool) {
 		}
 		s.tell(plan.Settled{ID: v.Run.RunID, Claim: v.Run.Claim, Err: err})
 	})
+}
+
+// teller is who is to tell people of the end of a run that an earlier start has kept: nil
+// if somebody has told of it, or of its loss. A loss that nobody has told of is taken, and
+// goes when the true end is written.
+func (s *session) teller(v plan.Settle, name string) *running {
+	e, ok := s.spool.entry(name)
+	if !ok || e.Told {
+		return nil
+	}
+	if _, told := s.telling.LoadOrStore(name, true); told {
+		return nil
+	}
+	if !s.isUntold(v.Run) {
+		s.telling.Delete(name)
+		return nil
+	}
+	return &running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick, apart: e.Unstarted, telling: newSignals()}
+}
+
+// isUntold reports whether nobody has told of another end of a run, which its sentinel or
+// another runner may have written meanwhile, or will.
+func (s *session) isUntold(run *cron.Run) bool {
+	r, err := s.commit(s.ctx, clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpGet(s.cron.Run(run.RunID)), clientv3.OpGet(s.cron.Lost(run.RunID))}, nil))
+	if err != nil || len(r.Responses[0].GetResponseRange().Kvs) == 0 {
+		return false
+	}
+	kv := r.Responses[0].GetResponseRange().Kvs[0]
+	is, err := cron.DecodeRun(run.RunID, kv.Value, kv.ModRevision)
+	if err != nil || is.Claim != run.Claim {
+		return false
+	}
+	if is.State != cron.Lost && (is.State != cron.Retrying || !run.State.Well()) {
+		return true
+	}
+	for _, kv := range r.Responses[1].GetResponseRange().Kvs {
+		l, err := cron.DecodeLoss(run.RunID, kv.Value, kv.CreateRevision, kv.ModRevision)
+		if err != nil || l.Run.Claim != run.Claim || l.Teller != "" && l.Teller != s.node.ID {
+			return false
+		}
+		r, err := s.commit(s.ctx, l.Take(s.cron, s.node.ID))
+		return err == nil && l.Taken(r, s.node.ID)
+	}
+	return false
 }
 
 // write tells etcd of the end of a run of ours. kept: it was in the spool, and stays
