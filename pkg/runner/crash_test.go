@@ -344,7 +344,7 @@ func TestResultWithoutRoom(t *testing.T) {
 	srv := server(t)
 	w := worldOn(t, srv, srv.Endpoint())
 	p := w.start(func(s *settings) { s.Spool, s.Replay = w.path("spool"), 200*time.Millisecond }).ready()
-	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done; exit 3`))
+	w.add(tickAt("job", `until [ -e "$WORLD/go" ]; do sleep 0.02; done; exit 3`, func(j *cron.Job) { j.OnFailure = `echo "$CONCH_STATE" >>"$WORLD/told"` }))
 	w.wait("the command", func() bool { return len(w.starts()) == 1 })
 	alarm := func(a pb.AlarmRequest_AlarmAction) {
 		t.Helper()
@@ -366,6 +366,11 @@ func TestResultWithoutRoom(t *testing.T) {
 	})
 	alarm(pb.AlarmRequest_DEACTIVATE)
 	w.want(w.one("job"), cron.Failed, "host1", 1, 1)
+	w.wait("the result to leave the spool", func() bool { return len(keptIn(t, w.path("spool"))) == 0 })
+	w.goesOn()
+	if b, err := os.ReadFile(w.path("told")); string(b) != "failed\n" {
+		t.Errorf("told %q, %v", b, err)
+	}
 }
 
 // a runner that restarts is another: it ends the lease of the one before, of
