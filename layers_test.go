@@ -63,6 +63,7 @@ var layers = []layer{
 	// For tests: nothing above may import these.
 	{"pkg/etcdtest", ""},
 	{"pkg/proctest", ""},
+	{"pkg/metricstest", ""},
 	{"proof/report", ""},
 	{"proof/bench", "proof/report pkg/cli pkg/etcd pkg/etcdtest pkg/hold pkg/keys pkg/lease"},
 	{"proof/bench/bare", ""},

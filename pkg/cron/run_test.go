@@ -3,7 +3,25 @@ package cron
 import (
 	"testing"
 	"time"
+
+	"conch/pkg/keys"
 )
+
+// Of a job that runs in several places, those in different ones are no rivals.
+func TestRivals(t *testing.T) {
+	at := func(place string) keys.RunID { return keys.RunID{Job: "j", Tick: time.Unix(1, 0), Place: place} }
+	for _, c := range []struct {
+		x, y string
+		want bool
+	}{
+		{"", "", true}, {"@a", "@a", true}, {"@a", "@b", false}, {"#1", "#2", false},
+		{"@a", "+id", true}, {"+id", "@a", true}, {"+id", "+other", true}, {"@a", "", true},
+	} {
+		if got := Rivals(at(c.x), at(c.y)); got != c.want {
+			t.Errorf("%q and %q: %v", c.x, c.y, got)
+		}
+	}
+}
 
 func TestStatus(t *testing.T) {
 	code := func(n int) *int { return &n }
