@@ -150,26 +150,29 @@ func (s *session) teller(v plan.Settle, name string) *running {
 // another runner may have written meanwhile, or will.
 func (s *session) isUntold(run *cron.Run) bool {
 	r, err := s.commit(s.ctx, clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpGet(s.cron.Run(run.RunID)), clientv3.OpGet(s.cron.Lost(run.RunID))}, nil))
-	if err != nil || len(r.Responses[0].GetResponseRange().Kvs) == 0 {
+	if err != nil {
 		return false
 	}
-	kv := r.Responses[0].GetResponseRange().Kvs[0]
-	is, err := cron.DecodeRun(run.RunID, kv.Value, kv.ModRevision)
+	records, losses := r.Responses[0].GetResponseRange().Kvs, r.Responses[1].GetResponseRange().Kvs
+	if len(records) == 0 {
+		return false
+	}
+	is, err := cron.DecodeRun(run.RunID, records[0].Value, records[0].ModRevision)
 	if err != nil || is.Claim != run.Claim {
 		return false
 	}
 	if is.State != cron.Lost && (is.State != cron.Retrying || !run.State.Well()) {
 		return true
 	}
-	for _, kv := range r.Responses[1].GetResponseRange().Kvs {
-		l, err := cron.DecodeLoss(run.RunID, kv.Value, kv.CreateRevision, kv.ModRevision)
-		if err != nil || l.Run.Claim != run.Claim || l.Teller != "" && l.Teller != s.node.ID {
-			return false
-		}
-		r, err := s.commit(s.ctx, l.Take(s.cron, s.node.ID))
-		return err == nil && l.Taken(r, s.node.ID)
+	if len(losses) == 0 {
+		return false
 	}
-	return false
+	l, err := cron.DecodeLoss(run.RunID, losses[0].Value, losses[0].CreateRevision, losses[0].ModRevision)
+	if err != nil || l.Run.Claim != run.Claim || l.Teller != "" && l.Teller != s.node.ID {
+		return false
+	}
+	r, err = s.commit(s.ctx, l.Take(s.cron, s.node.ID))
+	return err == nil && l.Taken(r, s.node.ID)
 }
 
 // write tells etcd of the end of a run of ours. kept: it was in the spool, and stays
