@@ -94,12 +94,17 @@ func (s *session) settle(v plan.Settle, givenUp bool) {
 	}
 	name := entryName(v.Run.RunID, v.Run.Claim)
 	s.settling[name] = true
+	alone := false // nobody here tells of it
+	if r == nil {  // at once: the next verb may be to tell of its loss
+		_, told := s.telling.LoadOrStore(name, true)
+		alone = !told
+	}
 	s.wg.Go(func() {
 		if givenUp {
 			r.keep(false)
 		}
 		teller := r
-		if r == nil {
+		if alone {
 			teller = s.teller(v, name)
 		}
 		err := s.write(v, r == nil)
@@ -108,11 +113,12 @@ func (s *session) settle(v plan.Settle, givenUp bool) {
 			s.spool.remove(name)
 		case r != nil:
 			s.spool.tell(name)
-		case teller != nil: // it is offered again
-			s.telling.Delete(name)
 		}
-		if r == nil && teller != nil && err == nil {
+		switch {
+		case alone && teller != nil && err == nil:
 			teller.written(v)
+		case alone: // it is offered again, or its loss is
+			s.telling.Delete(name)
 		}
 		if r != nil {
 			if err == nil {
@@ -133,14 +139,7 @@ func (s *session) settle(v plan.Settle, givenUp bool) {
 // goes when the true end is written.
 func (s *session) teller(v plan.Settle, name string) *running {
 	e, ok := s.spool.entry(name)
-	if !ok || e.Told {
-		return nil
-	}
-	if _, told := s.telling.LoadOrStore(name, true); told {
-		return nil
-	}
-	if !s.isUntold(v.Run) {
-		s.telling.Delete(name)
+	if !ok || e.Told || !s.isUntold(v.Run) {
 		return nil
 	}
 	return &running{session: s, run: v.Run, spec: v.Spec, due: v.Run.Tick, apart: e.Unstarted, telling: newSignals()}
