@@ -83,7 +83,7 @@ func (n *nursery) empty(born uint64, g subgroup, spares func(time.Duration) bool
 	o := orphaned{statuses: make(map[int]syscall.WaitStatus)}
 	quiet, said, began, ended, killed := 0, 0, time.Now(), time.Now(), 0
 	for nap := 100 * time.Microsecond; ; nap = min(2*nap, 50*time.Millisecond) {
-		spare := spares(time.Since(began))
+		spare := nativeProc() && spares(time.Since(began))
 		if !spare {
 			g.kill()
 		}
